@@ -1,0 +1,174 @@
+r"""CBAM: S. Woo, J. Park, J.-Y. Lee, I. S. Kweon, "CBAM: Convolutional Block Attention Module", ECCV 2018.
+
+.. math::
+    g_c = \sigma(MLP(avg_{HW}\,x) + MLP(max_{HW}\,x)), \qquad x' = x \cdot g_c
+
+    g_s = \sigma(BN(conv_{7 \times 7}[avg_C\,x' : max_C\,x'])), \qquad y = x' \cdot g_s
+
+With ``residual=True`` the output is :math:`y + x`, the variant that TRA-Net's Table 2 compares.
+
+Differences from the paper: none. The normalisation after the 7x7 convolution is not in the text but in the authors'
+code; ``norm_layer=None`` leaves it out and gives the convolution a bias instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from attnzoo import checks
+from attnzoo.ops import apply_gates
+from attnzoo.registry import register
+
+
+class ChannelGate(nn.Module):
+    """CBAM's channel half: one bottleneck on both the average and the maximum over all pixels.
+
+    Returns the gate (B, C, 1, 1), not the gated map.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        hidden: int,
+        bias: bool,
+        act_layer: type[nn.Module],
+        device: torch.device | str | None,
+        dtype: torch.dtype | None,
+    ) -> None:
+        super().__init__()
+        self.fc1 = nn.Conv2d(channels, hidden, 1, bias=bias, device=device, dtype=dtype)
+        self.act = act_layer()
+        self.fc2 = nn.Conv2d(hidden, channels, 1, bias=bias, device=device, dtype=dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the gate (B, C, 1, 1) of ``x`` (B, C, H, W)."""
+        average = self.fc2(self.act(self.fc1(x.mean((2, 3), keepdim=True))))
+        maximum = self.fc2(self.act(self.fc1(x.amax((2, 3), keepdim=True))))
+        gate: Tensor = (average + maximum).sigmoid()
+        return gate
+
+
+class SpatialGate(nn.Module):
+    """CBAM's spatial half: one convolution on the average and the maximum over all channels.
+
+    Returns the gate (B, 1, H, W), not the gated map.
+    """
+
+    def __init__(
+        self,
+        kernel_size: int,
+        norm_layer: Callable[..., nn.Module] | None,
+        device: torch.device | str | None,
+        dtype: torch.dtype | None,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(
+            2, 1, kernel_size, padding=kernel_size // 2, bias=norm_layer is None, device=device, dtype=dtype
+        )
+        self.norm = nn.Identity() if norm_layer is None else norm_layer(1, device=device, dtype=dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the gate (B, 1, H, W) of ``x`` (B, C, H, W)."""
+        planes = torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], dim=1)  # (B, 2, H, W)
+        gate: Tensor = self.norm(self.conv(planes)).sigmoid()
+        return gate
+
+
+@register(
+    "cbam",
+    kind="unary",
+    paper="Woo, Park, Lee, Kweon, CBAM: Convolutional Block Attention Module, ECCV 2018",
+    summary="Channel gate, then spatial gate, each from an average and a maximum.",
+)
+class CBAM(nn.Module):
+    """Gate the channels of a map, then its pixels.
+
+    Args:
+        channels: Channels C of the map.
+        rd_ratio: Bottleneck width of the channel gate over ``channels``, in (0, 1].
+        rd_channels: Bottleneck width; overrides ``rd_ratio``.
+        rd_divisor: The width is rounded to a multiple of this.
+        bias: Whether the bottleneck's two layers have biases.
+        kernel_size: Odd kernel of the spatial gate.
+        channel: Whether there is a channel gate.
+        spatial: Whether there is a spatial gate.
+        residual: Add the input to the output.
+        act_layer: Activation in the bottleneck.
+        norm_layer: Normalisation after the spatial convolution, or None for a bias in its place.
+        device: Device of the parameters.
+        dtype: Floating dtype of the parameters.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If a number is out of range, or both halves are switched off.
+
+    Example:
+        >>> CBAM(64, spatial=False)(torch.zeros(2, 64, 7, 7)).shape
+        torch.Size([2, 64, 7, 7])
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        rd_ratio: float = 1 / 16,
+        rd_channels: int | None = None,
+        rd_divisor: int = 1,
+        bias: bool = True,
+        kernel_size: int = 7,
+        channel: bool = True,
+        spatial: bool = True,
+        residual: bool = False,
+        act_layer: type[nn.Module] = nn.ReLU,
+        norm_layer: Callable[..., nn.Module] | None = nn.BatchNorm2d,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.channels = checks.positive_int("channels", channels)
+        self.residual = checks.flag("residual", residual)
+        if not (checks.flag("channel", channel) | checks.flag("spatial", spatial)):
+            raise ValueError("channel and spatial are both False: switch on at least one half of CBAM")
+        hidden = checks.reduced_channels(channels, rd_ratio, rd_channels, rd_divisor)
+        checks.flag("bias", bias)
+        checks.odd_kernel("kernel_size", kernel_size)
+        self.channel = ChannelGate(channels, hidden, bias, act_layer, device, dtype) if channel else None
+        self.spatial = SpatialGate(kernel_size, norm_layer, device, dtype) if spatial else None
+
+    def reset_parameters(self) -> None:
+        """Draw the weights anew, by torch's rules for convolutions and normalisations."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.modules.batchnorm._BatchNorm):  # noqa: SLF001 - its only common base
+                module.reset_parameters()
+
+    def gates(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return the channel gate (B, C, 1, 1) and the spatial gate (B, 1, H, W) of ``x``, those that are there."""
+        checks.feature_map("x", x, self.channels, like=next(self.parameters()))
+        gates = []
+        if self.channel is not None:
+            gates.append(self.channel(x))
+        if self.spatial is not None:
+            gates.append(self.spatial(apply_gates(x, gates) if gates else x))
+        return tuple(gates)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the gated map.
+
+        Args:
+            x: Map (B, C, H, W) of the parameters' dtype.
+
+        Returns:
+            Map of the shape, dtype, device and memory format of ``x``.
+
+        Raises:
+            TypeError: If ``x`` is no floating tensor of the parameters' dtype.
+            ValueError: If its shape does not fit.
+        """
+        return apply_gates(x, self.gates(x), residual=self.residual)
+
+    def extra_repr(self) -> str:
+        """Return the options that the submodules do not show."""
+        return f"channels={self.channels}, residual={self.residual}"

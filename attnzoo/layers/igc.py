@@ -1,0 +1,168 @@
+r"""Interleaved group convolution, and the block that CEDNN builds on it.
+
+T. Zhang, G.-J. Qi, B. Xiao, J. Wang, "Interleaved Group Convolutions for Deep Neural Networks", ICCV 2017;
+J. Chen, C. Wang, K. Wang, M. Liu (CEDNN), 2020, section 3.3, eqs. (1)-(8).
+
+With L groups of M channels in the first convolution, M groups of L channels in the second, and the permutation P that
+gathers the m-th channel of every group:
+
+.. math::
+    \bar y = P W^2 P^\top W^1 x, \qquad x' = W^3(\bar y + x) \;\; (res) \quad or \quad W^3[\bar y : x] \;\; (dense)
+
+Differences from the paper: eqs. 7-8 are linear shorthand and leave out where normalisation and activation sit. Here
+W1 -> BN -> ReLU -> W2 -> BN -> connection -> ReLU -> W3 -> BN -> ReLU, every convolution with a bias: the placement
+whose counts agree with CEDNN's Table 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from attnzoo import checks
+from attnzoo.registry import register
+
+Connection = Literal["res", "dense"]
+
+
+class InterleavedGroupConv(nn.Module):
+    """A grouped 3x3 convolution and a grouped 1x1 convolution that mixes what the first kept apart.
+
+    Args:
+        channels: Input channels, a multiple of ``groups``.
+        out_channels: Output channels, a multiple of ``groups``; ``channels`` by default.
+        groups: Groups L of the 3x3 convolution; the 1x1 convolution has M = ``out_channels`` / L groups.
+        stride: Stride of the 3x3 convolution.
+        device: Device of the parameters.
+        dtype: Floating dtype of the parameters.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If ``groups`` does not divide the channels.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        out_channels: int | None = None,
+        *,
+        groups: int,
+        stride: int = 1,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.channels = checks.positive_int("channels", channels)
+        out_channels = channels if out_channels is None else checks.positive_int("out_channels", out_channels)
+        self.groups = checks.positive_int("groups", groups)
+        for name, count in (("channels", channels), ("out_channels", out_channels)):
+            if count % groups:
+                raise ValueError(f"groups must divide {name}={count}, got {groups}")
+        self.conv1 = nn.Conv2d(
+            channels,
+            out_channels,
+            3,
+            stride=checks.positive_int("stride", stride),
+            padding=1,
+            groups=groups,
+            device=device,
+            dtype=dtype,
+        )
+        self.norm1 = nn.BatchNorm2d(out_channels, device=device, dtype=dtype)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 1, groups=out_channels // groups, device=device, dtype=dtype)
+        self.norm2 = nn.BatchNorm2d(out_channels, device=device, dtype=dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return P W2 P^T W1 x, (B, ``out_channels``, H / stride, W / stride), normalised, not yet activated."""
+        y = F.relu(self.norm1(self.conv1(x)))
+        y = self.norm2(self.conv2(_shuffle(y, self.groups)))
+        return _shuffle(y, y.shape[1] // self.groups)
+
+
+def _shuffle(x: Tensor, groups: int) -> Tensor:
+    """Reorder the channels from (group, member) to (member, group)."""
+    batch, channels, height, width = x.shape
+    grouped = x.reshape(batch, groups, channels // groups, height, width)
+    return grouped.transpose(1, 2).reshape(x.shape).contiguous(memory_format=_memory_format(x))
+
+
+def _memory_format(x: Tensor) -> torch.memory_format:
+    channels_last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    return torch.channels_last if channels_last else torch.contiguous_format
+
+
+@register(
+    "igc",
+    kind="unary",
+    paper="Zhang, Qi, Xiao, Wang, Interleaved Group Convolutions, ICCV 2017; block of Chen et al. (CEDNN), 2020",
+    summary="Interleaved group convolutions with a residual or dense connection and a 1x1 fusion.",
+)
+class IGCBlock(nn.Module):
+    """CEDNN's block: interleaved group convolutions, a connection to the input, and a 1x1 convolution that fuses.
+
+    Args:
+        channels: Input channels C, a multiple of ``groups``.
+        groups: Groups L of the 3x3 convolution; the grouped 1x1 convolution has C / L groups.
+        connection: ``res`` adds the input to the branch, ``dense`` concatenates it.
+        out_channels: Output channels; ``channels`` by default. (CEDNN doubles them.)
+        branch_layer: Called with C, makes a layer that is put at the branch's end, before the connection (the second
+            SE position of CEDNN).
+        device: Device of the parameters.
+        dtype: Floating dtype of the parameters.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If ``groups`` does not divide ``channels``, or ``connection`` is unknown.
+
+    Example:
+        >>> IGCBlock(18, groups=6, connection="dense", out_channels=36)(torch.zeros(2, 18, 8, 8)).shape
+        torch.Size([2, 36, 8, 8])
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        groups: int = 2,
+        connection: Connection = "res",
+        out_channels: int | None = None,
+        branch_layer: Callable[[int], nn.Module] | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.channels = checks.positive_int("channels", channels)
+        checks.one_of("connection", connection, ("res", "dense"))
+        self.connection = connection
+        out_channels = channels if out_channels is None else checks.positive_int("out_channels", out_channels)
+        self.branch = InterleavedGroupConv(channels, groups=groups, device=device, dtype=dtype)
+        self.branch_layer = nn.Identity() if branch_layer is None else branch_layer(channels)
+        connected = channels if connection == "res" else 2 * channels
+        self.fuse = nn.Conv2d(connected, out_channels, 1, device=device, dtype=dtype)
+        self.norm = nn.BatchNorm2d(out_channels, device=device, dtype=dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the block's output.
+
+        Args:
+            x: Map (B, C, H, W) of the parameters' dtype.
+
+        Returns:
+            Map (B, ``out_channels``, H, W) of the dtype, device and memory format of ``x``.
+
+        Raises:
+            TypeError: If ``x`` is no floating tensor of the parameters' dtype.
+            ValueError: If its shape does not fit.
+        """
+        checks.feature_map("x", x, self.channels, like=self.fuse.weight)
+        branch = self.branch_layer(self.branch(x))
+        connected = branch + x if self.connection == "res" else torch.cat([branch, x], dim=1)
+        return F.relu(self.norm(self.fuse(F.relu(connected))))
+
+    def extra_repr(self) -> str:
+        """Return the options that the submodules do not show."""
+        return f"channels={self.channels}, connection={self.connection!r}"

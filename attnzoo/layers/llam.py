@@ -1,0 +1,110 @@
+r"""Lossless attention module (LLA-Net).
+
+C. Wang, R. Hu, M. Hu, J. Liu, T. Ren, S. He, M. Jiang, J. Miao, "Lossless Attention in Convolutional Networks for
+Facial Expression Recognition in the Wild", FG 2020.
+
+.. math::
+    F_{cat} = [F_{pre} : F_{cur}], \qquad M = \sigma(conv(F_{cat})), \qquad F' = F_{cur} \otimes M
+
+The convolution has 2C inputs and C outputs and no bottleneck. It is a sum of two, one on each map, so that the
+concatenated tensor is never written.
+
+Differences from the paper: none in the equations. (The caption of its Fig. 2 puts the sigmoid after the product; the
+equations do not, and are followed.) The paper does not print the kernel's size; "cross-channel and cross-spatial" is
+read as 3x3, and 1x1 is an option.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from attnzoo import checks
+from attnzoo.ops import apply_gates
+from attnzoo.registry import register
+
+
+@register(
+    "llam",
+    kind="paired",
+    paper="Wang, Hu, Hu, Liu, et al., Lossless Attention in Convolutional Networks, FG 2020",
+    summary="Gate for every element, from this and the previous feature map, without reduction.",
+)
+class LLAM(nn.Module):
+    """Gate every element of the current map by a convolution on the previous and the current map.
+
+    Args:
+        channels: Channels C of each of the two maps.
+        kernel_size: Odd kernel of the convolution; the paper's is 3.
+        bias: Whether the convolution has a bias.
+        device: Device of the parameters.
+        dtype: Floating dtype of the parameters.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If a number is out of range.
+
+    Example:
+        >>> previous, current = torch.zeros(2, 64, 7, 7), torch.ones(2, 64, 7, 7)
+        >>> LLAM(64)(previous, current).shape
+        torch.Size([2, 64, 7, 7])
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        kernel_size: int = 3,
+        bias: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.channels = checks.positive_int("channels", channels)
+        self.conv = nn.Conv2d(
+            2 * channels,
+            channels,
+            checks.odd_kernel("kernel_size", kernel_size),
+            padding="same",
+            bias=checks.flag("bias", bias),
+            device=device,
+            dtype=dtype,
+        )
+
+    def reset_parameters(self) -> None:
+        """Draw the weights anew, by torch's rule for convolutions."""
+        self.conv.reset_parameters()
+
+    def gates(self, previous: Tensor, current: Tensor) -> tuple[Tensor]:
+        """Return the gate (B, C, H, W) of ``current``."""
+        checks.feature_map("previous", previous, self.channels, like=self.conv.weight)
+        checks.feature_map("current", current, self.channels, like=self.conv.weight)
+        if previous.shape != current.shape:
+            raise ValueError(
+                f"previous must have the shape of current, {tuple(current.shape)}, got {tuple(previous.shape)}"
+            )
+        of_previous, of_current = torch.split(self.conv.weight, self.channels, dim=1)
+        logits = F.conv2d(current, of_current, self.conv.bias, padding="same")
+        logits = logits + F.conv2d(previous, of_previous, padding="same")
+        return (logits.sigmoid(),)
+
+    def forward(self, previous: Tensor, current: Tensor) -> Tensor:
+        """Return the gated current map.
+
+        Args:
+            previous: F_pre (B, C, H, W), the map before the current one.
+            current: F_cur (B, C, H, W).
+
+        Returns:
+            Map of the shape, dtype, device and memory format of ``current``.
+
+        Raises:
+            TypeError: If a map is no floating tensor of the parameters' dtype.
+            ValueError: If the shapes do not fit.
+        """
+        return apply_gates(current, self.gates(previous, current))
+
+    def extra_repr(self) -> str:
+        """Return the options that the submodules do not show."""
+        return f"channels={self.channels}"

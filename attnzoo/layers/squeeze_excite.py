@@ -1,0 +1,108 @@
+r"""Squeeze-and-excitation: J. Hu, L. Shen, G. Sun, "Squeeze-and-Excitation Networks", CVPR 2018.
+
+.. math::
+    z_c = \frac{1}{HW} \sum_{i,j} x_c(i, j), \qquad
+    gate = \sigma(W_2\,\delta(W_1 z + b_1) + b_2), \qquad
+    y = x \cdot gate
+
+With ``residual=True`` the output is :math:`x \cdot gate + x`, eq. (3) of Y. Xia, "Upper, Middle and Lower Region
+Learning for Facial Action Unit Detection", 2020 (TRA-Net).
+
+Parameter names and shapes are those of timm's ``SEModule``, so that its weights load strictly.
+
+Differences from the paper: none. (The bottleneck is rounded to ``rd_divisor``, 1 by default.)
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from attnzoo import checks
+from attnzoo.ops import apply_gates
+from attnzoo.registry import register
+
+
+@register(
+    "se",
+    kind="unary",
+    paper="Hu, Shen, Sun, Squeeze-and-Excitation Networks, CVPR 2018",
+    summary="Channel gate from the global average through a two-layer bottleneck.",
+)
+class SqueezeExcite(nn.Module):
+    """Gate the channels of a map by a bottleneck on their global averages.
+
+    Args:
+        channels: Channels C of the map.
+        rd_ratio: Bottleneck width over ``channels``, in (0, 1].
+        rd_channels: Bottleneck width; overrides ``rd_ratio``.
+        rd_divisor: The width is rounded to a multiple of this.
+        bias: Whether the two layers have biases.
+        residual: Add the input to the output (TRA-Net, eq. 3).
+        act_layer: Activation between the two layers.
+        gate_layer: Gate function, to (0, 1).
+        device: Device of the parameters.
+        dtype: Floating dtype of the parameters.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If a number is out of range.
+
+    Example:
+        >>> SqueezeExcite(64)(torch.zeros(2, 64, 7, 7)).shape
+        torch.Size([2, 64, 7, 7])
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        rd_ratio: float = 1 / 16,
+        rd_channels: int | None = None,
+        rd_divisor: int = 1,
+        bias: bool = True,
+        residual: bool = False,
+        act_layer: type[nn.Module] = nn.ReLU,
+        gate_layer: type[nn.Module] = nn.Sigmoid,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.channels = checks.positive_int("channels", channels)
+        self.residual = checks.flag("residual", residual)
+        hidden = checks.reduced_channels(channels, rd_ratio, rd_channels, rd_divisor)
+        bias = checks.flag("bias", bias)
+        self.fc1 = nn.Conv2d(channels, hidden, 1, bias=bias, device=device, dtype=dtype)
+        self.act = act_layer()
+        self.fc2 = nn.Conv2d(hidden, channels, 1, bias=bias, device=device, dtype=dtype)
+        self.gate = gate_layer()
+
+    def reset_parameters(self) -> None:
+        """Draw the weights anew, by torch's rule for convolutions."""
+        self.fc1.reset_parameters()
+        self.fc2.reset_parameters()
+
+    def gates(self, x: Tensor) -> tuple[Tensor]:
+        """Return the channel gate (B, C, 1, 1) of ``x`` (B, C, H, W)."""
+        checks.feature_map("x", x, self.channels, like=self.fc1.weight)
+        squeezed = x.mean((2, 3), keepdim=True)  # (B, C, 1, 1)
+        return (self.gate(self.fc2(self.act(self.fc1(squeezed)))),)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the gated map.
+
+        Args:
+            x: Map (B, C, H, W) of the parameters' dtype.
+
+        Returns:
+            Map of the shape, dtype, device and memory format of ``x``.
+
+        Raises:
+            TypeError: If ``x`` is no floating tensor of the parameters' dtype.
+            ValueError: If its shape does not fit.
+        """
+        return apply_gates(x, self.gates(x), residual=self.residual)
+
+    def extra_repr(self) -> str:
+        """Return the options that the submodules do not show."""
+        return f"channels={self.channels}, residual={self.residual}"
