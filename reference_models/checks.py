@@ -1,0 +1,35 @@
+"""Checks of the networks' arguments; the errors have the form of attnzoo's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from attnzoo.checks import feature_map, flag, one_of, positive_int
+
+__all__ = ["flag", "images", "multiple_of", "one_of", "positive_int"]
+
+
+def multiple_of(name: str, value: Any, base: int) -> int:
+    """Return ``value`` if it is a positive multiple of ``base``.
+
+    Raises:
+        TypeError: If it is no integer.
+        ValueError: If it is below 1 or no multiple.
+    """
+    if positive_int(name, value) % base:
+        raise ValueError(f"{name} must be a multiple of {base}, got {value}")
+    return int(value)
+
+
+def images(name: str, x: Any, image_size: int | None = None) -> None:
+    """Check that ``x`` holds floating RGB images (B, 3, H, W), of ``image_size`` if that is given.
+
+    Raises:
+        TypeError: If ``x`` is no floating tensor.
+        ValueError: If its shape does not fit.
+    """
+    feature_map(name, x, 3)
+    if isinstance(x, Tensor) and image_size is not None and x.shape[2:] != (image_size, image_size):
+        raise ValueError(f"{name} must have shape (B, 3, {image_size}, {image_size}), got {tuple(x.shape)}")

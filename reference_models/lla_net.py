@@ -1,0 +1,128 @@
+"""LLA-Net, a ResNet-18 with lossless attention for facial expressions.
+
+C. Wang, R. Hu, M. Hu, J. Liu, T. Ren, S. He, M. Jiang, J. Miao, "Lossless Attention in Convolutional Networks for
+Facial Expression Recognition in the Wild", FG 2020.
+
+torchvision's ResNet-18 whose first convolution has stride 1 ("does not change the size"), with a :class:`attnzoo.LLAM`
+in each of its eight blocks. Parameter names are torchvision's, with ``llam`` beside ``conv2`` in each block, so that
+ResNet-18 checkpoints load by their own names.
+
+Differences from the paper: none known. It prints neither the kernel nor where in a block the module sits. ``conv``, the
+default: F_pre is the block's first convolution after normalisation and ReLU, F_cur its second after normalisation,
+before the shortcut is added, so that both have one shape in every block. ``block``: F_pre is the block's input, through
+the block's own shortcut where the shape changes, F_cur its output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock
+
+from attnzoo import LLAM
+from reference_models import checks
+from reference_models.weights import load_weights
+
+AFF_WILD2_EXPRESSIONS = ("Anger", "Disgust", "Fear", "Happy", "Sad", "Surprise", "Neutral")
+
+
+class LosslessBlock(nn.Module):
+    """A ResNet block with a lossless attention module.
+
+    Args:
+        block: The block whose parts are taken over under their own names.
+        kernel_size: Kernel of the LLAM.
+        placement: ``conv`` or ``block``, see the module's text.
+    """
+
+    def __init__(self, block: BasicBlock, kernel_size: int, placement: Literal["conv", "block"]) -> None:
+        super().__init__()
+        self.placement = placement
+        self.conv1, self.bn1 = block.conv1, block.bn1
+        self.conv2, self.bn2 = block.conv2, block.bn2
+        self.relu = block.relu
+        self.downsample = block.downsample
+        weight = block.conv2.weight
+        self.llam = LLAM(weight.shape[0], kernel_size=kernel_size, device=weight.device, dtype=weight.dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the block's output (B, C, H / stride, W / stride)."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        previous = self.relu(self.bn1(self.conv1(x)))
+        current = self.bn2(self.conv2(previous))
+        if self.placement == "conv":
+            return self.relu(self.llam(previous, current) + shortcut)
+        return self.llam(shortcut, self.relu(current + shortcut))
+
+
+class LLANet(torchvision.models.ResNet):
+    """The network of the paper.
+
+    Args:
+        num_classes: Expressions, one logit each; the paper's seven are :data:`AFF_WILD2_EXPRESSIONS`.
+        kernel_size: Odd kernel of the attention's convolution, 3 (the reading built by default) or 1.
+        placement: Where in a block the attention sits, ``conv`` or ``block``, see the module's text.
+        attention: False gives the plain ResNet-18 with the same stem, to compare with.
+        pretrained: Load torchvision's ImageNet weights into the backbone (the paper's was pre-trained on RAF-DB); needs
+            the network or torchvision's cache.
+        device: Device of the parameters.
+        dtype: Floating dtype of the parameters.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If a value is not one of those allowed.
+
+    Example:
+        >>> LLANet()(torch.rand(1, 3, 112, 112)).shape
+        torch.Size([1, 7])
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int = 7,
+        kernel_size: int = 3,
+        placement: Literal["conv", "block"] = "conv",
+        attention: bool = True,
+        pretrained: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        checks.positive_int("num_classes", num_classes)
+        checks.one_of("placement", placement, ("conv", "block"))
+        checks.flag("attention", attention)
+        checks.flag("pretrained", pretrained)
+        with torch.device(device if device is not None else torch.get_default_device()):
+            super().__init__(BasicBlock, [2, 2, 2, 2], num_classes=num_classes)
+        self.to(dtype=dtype)
+        self.conv1.stride = (1, 1)
+        if pretrained:
+            weights = torchvision.models.ResNet18_Weights.IMAGENET1K_V1.get_state_dict(progress=True, check_hash=True)
+            self.load_backbone(weights)
+        if attention:
+            for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+                for i, block in enumerate(stage):
+                    stage[i] = LosslessBlock(block, kernel_size, placement)
+
+    def load_backbone(self, weights: Mapping[str, Tensor]) -> None:
+        """Load a ResNet-18 state dict by torchvision's names, leaving the attention and the classifier as they are.
+
+        Raises:
+            ValueError: If keys are missing or unknown, or shapes differ; nothing is loaded then.
+        """
+        load_weights(self, weights, ignore=("fc.",), keep=("fc.", ".llam."))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (B, ``num_classes``) of RGB faces (B, 3, H, W); 112x112 in the paper.
+
+        Raises:
+            TypeError: If ``x`` is no floating tensor.
+            ValueError: If its shape does not fit.
+        """
+        checks.images("x", x)
+        logits: Tensor = super().forward(x)
+        return logits

@@ -1,0 +1,115 @@
+"""Weights in and out: what does not fit is named, and nothing is half-loaded."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+MAX_LISTED = 8
+
+
+def read_weights(path: str | Path) -> dict[str, Tensor]:
+    """Read a state dict from a file.
+
+    Args:
+        path: A ``.safetensors`` file, or a ``.pth`` or ``.pt`` file of tensors, which is read without unpickling
+            objects. A state dict under the key ``state_dict`` is unwrapped.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is of another kind, damaged, or holds anything but tensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights file at {path}")
+    if path.suffix == ".safetensors":
+        try:
+            return safetensors.torch.load_file(path)
+        except safetensors.SafetensorError as error:
+            raise ValueError(f"{path} is no valid safetensors file: {error}") from error
+    if path.suffix not in {".pth", ".pt"}:
+        raise ValueError(
+            f"weights must be a .safetensors, .pth or .pt file, got {path}; a pickle can run code and is not read: "
+            "convert one that you trust with safetensors.torch.save_file"
+        )
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
+        raise ValueError(f"{path} holds no plain tensors or is damaged: {error}") from error
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise ValueError(f"{path} holds {type(content).__name__}, not a state dict of tensors")
+    return dict(content)
+
+
+def load_weights(
+    module: nn.Module, weights: Mapping[str, Tensor], *, ignore: Sequence[str] = (), keep: Sequence[str] = ()
+) -> None:
+    """Load a state dict after checking all of it.
+
+    Args:
+        module: Gets the weights.
+        weights: Name to tensor. ``num_batches_tracked`` may be missing, as in checkpoints older than it.
+        ignore: Fragments of names; weights whose names hold one are not used.
+        keep: Fragments of names; entries of ``module`` whose names hold one stay as they are.
+
+    Raises:
+        ValueError: If a key is missing or unknown or a shape differs; the message lists them, and the module is
+            unchanged.
+    """
+    target = {name: value for name, value in module.state_dict().items() if not _holds(name, keep)}
+    source = {name: value for name, value in weights.items() if not _holds(name, ignore)}
+    for name in target.keys() - source.keys():
+        if name.endswith("num_batches_tracked"):
+            source[name] = target[name]
+    problems = {
+        "missing": sorted(target.keys() - source.keys()),
+        "unknown": sorted(source.keys() - target.keys()),
+        "of another shape": [
+            f"{name} {tuple(source[name].shape)} instead of {tuple(target[name].shape)}"
+            for name in sorted(target.keys() & source.keys())
+            if source[name].shape != target[name].shape
+        ],
+    }
+    if any(problems.values()):
+        lines = [f"{len(names)} {what}: {_listed(names)}" for what, names in problems.items() if names]
+        raise ValueError(f"the weights do not fit {type(module).__name__}: " + "; ".join(lines))
+    module.load_state_dict(source, strict=False)
+
+
+def save_weights(module: nn.Module, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Write a module's state dict as safetensors, in one step: the file is whole or not there.
+
+    Args:
+        module: Whose parameters and buffers are written.
+        path: Where to.
+        metadata: Text that is stored with them.
+    """
+    path = Path(path)
+    tensors = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
+    content = safetensors.torch.save(tensors, metadata=dict(metadata or {}))
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        Path(temporary).replace(path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def _holds(name: str, fragments: Sequence[str]) -> bool:
+    return any(fragment in name for fragment in fragments)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
+    return ", ".join(names[:MAX_LISTED]) + more
