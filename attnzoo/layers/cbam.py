@@ -82,6 +82,7 @@ class SpatialGate(nn.Module):
     kind="unary",
     paper="Woo, Park, Lee, Kweon, CBAM: Convolutional Block Attention Module, ECCV 2018",
     summary="Channel gate, then spatial gate, each from an average and a maximum.",
+    exceptions={"train_one_value": "torch's BatchNorm2d refuses to train on a single value a channel (B = H = W = 1)"},
 )
 class CBAM(nn.Module):
     """Gate the channels of a map, then its pixels.

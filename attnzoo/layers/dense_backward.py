@@ -56,6 +56,7 @@ class AttentionalFeatures(nn.Module):
     kind="pyramid",
     paper="Hua, Huynh-The, Seo, Lee, Convolutional Network with Densely Backward Attention, IMCOM 2020",
     summary="Channel gates of shallow maps made from those of all deeper maps; pools the pyramid to one vector.",
+    keeps=("dtype", "device"),
 )
 class DenselyBackwardAttention(nn.Module):
     """Re-weight a pyramid of maps by gates that run from deep to shallow, and pool it to one vector.
@@ -91,8 +92,10 @@ class DenselyBackwardAttention(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        if not isinstance(channels, Sequence) or not channels:
+        if not isinstance(channels, Sequence):
             raise TypeError(f"channels must be a sequence of channel counts, shallow to deep, got {channels!r}")
+        if not channels:
+            raise ValueError(f"channels must hold at least one channel count, got {channels!r}")
         self.channels = tuple(checks.positive_int(f"channels[{i}]", count) for i, count in enumerate(channels))
         checks.one_of("strategy", strategy, ("dba", "aw_o_db"))
         checks.one_of("output", output, ("vector", "maps"))

@@ -55,6 +55,8 @@ def threshold_maps(difference: Tensor, thresholds: Sequence[float] = PAPER_THRES
         raise TypeError(f"difference must be a tensor (B, 1, H, W), got {type(difference).__name__}")
     if difference.dim() != 4 or difference.shape[1] != 1:
         raise ValueError(f"difference must have shape (B, 1, H, W), got {tuple(difference.shape)}")
+    if not isinstance(thresholds, Sequence):
+        raise TypeError(f"thresholds must be a sequence of grey levels, got {thresholds!r}")
     if not thresholds:
         raise ValueError(f"thresholds must hold at least one grey level, got {thresholds!r}")
     for threshold in thresholds:
@@ -62,7 +64,8 @@ def threshold_maps(difference: Tensor, thresholds: Sequence[float] = PAPER_THRES
             raise TypeError(f"thresholds must be numbers, got {threshold!r}")
         if math.isnan(threshold) or not 0 <= threshold <= 255:
             raise ValueError(f"thresholds must be grey levels in [0, 255], got {threshold}")
-    levels = torch.tensor(thresholds, device=difference.device, dtype=torch.float32)
+    dtype = torch.promote_types(difference.dtype, torch.float32)  # float64 levels for a float64 image
+    levels = torch.tensor(thresholds, device=difference.device, dtype=dtype)
     return (difference >= levels.view(1, -1, 1, 1)).float()
 
 

@@ -76,8 +76,25 @@ class InterleavedGroupConv(nn.Module):
         self.conv2 = nn.Conv2d(out_channels, out_channels, 1, groups=out_channels // groups, device=device, dtype=dtype)
         self.norm2 = nn.BatchNorm2d(out_channels, device=device, dtype=dtype)
 
+    def reset_parameters(self) -> None:
+        """Draw the weights anew, by torch's rules for convolutions and normalisations."""
+        for module in (self.conv1, self.norm1, self.conv2, self.norm2):
+            module.reset_parameters()
+
     def forward(self, x: Tensor) -> Tensor:
-        """Return P W2 P^T W1 x, (B, ``out_channels``, H / stride, W / stride), normalised, not yet activated."""
+        """Return P W2 P^T W1 x, normalised, not yet activated.
+
+        Args:
+            x: Map (B, C, H, W) of the parameters' dtype.
+
+        Returns:
+            Map (B, ``out_channels``, ceil(H / stride), ceil(W / stride)).
+
+        Raises:
+            TypeError: If ``x`` is no floating tensor of the parameters' dtype.
+            ValueError: If its shape does not fit.
+        """
+        checks.feature_map("x", x, self.channels, like=self.conv1.weight)
         y = F.relu(self.norm1(self.conv1(x)))
         y = self.norm2(self.conv2(_shuffle(y, self.groups)))
         return _shuffle(y, y.shape[1] // self.groups)
@@ -100,6 +117,7 @@ def _memory_format(x: Tensor) -> torch.memory_format:
     kind="unary",
     paper="Zhang, Qi, Xiao, Wang, Interleaved Group Convolutions, ICCV 2017; block of Chen et al. (CEDNN), 2020",
     summary="Interleaved group convolutions with a residual or dense connection and a 1x1 fusion.",
+    exceptions={"train_one_value": "torch's BatchNorm2d refuses to train on a single value a channel (B = H = W = 1)"},
 )
 class IGCBlock(nn.Module):
     """CEDNN's block: interleaved group convolutions, a connection to the input, and a 1x1 convolution that fuses.
@@ -144,6 +162,13 @@ class IGCBlock(nn.Module):
         connected = channels if connection == "res" else 2 * channels
         self.fuse = nn.Conv2d(connected, out_channels, 1, device=device, dtype=dtype)
         self.norm = nn.BatchNorm2d(out_channels, device=device, dtype=dtype)
+
+    def reset_parameters(self) -> None:
+        """Draw the weights anew, by the rules of the layers inside, ``branch_layer`` included."""
+        for module in (self.branch, self.branch_layer, self.fuse, self.norm):
+            reset = getattr(module, "reset_parameters", None)
+            if reset is not None:
+                reset()
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the block's output.

@@ -21,13 +21,20 @@ def apply_gates(x: Tensor, gates: Sequence[Tensor], *, blend: Tensor | None = No
 
     Returns:
         A tensor of the shape and dtype of ``x``.
+
+    Raises:
+        ValueError: If there is no gate, or one does not broadcast to ``x``.
     """
+    if not gates:
+        raise ValueError(f"gates must hold at least one tensor, got {gates!r}")
+    for gate in gates:
+        _check_gate(gate, x)
     first, *others = gates
     if blend is None and not residual:
-        x = x * first
+        gated = x * first
         for gate in others:
-            x = x * gate
-        return x
+            gated = gated * gate
+        return gated.to(x.dtype)
     factor = first
     for gate in others:
         factor = factor * gate
@@ -36,3 +43,9 @@ def apply_gates(x: Tensor, gates: Sequence[Tensor], *, blend: Tensor | None = No
     if blend is not None:
         factor = blend * (factor - 1) + 1
     return x * factor.to(x.dtype)
+
+
+def _check_gate(gate: Tensor, x: Tensor) -> None:
+    missing = x.dim() - gate.dim()
+    if missing < 0 or any(size not in (given, 1) for size, given in zip(gate.shape, x.shape[missing:], strict=True)):
+        raise ValueError(f"gates must broadcast to x {tuple(x.shape)}, got one of shape {tuple(gate.shape)}")

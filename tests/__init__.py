@@ -1,0 +1,1 @@
+"""The tests of attnzoo and reference_models."""

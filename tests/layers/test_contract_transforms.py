@@ -1,0 +1,124 @@
+"""The contract of every registered layer under torch's transforms: compile, export, autocast, meta, copies."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+import torch
+from torch import Tensor
+
+from attnzoo import LayerInfo, create
+from tests.layers import cases
+from tests.layers.cases import contract
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+@contract("compile")
+def test_compiles_as_one_graph_forward_and_backward(info: LayerInfo, training: bool):
+    torch.compiler.reset()
+    eager = cases.make(info, 12).train(training)
+    layer = copy.deepcopy(eager)
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    arguments = cases.inputs(info, layer)
+    results = []
+    for function, module in ((eager, eager), (compiled, layer)):
+        own = cases.mapped(arguments, lambda x: x.clone().requires_grad_())
+        output = function(*own)
+        torch.manual_seed(3)
+        cases.with_random_gradient(output)
+        tensors = [*module.parameters(), *cases.leaves(own)]
+        results.append((list(cases.leaves(output)), [t.grad for t in tensors], module.state_dict()))
+    torch.testing.assert_close(results[1], results[0], rtol=1e-5, atol=1e-5)
+
+
+@contract("export")
+def test_exports_with_a_dynamic_batch(info: LayerInfo):
+    layer = cases.make(info, 12)
+    arguments = cases.inputs(info, layer, 3)
+    batch = torch.export.Dim("batch", min=2, max=64)
+    exported = torch.export.export(layer, arguments, dynamic_shapes=cases.mapped(arguments, lambda _: {0: batch}))
+    other = cases.inputs(info, layer, 5)
+    torch.testing.assert_close(exported.module()(*other), layer(*other), rtol=1e-5, atol=1e-5)
+
+
+@contract("autocast")
+def test_bf16_autocast_is_close_to_float32(info: LayerInfo):
+    layer = cases.make(info)
+    arguments = cases.mapped(cases.inputs(info, layer), lambda x: x.requires_grad_())
+    expected = [x.detach() for x in cases.leaves(layer(*arguments))]
+    with torch.autocast("cpu", torch.bfloat16):
+        got = layer(*arguments)
+    cases.with_random_gradient(got)
+    for a, b in zip(cases.leaves(cases.mapped(got, Tensor.detach)), expected, strict=True):
+        assert a.dtype in {torch.float32, torch.bfloat16}
+        assert float((a.float() - b).norm() / b.norm()) < 2**-6
+    assert all(p.grad is not None and p.grad.dtype == p.dtype for p in layer.parameters())
+
+
+@contract("autocast_bf16_input")
+def test_bf16_input_under_autocast(info: LayerInfo):
+    """Inside an autocast region a layer meets the bf16 output of a convolution before it."""
+    layer = cases.make(info)
+    arguments = cases.mapped(cases.inputs(info, layer), Tensor.bfloat16)
+    with torch.no_grad():
+        expected = list(cases.leaves(layer(*cases.mapped(arguments, Tensor.float))))
+        with torch.autocast("cpu", torch.bfloat16):
+            got = list(cases.leaves(layer(*arguments)))
+    for a, b in zip(got, expected, strict=True):
+        assert a.dtype == torch.bfloat16
+        assert float((a.float() - b).norm() / b.norm()) < 2**-6
+
+
+@contract("meta")
+def test_meta_device(info: LayerInfo):
+    channels = [48, 96] if info.kind == "pyramid" else 48
+    layer = create(info.name, channels, **info.example, device="meta")
+    real = create(info.name, channels, **info.example)
+    assert all(p.is_meta for p in [*layer.parameters(), *layer.buffers()])
+    arguments = cases.inputs(info, layer, device="meta")
+    got = list(cases.leaves(layer(*arguments)))
+    expected = list(cases.leaves(real(*cases.inputs(info, real))))
+    assert all(x.is_meta for x in got)
+    assert [x.shape for x in got] == [x.shape for x in expected]
+
+
+@contract("dtype_argument")
+def test_dtype_argument_reaches_every_parameter(info: LayerInfo):
+    layer = cases.make(info, 12, dtype=torch.bfloat16)
+    tensors = [*layer.parameters(), *layer.buffers()]
+    assert all(t.dtype == torch.bfloat16 for t in tensors if t.is_floating_point())
+
+
+@contract("copies")
+def test_deepcopy_and_pickle(info: LayerInfo):
+    layer = cases.make(info)
+    arguments = cases.inputs(info, layer)
+    expected = layer(*arguments)
+    thawed = pickle.loads(pickle.dumps(layer))  # noqa: S301 - made on the line itself
+    for other in (copy.deepcopy(layer), thawed):
+        assert type(other) is type(layer)
+        assert repr(other) == repr(layer)
+        assert not {id(p) for p in other.parameters()} & {id(p) for p in layer.parameters()}
+        torch.testing.assert_close(other(*arguments), expected, rtol=0, atol=0)
+
+
+@contract("state_dict")
+def test_state_dict_loads_strictly_and_carries_everything(info: LayerInfo):
+    layer, other = cases.make(info), cases.make(info)
+    arguments = cases.inputs(info, layer)
+    expected = layer(*arguments)
+    if layer.state_dict():
+        assert any(not torch.equal(a, b) for a, b in zip(cases.leaves(other(*arguments)), cases.leaves(expected)))
+    other.load_state_dict(layer.state_dict(), strict=True)
+    torch.testing.assert_close(other(*arguments), expected, rtol=0, atol=0)
+
+
+@contract("train_eval")
+def test_eval_is_deterministic_and_changes_no_state(info: LayerInfo):
+    layer = cases.make(info)
+    arguments = cases.inputs(info, layer)
+    before = copy.deepcopy(layer.state_dict())
+    torch.testing.assert_close(layer(*arguments), layer(*arguments), rtol=0, atol=0)
+    torch.testing.assert_close(layer.state_dict(), before, rtol=0, atol=0)
