@@ -205,7 +205,7 @@ class TRANet(nn.Module):
 
     def decode(self, x: Tensor) -> Tensor:
         """Return the decoder's map (B, 256, H / 4, W / 4) of images (B, 3, H, W)."""
-        block2 = self.backbone.layer1(self.backbone.layer0(x))
+        block2 = self.backbone.layer1(self.backbone.pool0(self.backbone.layer0(x)))
         block3 = self.backbone.layer2(block2)
         block4 = self.backbone.layer3(block3)
         step1, step2, step3 = self.decoder
