@@ -1,5 +1,6 @@
 """attnzoo: plug-in attention for arbitrary vision backbones."""
 
+from attnzoo.costs import Cost, cost
 from attnzoo.layers import (
     CBAM,
     LLAM,
@@ -18,6 +19,7 @@ __version__ = "0.1.0"
 __all__ = [
     "CBAM",
     "LLAM",
+    "Cost",
     "DenselyBackwardAttention",
     "DifferenceGate",
     "IGCBlock",
@@ -26,6 +28,7 @@ __all__ = [
     "LayerInfo",
     "RegionMask",
     "SqueezeExcite",
+    "cost",
     "create",
     "layer_info",
     "list_layers",

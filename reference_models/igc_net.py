@@ -107,7 +107,6 @@ class IGCNet(nn.Module):
             )
             for channels, out_channels in itertools.pairwise(widths)
         )
-        self.pool = nn.AvgPool2d(4)
         self.fc = nn.Linear(widths[-1] * (image_size // 32) ** 2, num_aus, **factory)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -121,5 +120,5 @@ class IGCNet(nn.Module):
         x = self.stem(x)
         for stage in self.stages:
             x = stage(x)
-        logits: Tensor = self.fc(self.pool(x).flatten(1))
+        logits: Tensor = self.fc(F.avg_pool2d(x, 4).flatten(1))
         return logits
