@@ -1,0 +1,132 @@
+"""Which axis of a tensor is what: decided once, from two aspect ratios where the model takes them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from attnzoo.attach.sites import Spot
+from attnzoo.attach.tensors import Path
+
+
+class NoGridError(ValueError):
+    """The tensor has no grid of pixels or tokens, or it cannot be told which axes it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """What the model says about itself, for models that take one size only.
+
+    Attributes:
+        channels: Channels at this place, from ``feature_info``.
+        prefix_tokens: Class and register tokens.
+        channels_last: Whether its maps are NHWC (``output_fmt``).
+    """
+
+    channels: int | None = None
+    prefix_tokens: int | None = None
+    channels_last: bool = False
+
+
+def read_spot(
+    path: Path, square: tuple[int, ...], wide: tuple[int, ...] | None, image: tuple[int, int], batch: int, hints: Hints
+) -> Spot:
+    """Say where batch, channels and grid are in a tensor.
+
+    Args:
+        path: Where the tensor lies in the module's output.
+        square: Its shape at the probed size.
+        wide: Its shape at twice the width, or None.
+        image: Height and width of the probed image.
+        batch: Batch size of the probe.
+        hints: What the model says about itself.
+
+    Raises:
+        NoGridError: With the reason.
+    """
+    if len(square) not in {3, 4}:
+        raise NoGridError(f"its output {square} has no grid of pixels or tokens")
+    if square[0] != batch:
+        raise NoGridError(f"its output {square} does not start with the batch of {batch} (windows or patches do)")
+    if wide is not None and (len(wide) != len(square) or wide[0] != batch):
+        raise NoGridError(f"its output changes from {square} to {wide} with the image's width")
+    if len(square) == 4:
+        return _map(path, square, wide, image, hints)
+    return _tokens(path, square, wide, image, hints)
+
+
+def _map(
+    path: Path, square: tuple[int, ...], wide: tuple[int, ...] | None, image: tuple[int, int], hints: Hints
+) -> Spot:
+    moved = _moved(square, wide)
+    if moved == {3}:
+        last = False
+    elif moved == {2}:
+        last = True
+    elif moved:
+        raise NoGridError(f"its output changes from {square} to {wide} with the image's width (windows?)")
+    else:
+        last = _channels_last(square, image, hints)
+    _, *rest = square
+    height, width, channels = rest if last else (rest[1], rest[2], rest[0])
+    return Spot(path=path, layout="NHWC" if last else "NCHW", channels=channels, grid=(height, width))
+
+
+def _channels_last(shape: tuple[int, ...], image: tuple[int, int], hints: Hints) -> bool:
+    _, first, second, third = shape
+    nchw, nhwc = _fits((second, third), image), _fits((first, second), image)
+    if hints.channels is not None and (first == hints.channels) != (third == hints.channels):
+        return third == hints.channels
+    if nchw != nhwc:
+        return nhwc
+    if not nchw:
+        raise NoGridError(f"no two neighbouring axes of its output {shape} have the image's aspect ratio")
+    return hints.channels_last
+
+
+def _tokens(
+    path: Path, square: tuple[int, ...], wide: tuple[int, ...] | None, image: tuple[int, int], hints: Hints
+) -> Spot:
+    moved = _moved(square, wide)
+    if len(moved) > 1:
+        raise NoGridError(f"its output changes from {square} to {wide} with the image's width")
+    axes = sorted(moved) or ([1] if hints.channels in {None, square[2]} else [2])
+    axis = axes[0]
+    length, channels = square[axis], square[3 - axis]
+    if wide is not None and moved:
+        prefix = 2 * length - wide[axis]
+    elif hints.prefix_tokens is not None:
+        prefix = hints.prefix_tokens
+    else:
+        prefix = next((count for count in range(6) if _grid(length - count, image)), 0)
+    if prefix < 0 or length <= prefix:
+        raise NoGridError(f"its output {square} holds nothing but class tokens")
+    grid = _grid(length - prefix, image)
+    if grid is None:
+        raise NoGridError(
+            f"the {length} tokens of its output {square} are no {prefix} class tokens and a grid of the image's shape"
+        )
+    if axis == 2 and prefix:
+        raise NoGridError(f"its output {square} has class tokens behind the channels")
+    return Spot(
+        path=path, layout="NLC" if axis == 1 else "NCL", channels=channels, prefix_tokens=prefix, grid=grid
+    )
+
+
+def _moved(square: tuple[int, ...], wide: tuple[int, ...] | None) -> set[int]:
+    return set() if wide is None else {axis for axis in range(len(square)) if square[axis] != wide[axis]}
+
+
+def _fits(grid: tuple[int, int], image: tuple[int, int]) -> bool:
+    """Whether a grid could be the image divided by one stride, give or take a rounded border."""
+    return abs(grid[0] * image[1] - grid[1] * image[0]) <= 2 * max(image)  if image[0] != image[1] else grid[0] == grid[1]
+
+
+def _grid(count: int, image: tuple[int, int]) -> tuple[int, int] | None:
+    if count < 2:
+        return None
+    height = round(math.sqrt(count * image[0] / image[1]))
+    if height < 1 or count % height:
+        return None
+    grid = (height, count // height)
+    return grid if _fits(grid, image) else None

@@ -1,0 +1,154 @@
+"""What one forward pass shows: which modules were called, in which order, and what they took and gave."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attnzoo.attach.tensors import Path, walk
+
+ADDITIONS = frozenset({
+    torch.add, Tensor.add, Tensor.add_, Tensor.__add__, Tensor.__radd__, Tensor.__iadd__,
+})  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One tensor: where it lies in the output, its shape, and a number that only this very tensor has."""
+
+    path: Path
+    shape: tuple[int, ...]
+    ident: int
+
+
+@dataclass(slots=True)
+class Call:
+    """One call of one module."""
+
+    name: str
+    order: int
+    took: tuple[tuple[int, ...], ...]
+    took_idents: frozenset[int]
+    gave: tuple[Seen, ...] = ()
+    ended: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """An addition of two tensors, with the module that was running."""
+
+    inside: str
+    operands: tuple[int, int]
+    order: int
+
+
+@dataclass(slots=True)
+class Trace:
+    """A forward pass.
+
+    Attributes:
+        inputs: Shapes of the model's tensors.
+        calls: By module name, its calls in order.
+        additions: Sums of two tensors of equal rank, in order.
+    """
+
+    inputs: tuple[tuple[int, ...], ...]
+    calls: dict[str, list[Call]] = field(default_factory=dict)
+    additions: list[Addition] = field(default_factory=list)
+
+    @property
+    def batch(self) -> int:
+        """Batch size of the first input."""
+        return self.inputs[0][0]
+
+    def ended(self, name: str) -> int:
+        """When the last call of ``name`` ended; modules that end later count later."""
+        return self.calls[name][-1].ended
+
+    def gave(self, name: str) -> tuple[Seen, ...]:
+        """What the last call of ``name`` returned."""
+        return self.calls[name][-1].gave
+
+
+class _Additions(torch.overrides.TorchFunctionMode):
+    def __init__(self, recorder: _Recorder) -> None:
+        super().__init__()
+        self.recorder = recorder
+
+    def __torch_function__(  # type: ignore[override]
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func in ADDITIONS and len(args) > 1 and isinstance(args[0], Tensor) and isinstance(args[1], Tensor):
+            self.recorder.added(args[0], args[1])
+        return func(*args, **(kwargs or {}))
+
+
+class _Recorder:
+    def __init__(self, inputs: tuple[Any, ...]) -> None:
+        self.trace = Trace(inputs=tuple(tuple(value.shape) for value in inputs if isinstance(value, Tensor)))
+        self.running: list[Call] = []
+        self.clock = 0
+        self.alive: list[Any] = []  # an id is unique only while its object lives
+
+    def ident(self, tensor: Tensor) -> int:
+        self.alive.append(tensor)
+        return id(tensor)
+
+    def added(self, left: Tensor, right: Tensor) -> None:
+        if left.dim() == right.dim() and left.dim() >= 3 and self.running:
+            self.clock += 1
+            operands = (self.ident(left), self.ident(right))
+            self.trace.additions.append(Addition(self.running[-1].name, operands, self.clock))
+
+    def begin(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        self.clock += 1
+        tensors = [tensor for _, tensor in walk((args, dict(kwargs)))]
+        call = Call(
+            name,
+            self.clock,
+            tuple(tuple(tensor.shape) for tensor in tensors),
+            frozenset(self.ident(tensor) for tensor in tensors),
+        )
+        self.trace.calls.setdefault(name, []).append(call)
+        self.running.append(call)
+
+    def end(self, output: Any) -> None:
+        self.clock += 1
+        call = self.running.pop()
+        call.gave = tuple(Seen(path, tuple(tensor.shape), self.ident(tensor)) for path, tensor in walk(output))
+        call.ended = self.clock
+
+
+def record(model: nn.Module, inputs: tuple[Any, ...]) -> Trace:
+    """Run ``model`` once without gradients and return what happened; its hooks are removed again.
+
+    Raises:
+        Whatever the model raises on ``inputs``.
+    """
+    recorder = _Recorder(inputs)
+    handles = []
+    for name, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            continue
+
+        def begin(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], name: str = name) -> None:
+            recorder.begin(name, args, kwargs)
+
+        def end(_: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
+            recorder.end(output)
+
+        handles += [
+            module.register_forward_pre_hook(begin, with_kwargs=True),
+            module.register_forward_hook(end),
+        ]
+    try:
+        with torch.no_grad(), _Additions(recorder):
+            model(*inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return recorder.trace
