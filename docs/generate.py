@@ -1,0 +1,208 @@
+"""Write the generated parts of README and documentation: tables from the registry, the networks and their results.
+
+A part stands between ``<!-- generated: NAME ARGUMENT -->`` and ``<!-- end -->``; whatever is between is replaced.
+
+    python docs/generate.py            bring every file up to date
+    python docs/generate.py --check    change nothing; exit 1 and name the files that are out of date
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import attnzoo
+import reference_models
+from attnzoo.costs import CONVENTIONS
+
+ROOT = Path(__file__).parents[1]
+FILES = ("README.md", "docs/**/*.md", "reference_models/README.md", "benchmarks/README.md")
+CHANNELS, SIZE = 192, 28
+PYRAMID = ((24, 56), (48, 28), (96, 14), (192, 7))
+TAKES = {
+    "unary": "`x -> x`",
+    "paired": "`(previous, current) -> current`",
+    "pyramid": "`[maps] -> vector` or `maps`",
+    "guided": "`(x, maps) -> x`",
+    "split": "`x -> {region: x}`",
+}
+
+_PART = re.compile(
+    r"(<!-- generated: (?P<name>[a-z-]+)(?: (?P<argument>\S+))? -->\n)(?P<body>.*?)(<!-- end -->)", re.DOTALL
+)
+
+
+def files() -> list[Path]:
+    """Return the files that may hold generated parts, sorted."""
+    return sorted({path for pattern in FILES for path in ROOT.glob(pattern)})
+
+
+def updated(path: Path) -> str:
+    """Return the text that the file ``path`` should have."""
+
+    def replace(match: re.Match[str]) -> str:
+        arguments = [match["argument"]] if match["argument"] else []
+        return f"{match[1]}{PARTS[match['name']](path, *arguments)}\n{match[5]}"
+
+    return _PART.sub(replace, path.read_text())
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+
+
+def layers(path: Path) -> str:
+    """Return the table of all registered layers, each linked to its page from ``path``."""
+    folder = os.path.relpath(ROOT / "docs/layers", path.parent)
+    rows = []
+    for name in attnzoo.list_layers():
+        info = attnzoo.layer_info(name)
+        cost = _cost(info)
+        rows.append(
+            (
+                f"[`{name}`]({Path(folder, name).as_posix()}.md)",
+                TAKES[info.kind],
+                info.summary,
+                f"{cost.parameters:,}",
+                f"{cost.macs / 1e6:.2f}",
+            )
+        )
+    pyramid = ", ".join(f"{count} x {side} x {side}" for count, side in PYRAMID)
+    counted = f"Counted on one map of {CHANNELS} x {SIZE} x {SIZE}; a pyramid has the maps {pyramid}."
+    return f"{table(('layer', 'takes', 'what it does', 'parameters', 'M MACs (fvcore)'), rows)}\n\n{counted}"
+
+
+def layer(path: Path, name: str) -> str:  # noqa: ARG001 - every part is given its file
+    """Return the facts about one layer, and its differences from the paper as its module states them."""
+    info = attnzoo.layer_info(name)
+    cost = _cost(info)
+    options = [
+        f"`{parameter.name}={_shown(parameter.default)}`"
+        for parameter in list(inspect.signature(info.cls).parameters.values())[1:]
+        if parameter.name not in {"device", "dtype"}
+    ]
+    facts = [
+        ("class", f"[`attnzoo.{info.cls.__name__}`][attnzoo.{info.cls.__name__}]"),
+        ("takes", f"{info.kind}: {TAKES[info.kind]}"),
+        ("keeps", ", ".join(sorted(info.keeps)).replace("_", " ")),
+        ("options", ", ".join(options)),
+        ("counted on", _where(info)),
+        ("parameters", f"{cost.parameters:,}"),
+        ("MACs (fvcore)", f"{cost.macs:,}"),
+    ]
+    facts += [(f"except: {check}", reason) for check, reason in sorted(info.exceptions.items())]
+    differences = _differences(inspect.getmodule(info.cls))
+    return f"{table((f'`{name}`', ''), facts)}\n\n## Differences from the paper\n\n{differences}"
+
+
+def network(path: Path, name: str) -> str:  # noqa: ARG001 - every part is given its file
+    """Return what the module of a network says about it: citation, description, differences from the paper."""
+    module = inspect.getmodule(reference_models.model_class(name))
+    _, *paragraphs = inspect.cleandoc(module.__doc__).split("\n\n")
+    described = "\n\n".join(_markdown(text) for text in paragraphs if not text.startswith("Differences"))
+    return f"{described}\n\nDifferences from the paper: {_differences(module)}"
+
+
+def api(path: Path, module: str) -> str:  # noqa: ARG001 - every part is given its file
+    """Return a mkdocstrings reference for every public name of a module, so that none is without an entry."""
+    names = sorted(sys.modules[module].__all__, key=str.lower)
+    return "\n\n".join(f"::: {module}.{name}" for name in names)
+
+
+def conventions(path: Path) -> str:  # noqa: ARG001 - every part is given its file
+    """Return the counting conventions of :func:`attnzoo.cost`."""
+    return table(("rule", "what it counts"), CONVENTIONS.items())
+
+
+def results(path: Path, name: str) -> str:  # noqa: ARG001 - every part is given its file
+    """Return the table of a committed benchmark result, ``benchmarks/results/<name>.json``, with where it was made."""
+    result = json.loads((ROOT / "benchmarks/results" / f"{name}.json").read_text())
+    header = list(result["rows"][0])
+    rows = [[_number(row[column]) for column in header] for row in result["rows"]]
+    made = ", ".join(f"{key} {value}" for key, value in {**result["machine"], **result["versions"]}.items())
+    return f"{table(header, rows)}\n\n`{result['command']}`, commit {result['commit']}; {made}."
+
+
+PARTS: Mapping[str, Callable[..., str]] = {
+    "layers": layers,
+    "layer": layer,
+    "network": network,
+    "api": api,
+    "conventions": conventions,
+    "results": results,
+}
+
+
+def _cost(info: attnzoo.LayerInfo) -> attnzoo.Cost:
+    pyramid = info.kind == "pyramid"
+    made = attnzoo.create(info.name, [count for count, _ in PYRAMID] if pyramid else CHANNELS, **info.example)
+    x = torch.zeros(1, CHANNELS, SIZE, SIZE)
+    inputs: tuple[Any, ...] = (x,)
+    if info.kind == "paired":
+        inputs = (x, x)
+    elif info.kind == "guided":
+        inputs = (x, torch.zeros(1, made.num_maps, SIZE, SIZE))
+    elif pyramid:
+        inputs = ([torch.zeros(1, count, side, side) for count, side in PYRAMID],)
+    return attnzoo.cost(made, *inputs)
+
+
+def _where(info: attnzoo.LayerInfo) -> str:
+    options = "".join(f", {key}={_shown(value)}" for key, value in info.example.items())
+    if info.kind == "pyramid":
+        return f"maps of {', '.join(f'{count} x {side} x {side}' for count, side in PYRAMID)}{options}"
+    return f"a map of {CHANNELS} x {SIZE} x {SIZE}{options}"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float) and 0 < value < 1 and (1 / value).is_integer():
+        return f"1 / {round(1 / value)}"
+    if isinstance(value, Mapping):
+        return repr(dict(value))
+    return value.__name__ if isinstance(value, type) else repr(value)
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _differences(module: Any) -> str:
+    text = inspect.cleandoc(module.__doc__)
+    (found,) = re.findall(r"^Differences from the paper: (.*?)(?=\n\n|\Z)", text, re.DOTALL | re.MULTILINE)
+    return _markdown(found[0].upper() + found[1:])
+
+
+def _markdown(text: str) -> str:
+    """Return reStructuredText as used in the docstrings, as Markdown on one line."""
+    text = re.sub(r":[a-z]+:`~?([^`]+)`", r"`\1`", text)
+    return " ".join(text.replace("``", "`").split())
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command line above."""
+    check = list(arguments) == ["--check"]
+    if arguments and not check:
+        sys.stderr.write(f"{__doc__}\n")
+        return 2
+    stale = [path for path in files() if updated(path) != path.read_text()]
+    for path in stale:
+        if not check:
+            path.write_text(updated(path))
+        sys.stdout.write(f"{'out of date' if check else 'written'}: {path.relative_to(ROOT)}\n")
+    return 1 if stale and check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

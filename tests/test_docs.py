@@ -1,0 +1,115 @@
+"""README and documentation: generated parts are up to date, snippets run, docstring examples hold."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import importlib.util
+import pkgutil
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+import attnzoo
+import reference_models
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted(
+    path.relative_to(ROOT).as_posix()
+    for pattern in ("*.md", "docs/**/*.md", "*/README.md")
+    for path in ROOT.glob(pattern)
+)
+SNIPPET = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def load_generator() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("docs_generate", ROOT / "docs/generate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+GENERATOR = load_generator()
+
+
+def pages_with_snippets() -> list[str]:
+    return [page for page in PAGES if SNIPPET.search((ROOT / page).read_text())]
+
+
+def modules() -> list[str]:
+    packages = (attnzoo, reference_models)
+    inside = [found.name for p in packages for found in pkgutil.walk_packages(p.__path__, f"{p.__name__}.")]
+    return sorted([*(package.__name__ for package in packages), *inside])
+
+
+def layer_pages() -> set[str]:
+    return {path.stem for path in (ROOT / "docs/layers").glob("*.md")} - {"index"}
+
+
+@pytest.mark.parametrize("page", pages_with_snippets())
+@pytest.mark.usefixtures("own_layers")
+def test_snippets_of_a_page_run_one_after_the_other(page, tmp_path, monkeypatch):
+    text = (ROOT / page).read_text()
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": "__main__"}
+    for snippet in SNIPPET.finditer(text):
+        line = text.count("\n", 0, snippet.start(1))
+        exec(compile("\n" * line + snippet[1], ROOT / page, "exec"), names)  # noqa: S102 - our own pages
+
+
+@pytest.mark.parametrize("name", modules())
+@pytest.mark.usefixtures("own_layers")
+def test_docstring_examples_hold(name):
+    module = importlib.import_module(name)
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    runner = doctest.DocTestRunner(verbose=False, optionflags=doctest.NORMALIZE_WHITESPACE)
+    for example in finder.find(module, extraglobs={"torch": torch}):
+        runner.run(example)
+    assert runner.summarize(verbose=False).failed == 0
+
+
+def test_the_docstring_finder_sees_examples():
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    assert any(example.examples for example in finder.find(attnzoo.layers.cbam))
+
+
+@pytest.mark.parametrize("page", [path.relative_to(ROOT).as_posix() for path in GENERATOR.files()])
+def test_generated_parts_are_up_to_date(page):
+    path = ROOT / page
+    assert GENERATOR.updated(path) == path.read_text(), "run: python docs/generate.py"
+
+
+def test_an_outdated_part_is_noticed(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- generated: layer se -->\nold\n<!-- end -->\nafter\n")
+    written = GENERATOR.updated(page)
+    assert written.startswith("before\n<!-- generated: layer se -->\n| `se` |")
+    assert written.endswith("<!-- end -->\nafter\n")
+    assert "old" not in written
+
+
+def test_every_registered_layer_has_a_page_that_says_its_facts():
+    assert layer_pages() == set(attnzoo.list_layers())
+    for name in layer_pages():
+        assert f"<!-- generated: layer {name} -->" in (ROOT / f"docs/layers/{name}.md").read_text()
+
+
+def test_every_network_is_described():
+    for page in ("docs/networks.md", "reference_models/README.md"):
+        text = (ROOT / page).read_text()
+        assert [name for name in reference_models.list_models() if f"generated: network {name} " not in text] == []
+
+
+@pytest.mark.parametrize("package", [attnzoo, reference_models])
+def test_every_public_name_has_a_reference_entry(package):
+    text = (ROOT / "docs/api.md").read_text()
+    assert [name for name in package.__all__ if f"\n::: {package.__name__}.{name}\n" not in text] == []
+
+
+def test_local_links_lead_somewhere():
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / page).read_text()):
+            assert ((ROOT / page).parent / target).exists(), f"{page}: {target}"
