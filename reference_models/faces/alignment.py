@@ -1,0 +1,143 @@
+"""Faces in the frames that the papers' networks expect.
+
+Each function returns the picture, the transform that made it and the landmarks in it. Coordinates are those of
+:mod:`reference_models.faces.geometry`: the centre of the top left pixel is (0, 0), so the middle of a frame of 224
+pixels is 111.5 and its bottom edge 223.5.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from attnzoo.checks import finite, positive_int
+from reference_models.faces import geometry
+from reference_models.faces.geometry import Points, Transform, as_points
+from reference_models.faces.images import RGBImage
+from reference_models.faces.landmarks import CHIN, CHIP_TEMPLATE, NOSE_ROOT, NOSE_TIP, Box, five_points
+
+_FULL = (66, 68)
+
+
+@dataclass(frozen=True, eq=False)
+class AlignedFace:
+    """A face moved into a frame.
+
+    Attributes:
+        image: Pixels (size, size, 3), uint8.
+        transform: Matrix (2, 3), float64, from the photograph to the frame.
+        points: The landmarks in the frame, as many as were given.
+    """
+
+    image: RGBImage
+    transform: Transform
+    points: Points
+
+    @property
+    def center_row(self) -> float:
+        """Row of the face's centre, as :class:`attnzoo.RegionMask` takes it: in pixels from the frame's top edge.
+
+        The centre is the middle between nose root and nose tip.
+
+        Raises:
+            ValueError: If there are only five points, which have neither.
+        """
+        if len(self.points) not in _FULL:
+            raise ValueError(f"points must have nose root and nose tip, 66 or 68 points, got {len(self.points)}")
+        return float(_nose_middle(self.points)[1]) + 0.5
+
+    def to_frame(self, points: ArrayLike) -> Points:
+        """Return points (N, 2) of the photograph in the frame."""
+        return geometry.move(self.transform, points)
+
+    def to_photo(self, points: ArrayLike) -> Points:
+        """Return points (N, 2) of the frame in the photograph."""
+        return geometry.move(geometry.inverse(self.transform), points)
+
+
+def align_tra_net(image: NDArray[Any], points: ArrayLike, *, size: int = 224) -> AlignedFace:
+    """Align a face as TRA-Net does.
+
+    Y. Xia, "Upper, Middle and Lower Region Learning for Facial Action Unit Detection", 2020: the similarity that puts
+    the middle between nose tip and nose root at the frame's centre and the middle of the lower jaw (landmark 8, counted
+    from 0) at the middle of its bottom edge. Two points determine it exactly.
+
+    Args:
+        image: Pixels (H, W), (H, W, 3) or (H, W, 4).
+        points: 66 or 68 landmarks in pixels of ``image``.
+        size: Side of the frame in pixels.
+
+    Raises:
+        TypeError: If ``image`` is no array of pixels or ``size`` no int.
+        ValueError: If there are not 66 or 68 finite points, or the two that count are one.
+    """
+    positive_int("size", size)
+    points = as_points("points", points, _FULL)
+    middle = (size - 1) / 2
+    source = np.stack([_nose_middle(points), points[CHIN]])
+    if np.array_equal(source[0], source[1]):
+        raise ValueError(f"points must have the nose and the chin at different places, got both at {source[0]}")
+    return _moved(image, geometry.similarity(source, [[middle, middle], [middle, size - 0.5]]), points, size)
+
+
+def align_chip(image: NDArray[Any], points: ArrayLike, *, size: int = 224, padding: float = 0.25) -> AlignedFace:
+    """Align a face by dlib's five points, as ``dlib.get_face_chip`` does and CEDNN with it.
+
+    The five points stand exactly where dlib's template has them. dlib itself, when it enlarges, lays corner pixel on
+    corner pixel, so that its chip shows up to half a pixel of the photograph less at each edge.
+
+    Args:
+        image: Pixels (H, W), (H, W, 3) or (H, W, 4).
+        points: 5, 66 or 68 landmarks in pixels of ``image``; of the larger sets the five are taken.
+        size: Side of the frame in pixels.
+        padding: Margin on each side, as a fraction of the chip without it; at least 0.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If the points are not 5, 66 or 68 finite ones, or ``padding`` is negative.
+    """
+    positive_int("size", size)
+    points = as_points("points", points, (5, *_FULL))
+    if finite("padding", padding) < 0:
+        raise ValueError(f"padding must be at least 0, got {padding}")
+    target = (CHIP_TEMPLATE + padding) / (1 + 2 * padding) * size - 0.5  # fractions count from the edge
+    return _moved(image, geometry.similarity(five_points(points), target), points, size)
+
+
+def crop(image: NDArray[Any], box: Box, points: ArrayLike, *, size: int = 112, margin: float = 0.2) -> AlignedFace:
+    """Cut out the square around a face's box, without turning it.
+
+    Args:
+        image: Pixels (H, W), (H, W, 3) or (H, W, 4).
+        box: Left, top, right, bottom in pixels of ``image``; the square has its centre and its longer side.
+        points: Landmarks (N, 2) that move along.
+        size: Side of the frame in pixels.
+        margin: Added on each side, as a fraction of the box's longer side; above -0.5.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If the box is empty or not finite, or ``margin`` leaves nothing of it.
+    """
+    positive_int("size", size)
+    points = as_points("points", points)
+    left, top, right, bottom = (finite("box", float(edge)) for edge in box)
+    if not (left < right and top < bottom):
+        raise ValueError(f"box must be left, top, right, bottom with left < right and top < bottom, got {box}")
+    if finite("margin", margin) <= -0.5:
+        raise ValueError(f"margin must be above -0.5, got {margin}")
+    scale = size / (max(right - left, bottom - top) * (1 + 2 * margin))
+    middle = (size - 1) / 2
+    shift_x, shift_y = middle - scale * (left + right) / 2, middle - scale * (top + bottom) / 2
+    return _moved(image, np.array([[scale, 0.0, shift_x], [0.0, scale, shift_y]]), points, size)
+
+
+def _moved(image: NDArray[Any], transform: Transform, points: Points, size: int) -> AlignedFace:
+    return AlignedFace(geometry.warp(image, transform, size, size), transform, geometry.move(transform, points))
+
+
+def _nose_middle(points: Points) -> Points:
+    middle: Points = (points[NOSE_ROOT] + points[NOSE_TIP]) / 2
+    return middle

@@ -1,0 +1,135 @@
+"""Photographs in, RGB arrays out: every kind of file and array becomes (H, W, 3) uint8, or a clear error."""
+
+from __future__ import annotations
+
+import struct
+import warnings
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+MAX_PIXELS = 64_000_000
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+
+# Pillow's decoders have no exception of their own for damaged files: these are what they let through.
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
+_PLAIN_MODES = ("L", "LA", "RGB", "RGBA")
+
+RGBImage = NDArray[np.uint8]
+"""Pixels (H, W, 3), red, green, blue, 0 to 255."""
+
+
+class ImageError(ValueError):
+    """An image cannot be read; the message is one sentence that names the path."""
+
+
+def read_image(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> RGBImage:
+    """Read a photograph.
+
+    The orientation in the EXIF data is applied; grey, palette, CMYK and 16-bit images become RGB with 8 bits; what is
+    transparent is laid on white. Of an animation the first frame is taken. The size is checked before anything is
+    decoded, so that a decompression bomb costs nothing.
+
+    Args:
+        path: A file in one of :data:`FORMATS`, recognised by its content and not by its name.
+        max_pixels: Largest number of pixels (width times height) that is decoded.
+
+    Returns:
+        Pixels (H, W, 3), uint8.
+
+    Raises:
+        ImageError: If there is no such file, or it is no image, damaged, too large, or may not be read.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise ImageError(f"{path} is a folder, not an image")
+        if not path.exists():
+            raise ImageError(f"{path} does not exist")
+        if not path.is_file():
+            raise ImageError(f"{path} is no regular file")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # Pillow's remarks on odd metadata
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=FORMATS) as image:
+                width, height = image.size
+                if width * height > max_pixels:
+                    raise _too_large(path, f"{width} x {height} pixels", max_pixels)
+                return as_rgb(_plain(image))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _too_large(path, "very many pixels", max_pixels) from error
+    except ImageError:
+        raise
+    except PermissionError as error:
+        raise ImageError(f"{path} may not be read: permission denied") from error
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{path} is no image in a known format ({', '.join(FORMATS)})") from error
+    except _DAMAGE as error:
+        raise ImageError(
+            f"{path} cannot be decoded: {str(error).splitlines()[0] if str(error) else 'it is damaged'}"
+        ) from error
+
+
+def as_rgb(image: Any) -> RGBImage:
+    """Return an array of pixels as RGB with 8 bits a channel.
+
+    Args:
+        image: Grey (H, W) or (H, W, 1), grey with alpha (H, W, 2), RGB (H, W, 3) or RGBA (H, W, 4), as uint8, uint16
+            (the full range 0 to 65535) or bool.
+
+    Returns:
+        Pixels (H, W, 3), uint8, contiguous; ``image`` itself if it is that already.
+
+    Raises:
+        TypeError: If ``image`` is no array or has another dtype.
+        ValueError: If its shape is another, or it has no pixel.
+    """
+    if not isinstance(image, np.ndarray):
+        raise TypeError(f"image must be a numpy array (H, W[, C]), got {type(image).__name__}")
+    if image.ndim not in {2, 3} or (image.ndim == 3 and image.shape[2] not in {1, 2, 3, 4}) or image.size == 0:
+        raise ValueError(f"image must have shape (H, W) or (H, W, 1 to 4) and at least one pixel, got {image.shape}")
+    if image.dtype == np.bool_:
+        pixels = image.astype(np.uint8) * 255
+    elif image.dtype == np.uint16:
+        pixels = ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    elif image.dtype == np.uint8:
+        pixels = image
+    else:
+        raise TypeError(f"image must be uint8, uint16 or bool, got {image.dtype}")
+    if pixels.ndim == 2:
+        pixels = pixels[:, :, None]
+    if pixels.shape[2] in {2, 4}:
+        pixels = _on_white(pixels)
+    if pixels.shape[2] == 1:
+        pixels = pixels.repeat(3, axis=2)
+    return np.ascontiguousarray(pixels)
+
+
+def _plain(image: Image.Image) -> NDArray[Any]:
+    """Return the pixels of the upright image in a form that ``as_rgb`` takes."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):
+        return np.asarray(image).astype(np.uint16)
+    if image.mode == "I":
+        levels = np.asarray(image)
+        if levels.min() < 0 or levels.max() > 65535:
+            raise ValueError("its grey levels are wider than 16 bits")
+        return levels.astype(np.uint16)
+    if image.mode == "F":
+        raise ValueError("its pixels are floating numbers without a known range")
+    if image.mode not in _PLAIN_MODES:
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    return np.asarray(image)
+
+
+def _on_white(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    alpha = pixels[:, :, -1:].astype(np.uint16)
+    return ((pixels[:, :, :-1] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+
+
+def _too_large(path: Path, size: str, max_pixels: int) -> ImageError:
+    return ImageError(f"{path} has {size}, more than the {max_pixels:,} that are decoded")
