@@ -1,5 +1,6 @@
 """attnzoo: plug-in attention for arbitrary vision backbones."""
 
+from attnzoo.attach import Attachment, Plan, PlanRow, PyramidClassifier, Site, Spot, attach, plan, with_pyramid_head
 from attnzoo.costs import Cost, cost
 from attnzoo.layers import (
     CBAM,
@@ -19,6 +20,7 @@ __version__ = "0.1.0"
 __all__ = [
     "CBAM",
     "LLAM",
+    "Attachment",
     "Cost",
     "DenselyBackwardAttention",
     "DifferenceGate",
@@ -26,12 +28,20 @@ __all__ = [
     "InterleavedGroupConv",
     "Kind",
     "LayerInfo",
+    "Plan",
+    "PlanRow",
+    "PyramidClassifier",
     "RegionMask",
+    "Site",
+    "Spot",
     "SqueezeExcite",
+    "attach",
     "cost",
     "create",
     "layer_info",
     "list_layers",
+    "plan",
     "register",
     "threshold_maps",
+    "with_pyramid_head",
 ]

@@ -1,0 +1,221 @@
+"""A handle on what was attached to a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from attnzoo.attach import checkpoint
+from attnzoo.attach.attend import Attend
+from attnzoo.attach.placement import Placement
+from attnzoo.attach.sites import Site
+from attnzoo.attach.source import Source
+from attnzoo.attach.stack import AttentionStack
+from attnzoo.attach.table import Plan
+
+
+class Attachment:
+    """The layers that one call of :func:`attnzoo.attach` has put into a model; print it to see them.
+
+    The model's own ``state_dict()`` **includes** the added tensors, under ``<site>.attnzoo.<number>.`` or
+    ``<slot>.<number>.``: whoever saves the model the usual way must not lose the attention without a word. The
+    backbone's keys are what they were, in the order in which they were, and a plain checkpoint, one without any
+    attention in it, loads strictly and leaves the attention as it is. One that has the attention of some sites only is
+    reported as incomplete, as torch reports any missing key. :meth:`state_dict` has the attention alone.
+
+    Attributes:
+        plan: The table of sites, layers and costs.
+        sites: The sites that have a layer.
+    """
+
+    def __init__(
+        self, model: nn.Module, source: Source, placements: Sequence[Placement], plan: Plan, hook: RemovableHandle
+    ) -> None:
+        self.plan = plan
+        self._model = model
+        self._source = source
+        self._placements: tuple[Placement, ...] = tuple(placements)
+        self._hook = hook
+        self._frozen: list[tuple[nn.Parameter, bool]] = []
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """The sites that have a layer."""
+        return tuple(placement.site for placement in self._placements)
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Yield the added parameters."""
+        for _, parameter in self.named_parameters():
+            yield parameter
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Yield the added parameters under the names that they have in ``model.named_parameters()``."""
+        for placement in self._placements:
+            for name, built in zip(placement.entry_names(), placement.built, strict=True):
+                yield from built.entry.named_parameters(prefix=name)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the added parameters and buffers, by site: ``layer1.0:layer.fc1.weight``.
+
+        The keys say nothing of what else is attached, so that they fit another model with the same sites.
+        """
+        return {
+            f"{label}:{name}": tensor for label, entry in self._entries() for name, tensor in entry.state_dict().items()
+        }
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Copy in what :meth:`state_dict` gave; on any difference nothing is changed.
+
+        Raises:
+            ValueError: If keys or shapes differ; the message has all of them.
+        """
+        checkpoint.check_tensors(self.state_dict(), state)
+        for label, entry in self._entries():
+            entry.load_state_dict({name: state[f"{label}:{name}"] for name in entry.state_dict()})
+
+    def save(self, path: str | Path) -> None:
+        """Write the attention alone as safetensors, with what it is and attnzoo's version as metadata.
+
+        The file appears whole or not at all.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        checkpoint.save(Path(path), self.state_dict(), self._spec())
+
+    def load(self, path: str | Path) -> None:
+        """Copy in what :meth:`save` wrote; on any difference nothing is changed.
+
+        Raises:
+            OSError: If the file cannot be read.
+            ValueError: If it is no file of an attachment, or one of another layer, other options, other sites or other
+                shapes; the message says what differs.
+        """
+        self.load_state_dict(checkpoint.load(Path(path), self._spec()))
+
+    def detach(self) -> None:
+        """Take the layers out: every module is again the object, of the class, with the children that it was.
+
+        Other attachments stay, whatever the order. Backbone parameters frozen by :meth:`freeze_backbone` are thawed.
+
+        Raises:
+            RuntimeError: If it is done already, or the model was rebuilt in between so that it cannot be; nothing is
+                changed then.
+        """
+        if not self._placements:
+            raise RuntimeError("this attachment is detached already")
+        for placement in self._placements:
+            if obstacle := placement.obstacle():
+                raise RuntimeError(f"cannot detach: {obstacle}")
+        self.unfreeze()
+        for placement in self._placements:
+            placement.remove()
+        self._hook.remove()
+        self._placements = ()
+
+    def freeze_backbone(self) -> None:
+        """Let nothing but attention require a gradient; :meth:`unfreeze` gives back what did.
+
+        The attention of other attachments stays as it is. Running statistics of normalisations are no parameters: they
+        move in training mode as ever.
+        """
+        stacks = [module for module in self._model.modules() if isinstance(module, AttentionStack)]
+        added = {parameter for stack in stacks for parameter in stack.parameters()}
+        for parameter in self._model.parameters():
+            if parameter not in added and parameter.requires_grad:
+                self._frozen.append((parameter, True))
+                parameter.requires_grad_(False)
+
+    def unfreeze(self) -> None:
+        """Undo :meth:`freeze_backbone`."""
+        for parameter, required in self._frozen:
+            parameter.requires_grad_(required)
+        self._frozen.clear()
+
+    @contextmanager
+    def enabled(self, active: bool = True) -> Iterator[None]:
+        """Switch the layers on or off for as long as the context lasts; off, the model is the bare backbone.
+
+        Args:
+            active: Whether they act.
+        """
+        with _switched([entry for _, entry in self._entries()], active):
+            yield
+
+    def __repr__(self) -> str:
+        """Return the table of sites and costs."""
+        state = "" if self._placements else "detached "
+        return f"{state}Attachment to {type(self._model).__name__}\n{self.plan}"
+
+    def _entries(self) -> list[tuple[str, Attend]]:
+        return [
+            ("".join([placement.site.name, *(f"[{key}]" for key in built.spot.path)]), built.entry)
+            for placement in self._placements
+            for built in placement.built
+        ]
+
+    def _spec(self) -> dict[str, Any]:
+        return {
+            "layer": self._source.name,
+            "options": {key: repr(value) for key, value in sorted(self._source.kwargs.items())},
+            "init": self.plan.init,
+            "backbone": type(self._model).__name__,
+            "channels": {
+                label: built.spot.channels
+                for (label, _), built in zip(
+                    self._entries(), (b for placement in self._placements for b in placement.built), strict=True
+                )
+            },
+        }
+
+
+def require_all_or_none(
+    model: nn.Module,
+    state_dict: Mapping[str, Any],
+    prefix: str,
+    _metadata: Any,
+    _strict: bool,
+    missing_keys: list[str],
+    _unexpected_keys: list[str],
+    _errors: list[str],
+) -> None:
+    """Before a model loads: report stacks of which a checkpoint with attention has nothing."""
+    stacks = {
+        f"{prefix}{name}.": module
+        for name, module in model.named_modules()
+        if isinstance(module, AttentionStack) and any(True for _ in module.state_dict())
+    }
+    there = {start for start in stacks if any(key.startswith(start) for key in state_dict)}
+    if there:
+        lacking = [start + key for start, stack in stacks.items() if start not in there for key in stack.state_dict()]
+        missing_keys.extend(key for key in lacking if key not in missing_keys)
+
+
+@contextmanager
+def bare(model: nn.Module) -> Iterator[None]:
+    """Switch off whatever is attached to the model: a probe then needs no attention maps."""
+    with _switched([module for module in model.modules() if isinstance(module, Attend)], active=False):
+        yield
+
+
+@contextmanager
+def _switched(entries: Sequence[Attend], active: bool) -> Iterator[None]:
+    before = [entry.active for entry in entries]
+    for entry in entries:
+        entry.active = active
+    try:
+        yield
+    finally:
+        for entry, was in zip(entries, before, strict=True):
+            entry.active = was
+
+
+def next_number(model: nn.Module) -> int:
+    """Return a number above that of every attachment in the model."""
+    keys = [key for module in model.modules() if isinstance(module, AttentionStack) for key in module]
+    return max((int(key.partition("_")[0]) + 1 for key in keys), default=0)

@@ -1,0 +1,107 @@
+"""The file of an attachment: safetensors, the attention alone, and what it is as JSON in the metadata."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+_METADATA = "attnzoo"
+
+
+def save(path: Path, state: Mapping[str, Tensor], spec: Mapping[str, Any]) -> None:
+    """Write ``state`` and ``spec`` to ``path``, whole or not at all."""
+    from safetensors.torch import save as serialise
+
+    from attnzoo import __version__
+
+    metadata = {_METADATA: json.dumps({"version": __version__, **spec}, sort_keys=True)}
+    content = serialise({name: tensor.contiguous() for name, tensor in state.items()}, metadata=metadata)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load(path: Path, spec: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return the tensors in ``path``.
+
+    Args:
+        path: A file that :func:`save` wrote.
+        spec: What the attachment that is loaded into is; compared with what the file says.
+
+    Raises:
+        OSError: If the file cannot be read.
+        ValueError: If it is another kind of file, or the two differ.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+    except SafetensorError as error:
+        raise ValueError(f"{path} is no safetensors file: {error}") from error
+    if _METADATA not in metadata:
+        raise ValueError(f"{path} holds tensors but no attachment: its metadata has no entry {_METADATA!r}")
+    saved = json.loads(metadata[_METADATA])
+    if differences := _differences(saved, spec):
+        raise ValueError(
+            f"{path} is of {saved['layer']} on {saved['backbone']} (attnzoo {saved['version']}), this attachment of "
+            f"{spec['layer']} on {spec['backbone']}: " + "; ".join(differences)
+        )
+    return state
+
+
+def check_tensors(mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> None:
+    """Check that two attention-only state dicts have the same keys and shapes.
+
+    Raises:
+        ValueError: If not; the message has every difference.
+    """
+    problems = [f"{key} is missing" for key in mine if key not in theirs]
+    problems += [f"{key} is not of this attachment" for key in theirs if key not in mine]
+    problems += [
+        f"{key} has shape {tuple(theirs[key].shape)}, here {tuple(tensor.shape)}"
+        for key, tensor in mine.items()
+        if key in theirs and theirs[key].shape != tensor.shape
+    ]
+    if problems:
+        raise ValueError("the attention does not fit: " + "; ".join(problems))
+
+
+def _differences(saved: Mapping[str, Any], spec: Mapping[str, Any]) -> list[str]:
+    found = [
+        f"{what} is {saved[what]!r} there, {spec[what]!r} here"
+        for what in ("layer", "options", "init")
+        if saved[what] != spec[what]
+    ]
+    there, here = saved["channels"], spec["channels"]
+    if only := [site for site in there if site not in here]:
+        found.append(f"only there: {', '.join(only)}")
+    if only := [site for site in here if site not in there]:
+        found.append(f"only here: {', '.join(only)}")
+    found += [
+        f"{site} has {there[site]} channels there, {here[site]} here"
+        for site in there
+        if site in here and there[site] != here[site]
+    ]
+    return found
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,117 @@
+"""A classifier on a pyramid of maps: any backbone that gives features, a pyramid layer, and one linear layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attnzoo.attach.prepare import placed
+from attnzoo.attach.probe import probe
+from attnzoo.attach.source import layer_source
+
+
+class PyramidClassifier(nn.Module):
+    """A backbone's maps through a pyramid layer to class scores; :func:`with_pyramid_head` makes it.
+
+    Args:
+        features: Returns a list of maps (B, C_i, H_i, W_i), shallow to deep, or a dict of them.
+        attention: Takes the list, returns a vector (B, D).
+        classifier: Takes the vector.
+    """
+
+    def __init__(self, features: nn.Module, attention: nn.Module, classifier: nn.Module) -> None:
+        super().__init__()
+        self.features = features
+        self.attention = attention
+        self.classifier = classifier
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the class scores (B, num_classes) of the images ``x``."""
+        maps = _as_list(self.features(x))
+        scores: Tensor = self.classifier(self.attention(maps))
+        return scores
+
+
+def with_pyramid_head(
+    backbone: nn.Module,
+    layer: str | Callable[..., nn.Module] = "dba",
+    *,
+    num_classes: int,
+    features: Sequence[str] | Sequence[int] | None = None,
+    example_inputs: Tensor | None = None,
+    **layer_kwargs: Any,
+) -> PyramidClassifier:
+    """Return a classifier in which a pyramid layer stands on maps of several depths of ``backbone``.
+
+    The backbone's modules become part of the new model, with their weights: nothing is copied. What lies behind the
+    deepest map (its own classifier) is left out, so that no parameter is without a gradient: from a classification
+    model of timm it is removed in place, as timm's own feature extractors do.
+
+    Args:
+        backbone: A model of timm, one whose forward already returns maps (``features_only=True``), or, with node
+            names, any model that torch.fx can trace (torchvision's).
+        layer: A pyramid layer's registry name, class, or factory called with the list of channel counts.
+        num_classes: Outputs of the linear layer; 0 for none, so that the pyramid's vector is returned.
+        features: For timm, indices of the feature maps, the last four at most by default; else names of graph nodes
+            (``["layer1", "layer4"]``, see ``torchvision.models.feature_extraction.get_graph_node_names``).
+        example_inputs: An image batch that fits the backbone; by default one of the size that it was made for.
+        **layer_kwargs: Options of the layer.
+
+    Raises:
+        TypeError: If ``layer`` is no pyramid layer, or ``features`` are missing or of the wrong kind for the backbone.
+        ValueError: If the maps are no maps (B, C, H, W), or the layer returns no vector.
+    """
+    if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 0:
+        raise ValueError(f"num_classes must be an int of at least 0, got {num_classes!r}")
+    source = layer_source(layer, layer_kwargs)
+    if isinstance(layer, str) and source.kind != "pyramid":
+        raise TypeError(f"{source.name!r} is a {source.kind} layer; a pyramid head needs a pyramid layer such as 'dba'")
+    images = probe(backbone).inputs[0].to(placed(backbone, backbone)[1]) if example_inputs is None else example_inputs
+    extractor = _extractor(backbone, features)
+    training = extractor.training
+    with torch.no_grad():
+        maps = _as_list(extractor.eval()(images))
+    for index, each in enumerate(maps):
+        if not isinstance(each, Tensor) or each.dim() != 4:
+            shape = tuple(each.shape) if isinstance(each, Tensor) else type(each).__name__
+            raise ValueError(f"features[{index}] must be a map (B, C, H, W), got {shape}")
+    attention = source.make([each.shape[1] for each in maps], maps[0].device, maps[0].dtype)
+    with torch.no_grad():
+        vector = attention.eval()(maps)
+    if not isinstance(vector, Tensor) or vector.dim() != 2:
+        raise ValueError(f"{source.name!r} must return a vector (B, D) under a pyramid head, as with output='vector'")
+    width = vector.shape[1]
+    classifier = (
+        nn.Linear(width, num_classes, device=vector.device, dtype=vector.dtype) if num_classes else nn.Identity()
+    )
+    return PyramidClassifier(extractor, attention, classifier).train(training)
+
+
+def _extractor(backbone: nn.Module, features: Sequence[str] | Sequence[int] | None) -> nn.Module:
+    names = [feature for feature in features or () if isinstance(feature, str)]
+    if features is not None and names and len(names) == len(features):
+        from torchvision.models.feature_extraction import create_feature_extractor
+
+        extractor: nn.Module = create_feature_extractor(backbone, return_nodes=names)
+        return extractor
+    if hasattr(backbone, "forward_intermediates"):
+        from timm.models._features import FeatureGetterNet
+
+        depth = len(getattr(backbone, "feature_info", ()))
+        getter: nn.Module = FeatureGetterNet(backbone, min(4, depth) if features is None else list(features))
+        return getter
+    if features is not None:
+        raise TypeError(f"features must be names of graph nodes for a {type(backbone).__name__}, got {features!r}")
+    if not hasattr(backbone, "feature_info"):
+        raise TypeError(
+            f"features must name the graph nodes of a {type(backbone).__name__}, such as ['layer1', 'layer4']: it does "
+            "not say itself which maps it has"
+        )
+    return backbone
+
+
+def _as_list(maps: Any) -> list[Tensor]:
+    return list(maps.values()) if isinstance(maps, dict) else list(maps)

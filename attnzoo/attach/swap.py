@@ -1,0 +1,141 @@
+"""The class swap: a module becomes an instance of a subclass of its own class that attends to what it returns.
+
+The module object, its parameters, its name and its keys stay; ``isinstance`` holds, attribute reads and writes reach
+it, and a container counts and iterates over the children that it had. Only ``type(module) is`` differs.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import functools
+from typing import Any
+
+import torch
+from torch import nn
+
+# The registry of children is read and written directly: containers override every public way to it.
+# ruff: noqa: SLF001
+from attnzoo.attach.stack import CHILD, AttentionStack
+
+_DELEGATED = (
+    *("append", "clear", "extend", "insert", "pop", "update"),
+    *("__add__", "__contains__", "__delitem__", "__iadd__", "__imul__", "__mul__", "__rmul__", "__setitem__"),
+)
+
+
+def is_swapped(module: nn.Module) -> bool:
+    """Return whether the module's class is one that :func:`swap` made."""
+    return "_attnzoo_original" in type(module).__dict__
+
+
+def original_class(module: nn.Module) -> type[nn.Module]:
+    """Return the class that the module has without attention."""
+    original: type[nn.Module] = vars(type(module)).get("_attnzoo_original", type(module))
+    return original
+
+
+def swap(module: nn.Module) -> AttentionStack:
+    """Give the module its stack and the class that uses it; return the stack, or the one that it already has."""
+    if not is_swapped(module):
+        cls: Any = type(module)
+        module.__class__ = swapped(cls)
+    if CHILD not in module._modules:
+        module.add_module(CHILD, AttentionStack())
+    stack = module.get_submodule(CHILD)
+    if not isinstance(stack, AttentionStack):
+        raise TypeError(f"{type(module).__name__}.{CHILD} is {type(stack).__name__}, not an attention stack")
+    return stack
+
+
+def unswap(module: nn.Module) -> None:
+    """Undo :func:`swap`."""
+    del module._modules[CHILD]
+    module.__class__ = original_class(module)
+
+
+def refusal(module: nn.Module) -> str | None:
+    """Return why the module cannot be swapped, or None if it can."""
+    if isinstance(module, torch.jit.ScriptModule):
+        return "it is a ScriptModule, whose forward is compiled: attach before torch.jit"
+    if isinstance(module, torch.fx.GraphModule):
+        return "it is a GraphModule, whose class is its own: attach to a module inside it, or before tracing"
+    if type(module).forward is nn.Module.forward:
+        return f"{type(module).__name__} has no forward of its own, so it is never called: name its last child"
+    if "forward" in vars(module):
+        return "its forward was replaced on the instance, which would bypass the attention"
+    if CHILD in module._modules and not is_swapped(module):
+        return f"it already has a child named {CHILD!r}"
+    return None
+
+
+@functools.cache
+def swapped(original: Any) -> Any:
+    """Return the subclass of ``original`` that attends to its output; one for each class, under the same name."""
+
+    @functools.wraps(original.forward)
+    def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        stack = self._modules[CHILD]
+        stack.enter(args, kwargs)  # type: ignore[union-attr, operator]
+        return stack.attend(original.forward(self, *args, **kwargs))  # type: ignore[union-attr, operator]
+
+    def reduce(self: nn.Module, protocol: Any) -> Any:
+        reduced = original.__reduce_ex__(self, protocol)
+        if type(self) is not subclass or reduced[0] is not copyreg.__newobj__:  # type: ignore[attr-defined]
+            return reduced
+        return (_rebuild, (original,), *reduced[2:])
+
+    namespace: dict[str, Any] = {
+        "__module__": original.__module__,
+        "__qualname__": original.__qualname__,
+        "__doc__": original.__doc__,
+        "__reduce_ex__": reduce,
+        "_attnzoo_original": original,
+        "forward": forward,
+    }
+    if issubclass(original, nn.Sequential | nn.ModuleList | nn.ModuleDict):
+        namespace |= _hiding(original)
+    subclass: type[nn.Module] = type(original)(original.__name__, (original,), namespace)
+    return subclass
+
+
+def _rebuild(original: Any) -> Any:
+    cls = swapped(original)
+    return cls.__new__(cls)
+
+
+def _hiding(original: type[nn.Module]) -> dict[str, Any]:
+    """Return the methods by which a container counts, yields and indexes the children it had before."""
+
+    def items(self: nn.Module) -> dict[str, Any]:
+        return {name: child for name, child in self._modules.items() if name != CHILD}
+
+    def bare(self: nn.Module) -> Any:
+        # The same container, of its own class, without the stack: slices, sums and keys are taken of it.
+        plain = original.__new__(original)
+        plain.__dict__.update(self.__dict__, _modules=items(self))
+        return plain
+
+    def delegated(name: str) -> Any:
+        @functools.wraps(getattr(original, name))
+        def method(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            plain = bare(self)
+            result = getattr(plain, name)(*args, **kwargs)
+            if list(plain._modules.items()) != list(items(self).items()):
+                self._modules = plain._modules | {CHILD: self._modules[CHILD]}
+            return self if result is plain else result
+
+        return method
+
+    def length(self: nn.Module) -> int:
+        return len(self._modules) - 1
+
+    namespace: dict[str, Any] = {"__len__": length}
+    if issubclass(original, nn.ModuleDict):
+        namespace["__iter__"] = lambda self: iter(items(self))
+        namespace["keys"] = lambda self: items(self).keys()
+        namespace["values"] = lambda self: items(self).values()
+        namespace["items"] = lambda self: items(self).items()
+    else:
+        namespace["__getitem__"] = delegated("__getitem__")
+        namespace["__iter__"] = lambda self: iter(list(items(self).values()))
+    return namespace | {name: delegated(name) for name in _DELEGATED if hasattr(original, name)}
