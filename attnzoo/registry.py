@@ -88,8 +88,7 @@ def register(
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ValueError(f"name must be snake_case (a-z, 0-9, _, starting with a letter), got {name!r}")
-    if name in _registered:
-        raise ValueError(f"name {name!r} is taken by {_registered[name].cls!r}; choose another")
+    _check_free(name)
     if kind not in get_args(Kind):
         raise ValueError(f"kind must be one of {get_args(Kind)}, got {kind!r}")
     kept = frozenset(keeps)
@@ -100,6 +99,7 @@ def register(
         if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
             raise TypeError(f"register({name!r}) decorates nn.Module classes, got {cls!r}")
         _check_layer_signature(name, cls)
+        _check_free(name)  # another may have taken it since the decorator was made
         _registered[name] = LayerInfo(
             name=name,
             cls=cls,
@@ -184,6 +184,11 @@ def _timm_info(name: str) -> LayerInfo:
         paper="see timm",
         summary=f"timm's {bare}",
     )
+
+
+def _check_free(name: str) -> None:
+    if name in _registered:
+        raise ValueError(f"name {name!r} is taken by {_registered[name].cls!r}; choose another")
 
 
 def _check_layer_signature(name: str, cls: type[nn.Module]) -> None:

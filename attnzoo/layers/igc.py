@@ -186,7 +186,10 @@ class IGCBlock(nn.Module):
         checks.feature_map("x", x, self.channels, like=self.fuse.weight)
         branch = self.branch_layer(self.branch(x))
         connected = branch + x if self.connection == "res" else torch.cat([branch, x], dim=1)
-        return F.relu(self.norm(self.fuse(F.relu(connected))))
+        y = self.norm(self.fuse(F.relu(connected)))
+        # ReLU in the form that keeps its input for backward, not its output: backbones add to what a layer returns in
+        # place (timm's and torchvision's `x += shortcut`).
+        return F.threshold(y, 0.0, 0.0)
 
     def extra_repr(self) -> str:
         """Return the options that the submodules do not show."""

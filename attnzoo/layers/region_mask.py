@@ -134,6 +134,8 @@ def _checked_center(center_row: Tensor | float | None, batch: int, frame_height:
         return torch.tensor([frame_height / 2], dtype=torch.float64)
     if isinstance(center_row, bool) or not isinstance(center_row, int | float | Tensor):
         raise TypeError(f"center_row must be a number or a tensor (B,), got {center_row!r}")
+    if isinstance(center_row, Tensor) and (center_row.dtype == torch.bool or center_row.is_complex()):
+        raise TypeError(f"center_row must be a tensor of real numbers, got {center_row.dtype}")
     center = torch.as_tensor(center_row, dtype=torch.float64)
     if center.shape not in {torch.Size(()), torch.Size((batch,))}:
         raise ValueError(f"center_row must be one number or have shape ({batch},), got shape {tuple(center.shape)}")

@@ -49,7 +49,7 @@ def randomise(layer: nn.Module) -> nn.Module:
     return layer
 
 
-def inputs(  # noqa: PLR0917 - all of them are what an input is
+def inputs(
     info: LayerInfo,
     layer: nn.Module,
     batch: int = 2,

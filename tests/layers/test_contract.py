@@ -14,8 +14,10 @@ from torch import Tensor
 from torch.func import functional_call
 
 from attnzoo import LayerInfo, create, layer_info, list_layers
-from tests.layers import cases
-from tests.layers import test_contract_transforms as transforms
+from tests.layers import (
+    cases,
+    test_contract_transforms,  # noqa: F401 - its checks count too
+)
 from tests.layers.cases import contract
 
 ODD_SIZES = [(1, (7, 5)), (2, (1, 9)), (2, (1, 1)), (1, (1, 1)), (0, (7, 5))]
@@ -23,7 +25,6 @@ DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 
 
 def test_every_declared_exception_is_a_check_with_a_reason():
-    assert transforms.__name__.endswith("transforms")
     for name in list_layers():
         for check, reason in layer_info(name).exceptions.items():
             assert check in cases.CHECKS, (name, check)
@@ -145,6 +146,18 @@ def test_inputs_are_left_as_they_are(info: LayerInfo):
     before = cases.mapped(arguments, Tensor.clone)
     layer(*arguments)
     torch.testing.assert_close(arguments, before, rtol=0, atol=0)
+
+
+@contract("output_in_place")
+def test_output_may_be_changed_in_place(info: LayerInfo):
+    """Backbones do it: ``x += shortcut``, and then a ReLU in place."""
+    layer = cases.make(info)
+    arguments = require_grad(cases.inputs(info, layer))
+    output = layer(*arguments)
+    for tensor in cases.leaves(output):
+        tensor.add_(1.0).relu_()
+    cases.with_random_gradient(output)
+    assert all(p.grad is not None for p in layer.parameters())
 
 
 @contract("nan")

@@ -110,7 +110,9 @@ def test_state_dict_loads_strictly_and_carries_everything(info: LayerInfo):
     arguments = cases.inputs(info, layer)
     expected = layer(*arguments)
     if layer.state_dict():
-        assert any(not torch.equal(a, b) for a, b in zip(cases.leaves(other(*arguments)), cases.leaves(expected)))
+        assert any(
+            not torch.equal(a, b) for a, b in zip(cases.leaves(other(*arguments)), cases.leaves(expected), strict=True)
+        )
     other.load_state_dict(layer.state_dict(), strict=True)
     torch.testing.assert_close(other(*arguments), expected, rtol=0, atol=0)
 

@@ -1,0 +1,115 @@
+"""apply_gates: plain, residual and blended, against the formula written out, and on bad input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from attnzoo.ops import apply_gates
+
+SHAPES = {"channel": (2, 3, 1, 1), "spatial": (2, 1, 4, 5), "row": (1, 1, 4, 1), "full": (2, 3, 4, 5), "scalar": ()}
+
+
+def written_out(
+    x: torch.Tensor, gates: list[torch.Tensor], blend: torch.Tensor | None, *, residual: bool
+) -> torch.Tensor:
+    """Go over the elements one by one: layer(x) = x g (+ x), and x + a (layer(x) - x)."""
+    out = torch.empty_like(x)
+    full = [gate.expand(x.shape) for gate in gates]
+    for index in torch.cartesian_prod(*(torch.arange(size) for size in x.shape)).tolist():
+        at = tuple(index)
+        gated = x[at].clone()
+        for gate in full:
+            gated = gated * gate[at]
+        gated = gated + x[at] if residual else gated
+        out[at] = gated if blend is None else x[at] + blend * (gated - x[at])
+    return out
+
+
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("blend", [None, 0.0, 0.3, 1.0, -2.0])
+@pytest.mark.parametrize(
+    "names", [["channel"], ["spatial"], ["channel", "spatial"], ["row", "full", "scalar"]], ids=str
+)
+def test_agrees_with_the_formula(names: list[str], blend: float | None, residual: bool):
+    x = torch.randn(2, 3, 4, 5, dtype=torch.float64)
+    gates = [torch.rand(SHAPES[name], dtype=torch.float64) for name in names]
+    a = None if blend is None else torch.tensor(blend, dtype=torch.float64)
+    expected = written_out(x, gates, a, residual=residual)
+    torch.testing.assert_close(apply_gates(x, gates, blend=a, residual=residual), expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_blend_zero_is_the_identity_bit_for_bit(dtype: torch.dtype, residual: bool):
+    x = torch.randn(2, 3, 4, 5).to(dtype)
+    x[0, 0, 0, :4] = torch.tensor([0.0, -0.0, torch.inf, torch.finfo(dtype).tiny])
+    gates = [torch.rand(2, 3, 1, 1).to(dtype), torch.rand(2, 1, 4, 5).to(dtype)]
+    got = apply_gates(x, gates, blend=torch.zeros((), dtype=dtype), residual=residual)
+    assert torch.equal(got.view(torch.uint8), x.view(torch.uint8))
+
+
+def test_gradient_of_a_blend_of_zero_is_not_zero():
+    """The blend starts at 0 and must be able to leave it."""
+    x = torch.randn(2, 3, 4, 5)
+    blend = torch.zeros((), requires_grad=True)
+    apply_gates(x, [torch.rand(2, 3, 1, 1)], blend=blend).backward(torch.randn(2, 3, 4, 5))
+    assert float(blend.grad) != 0
+
+
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("blend", [False, True])
+def test_gradcheck(blend: bool, residual: bool):
+    x, channel, spatial, a = (
+        torch.rand(shape, dtype=torch.float64, requires_grad=True)
+        for shape in [(2, 3, 2, 2), (2, 3, 1, 1), (2, 1, 2, 2), ()]
+    )
+
+    def run(x: torch.Tensor, channel: torch.Tensor, spatial: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
+        return apply_gates(x, [channel, spatial], blend=a if blend else None, residual=residual)
+
+    assert torch.autograd.gradcheck(run, (x, channel, spatial, a))
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize(
+    "options", [{}, {"residual": True}, {"blend": torch.tensor(0.5)}], ids=["plain", "res", "blend"]
+)
+def test_a_wider_gate_does_not_widen_the_map(options: dict[str, Any], count: int):
+    x = torch.randn(2, 3, 4, 5).bfloat16()
+    gates = [torch.rand(2, 3, 1, 1)] * count
+    got = apply_gates(x, gates, **options)
+    assert got.dtype == torch.bfloat16
+    torch.testing.assert_close(got.float(), apply_gates(x.float(), gates, **options), rtol=2**-6, atol=0)
+
+
+def test_keeps_the_memory_format():
+    x = torch.randn(2, 3, 4, 5).contiguous(memory_format=torch.channels_last)
+    for options in ({}, {"residual": True}, {"blend": torch.tensor(0.5)}):
+        got = apply_gates(x, [torch.rand(2, 3, 1, 1), torch.rand(2, 1, 4, 5)], **options)
+        assert got.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(
+    ("gates", "message"),
+    [
+        ([], r"gates must hold at least one tensor, got \[\]"),
+        ([torch.ones(2, 4, 1, 1)], r"gates must broadcast to x \(2, 3, 4, 5\), got one of shape \(2, 4, 1, 1\)"),
+        (
+            [torch.ones(2, 3, 1, 1), torch.ones(2, 1, 5, 4)],
+            r"gates must broadcast to x .*got one of shape \(2, 1, 5, 4\)",
+        ),
+        ([torch.ones(1, 2, 3, 4, 5)], r"gates must broadcast to x .*got one of shape \(1, 2, 3, 4, 5\)"),
+    ],
+)
+def test_bad_gates(gates: list[torch.Tensor], message: str):
+    with pytest.raises(ValueError, match=message):
+        apply_gates(torch.zeros(2, 3, 4, 5), gates)
+
+
+def test_a_gate_may_not_widen_the_map():
+    """Broadcasting both ways would silently return a larger map."""
+    with pytest.raises(ValueError, match=r"gates must broadcast to x \(1, 3, 4, 5\), got one of shape \(2, 3, 1, 1\)"):
+        apply_gates(torch.zeros(1, 3, 4, 5), [torch.ones(2, 3, 1, 1)])

@@ -1,0 +1,244 @@
+"""The architecture, held over the source's own syntax: who imports whom, what must never be written, what a file weighs."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ["attnzoo", "reference_models"]
+TREES = [*PACKAGES, "benchmarks", "tests"]
+HEAVY = ["cv2", "dlib", "fvcore", "timm", "torchvision", "triton", "typer"]
+LAYERS = "attnzoo.layers."
+
+
+def sources(*trees: str) -> list[Path]:
+    return sorted(path for tree in trees for path in (ROOT / tree).rglob("*.py"))
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path: Path, *, lazy: bool = True) -> Iterator[str]:
+    """Yield ``module`` and ``module.name`` for each import; without ``lazy`` only those that run at import."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    inside = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+    queue: list[ast.AST] = [tree]
+    while queue:
+        node = queue.pop()
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            package = module_name(path).split(".")
+            package = package if path.name == "__init__.py" else package[:-1]
+            base = ".".join([*package[: len(package) - node.level + 1], *filter(None, [node.module])])
+            base = base if node.level else node.module
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.If) and ast.unparse(node.test) in {"TYPE_CHECKING", "typing.TYPE_CHECKING"}:
+            queue += node.orelse
+            continue
+        if lazy or not isinstance(node, inside):
+            queue += ast.iter_child_nodes(node)
+
+
+def within(name: str, *packages: str) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+# What a part of attnzoo may import of attnzoo, besides itself. Whatever is not listed here is the application's side
+# (attach, recorder, cost, cli), which uses the registry and never a concrete layer.
+MAY_IMPORT = {
+    "attnzoo.kernels": ["attnzoo.checks"],
+    "attnzoo.checks": [],
+    "attnzoo.timm_layers": [],
+    "attnzoo.registry": ["attnzoo.timm_layers"],
+    "attnzoo.ops": ["attnzoo.checks", "attnzoo.kernels"],
+    "attnzoo.layers": ["attnzoo.checks", "attnzoo.ops", "attnzoo.registry"],
+}
+
+
+@pytest.mark.parametrize("path", sources("attnzoo"), ids=module_name)
+def test_attnzoo_imports_only_downwards(path: Path):
+    module = module_name(path)
+    part = next((part for part in MAY_IMPORT if within(module, part)), None)
+    for name in imports(path):
+        if not within(name, "attnzoo") or name == "attnzoo" or (part and within(name, part)):
+            continue
+        if part is not None:
+            assert within(name, *MAY_IMPORT[part]), f"{module} may not import {name}"
+        elif module != "attnzoo":
+            assert not within(name, "attnzoo.layers", "attnzoo.kernels"), f"{module} may not import {name}"
+
+
+@pytest.mark.parametrize("path", sources("attnzoo/layers"), ids=module_name)
+def test_a_layer_imports_no_other_layer(path: Path):
+    if path.name != "__init__.py":
+        assert not [name for name in imports(path) if within(name, "attnzoo.layers")]
+
+
+@pytest.mark.parametrize("path", sources("attnzoo/ops"), ids=module_name)
+def test_kernels_are_imported_lazily(path: Path):
+    assert not [name for name in imports(path, lazy=False) if within(name, "attnzoo.kernels")]
+
+
+@pytest.mark.parametrize("path", sources("attnzoo"), ids=module_name)
+def test_attnzoo_imports_nothing_heavy_at_import(path: Path):
+    if path.name in {"cli.py", "__main__.py"} or "kernels" in path.parts:
+        return
+    assert not [name for name in imports(path, lazy=False) if within(name, *HEAVY)]
+
+
+@pytest.mark.parametrize("path", sources(*PACKAGES), ids=module_name)
+def test_packages_import_neither_tests_nor_benchmarks(path: Path):
+    forbidden = ["tests", "benchmarks", *(["reference_models"] if path.is_relative_to(ROOT / "attnzoo") else [])]
+    assert not [name for name in imports(path) if within(name, *forbidden)]
+
+
+def public_names() -> set[str]:
+    import attnzoo
+    from attnzoo import ops
+
+    names = {f"attnzoo.{name}" for name in attnzoo.__all__} | {f"attnzoo.ops.{name}" for name in ops.__all__}
+    for documented in ("attach", "ops"):
+        init = ROOT / "attnzoo" / documented / "__init__.py"
+        if init.exists():
+            tree = ast.parse(init.read_text(encoding="utf-8"))
+            for node in tree.body:
+                if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+                    names |= {f"attnzoo.{documented}.{name}" for name in ast.literal_eval(node.value)}
+    return names | {"attnzoo", "attnzoo.attach", "attnzoo.ops"}
+
+
+@pytest.mark.parametrize("path", sources("reference_models", "benchmarks"), ids=module_name)
+def test_users_of_attnzoo_take_public_names_only(path: Path):
+    private = [name for name in imports(path) if within(name, "attnzoo") and name not in public_names()]
+    assert not private, f"{module_name(path)} imports {private}, which attnzoo does not publish"
+
+
+@pytest.mark.parametrize("path", sources("tests/oracles"), ids=module_name)
+def test_oracles_import_torch_only(path: Path):
+    allowed = ["__future__", "typing", "collections", "torch", "tests.oracles"]
+    assert not [name for name in imports(path) if not within(name, *allowed)]
+
+
+@pytest.mark.parametrize("path", sources(*TREES), ids=module_name)
+def test_no_file_is_over_400_lines(path: Path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
+
+
+@pytest.mark.parametrize("path", sources(*TREES), ids=module_name)
+def test_no_drawer_is_called_utils_or_common(path: Path):
+    assert not {"utils", "util", "common", "helpers", "misc"} & {*path.relative_to(ROOT).parts, path.stem}
+
+
+@pytest.mark.parametrize("path", sources(*PACKAGES), ids=module_name)
+def test_nothing_forbidden_is_written(path: Path):
+    """No assert for a user's error, no except that catches everything, no unpickling of somebody's file."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Assert):
+            found.append(f"line {node.lineno}: assert")
+        elif isinstance(node, ast.ExceptHandler) and _is_broad(node.type):
+            found.append(f"line {node.lineno}: except {'' if node.type is None else ast.unparse(node.type)}")
+        elif isinstance(node, ast.Call) and _unpickles(node):
+            found.append(f"line {node.lineno}: {ast.unparse(node.func)}")
+    assert not found
+
+
+def _is_broad(caught: ast.expr | None) -> bool:
+    if caught is None:
+        return True
+    each = caught.elts if isinstance(caught, ast.Tuple) else [caught]
+    return bool({ast.unparse(one) for one in each} & {"Exception", "BaseException"})
+
+
+def _unpickles(call: ast.Call) -> bool:
+    function = ast.unparse(call.func)
+    if function in {"pickle.load", "pickle.loads", "joblib.load"}:
+        return True
+    keywords = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+    if function.endswith("load_state_dict_from_url") or function == "torch.load":
+        return keywords.get("weights_only") != "True"
+    return "allow_pickle" in keywords and keywords["allow_pickle"] != "False"
+
+
+@pytest.mark.parametrize(
+    ("code", "broad"),
+    [
+        ("except Exception: pass", True),
+        ("except: pass", True),
+        ("except (OSError, Exception): pass", True),
+        ("except (OSError, ValueError): pass", False),
+        ("except ExceptionGroup: pass", False),
+    ],
+)
+def test_the_rule_on_except_sees_what_it_should(code: str, broad: bool):
+    (handler,) = ast.parse(f"try:\n    pass\n{code}").body[0].handlers
+    assert _is_broad(handler.type) == broad
+
+
+@pytest.mark.parametrize(
+    ("code", "unpickles"),
+    [
+        ("torch.load(f)", True),
+        ("torch.load(f, weights_only=False)", True),
+        ("torch.load(f, weights_only=True)", False),
+        ("hub.load_state_dict_from_url(u)", True),
+        ("np.load(f, allow_pickle=True)", True),
+        ("json.load(f)", False),
+    ],
+)
+def test_the_rule_on_unpickling_sees_what_it_should(code: str, unpickles: bool):
+    assert _unpickles(ast.parse(code, mode="eval").body) == unpickles
+
+
+def fresh_process(code: str) -> str:
+    """Run ``code`` in a new interpreter, away from this one's imports, and return what it prints."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("COV_")}
+    environment["PYTHONPATH"] = str(ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_import_works_with_every_heavy_package_blocked_and_touches_no_cuda():
+    """Blocked, not only absent afterwards: an import in a try block would fail here too."""
+    said = fresh_process(f"""
+import importlib.abc, json, sys
+class Block(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {HEAVY!r}:
+            raise AssertionError("import of " + name)
+import torch
+before = set(sys.modules)
+sys.meta_path.insert(0, Block())
+import attnzoo
+attnzoo.create("cbam", 8)(torch.zeros(1, 8, 4, 4))
+print(json.dumps([sorted(set(sys.modules) - before), torch.cuda.is_initialized()]))
+""")
+    loaded, cuda = json.loads(said)
+    names = {name.partition(".")[0] for name in loaded}
+    assert "attnzoo" in names
+    assert not names & {*HEAVY, "reference_models", "tests", "benchmarks"}
+    assert not cuda
+
+
+def test_import_adds_under_100_ms_to_torch():
+    """Noise on a shared machine only ever adds, so one fresh process of five that is fast enough shows it."""
+    code = "import time, torch; t = time.perf_counter(); import attnzoo; print(time.perf_counter() - t)"
+    seconds = []
+    while len(seconds) < 5 and min(seconds, default=1.0) >= 0.1:
+        seconds.append(float(fresh_process(code)))
+    assert min(seconds) < 0.1, f"import attnzoo adds {min(seconds) * 1e3:.0f} ms to import torch"
