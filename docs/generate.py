@@ -116,7 +116,7 @@ def network(path: Path, name: str) -> str:  # noqa: ARG001 - every part is given
 def api(path: Path, module: str) -> str:  # noqa: ARG001 - every part is given its file
     """Return a mkdocstrings reference for every public name of a module, so that none is without an entry."""
     names = sorted(sys.modules[module].__all__, key=str.lower)
-    return "\n\n".join(f"::: {module}.{name}" for name in names)
+    return "\n\n".join(f"::: {_entry(module, name)}" for name in names)
 
 
 def conventions(path: Path) -> str:  # noqa: ARG001 - every part is given its file
@@ -141,6 +141,13 @@ PARTS: Mapping[str, Callable[..., str]] = {
     "conventions": conventions,
     "results": results,
 }
+
+
+def _entry(module: str, name: str) -> str:
+    public = getattr(sys.modules[module], name)
+    if f"{module}.{name}" in sys.modules and not inspect.ismodule(public):
+        return f"{public.__module__}.{public.__qualname__}"  # a submodule of the same name would be taken for it
+    return f"{module}.{name}"
 
 
 def _cost(info: attnzoo.LayerInfo) -> attnzoo.Cost:
