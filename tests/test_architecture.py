@@ -1,4 +1,4 @@
-"""The architecture, held over the source's own syntax: who imports whom, what must never be written, what a file weighs."""
+"""The architecture, held over the source's own syntax: who imports whom, what is never written, how long a file is."""
 
 from __future__ import annotations
 

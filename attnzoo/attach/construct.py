@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from attnzoo.attach.attend import Attend, Init
 from attnzoo.attach.guided import GuidedAttend
@@ -76,6 +75,8 @@ def build(
         TypeError: If the layer is not called as its kind says, or returns something other than a tensor.
         ValueError: If it does not keep the map's shape.
     """
+    from torch.utils.flop_counter import FlopCounterMode  # loads triton where there is one
+
     layer = source.make(spot.channels, device, dtype).eval()
     beside: tuple[Tensor, ...] = ()
     frame: dict[str, Any] = {"init": init, "device": device, "dtype": dtype, "folds": False}
