@@ -81,8 +81,8 @@ class Cost:
     uncounted: dict[str, int]
     layers: tuple[LayerCost, ...]
 
-    def __str__(self) -> str:
-        """Return the totals, a line for each convention."""
+    def rows(self) -> list[tuple[str, str]]:
+        """Return the totals as pairs of a convention's name and a printable figure."""
         rows = [
             (_PARAMETERS, f"{self.parameters:,} ({self.trainable_parameters:,} trainable)"),
             (_MACS, "not counted: torch cannot trace the meta device" if self.macs is None else f"{self.macs:,}"),
@@ -93,24 +93,30 @@ class Cost:
         if self.uncounted:
             operators = ", ".join(f"{operator} x{calls}" for operator, calls in self.uncounted.items())
             rows.append(("no rule in fvcore for", operators))
+        return rows
+
+    def __str__(self) -> str:
+        """Return the totals, a line for each convention."""
+        rows = self.rows()
         width = max(len(name) for name, _ in rows)
-        return "\n".join(f"{name:{width}}  {value}" for name, value in rows)
+        return "\n".join(f"{name:{width}}  {figure}" for name, figure in rows)
 
     def table(self) -> Table:
         """Return the layers and their total as a table for ``rich``; operations in millions, activations in KiB."""
         from rich import box
         from rich.table import Table
 
-        table = Table("layer", "type", "output", box=box.SIMPLE_HEAD, show_footer=True, padding=(0, 1))
+        table = Table(box=box.SIMPLE_HEAD, show_footer=True, pad_edge=False)
+        for name, total in (("layer", "total"), ("type", ""), ("output", "")):
+            table.add_column(name, footer=total, overflow="fold")
         for name, total in (
-            (_PARAMETERS, f"{self.parameters:,}"),
+            ("para-\nmeters", f"{self.parameters:,}"),
             ("M MACs\n(fvcore)", _millions(self.macs)),
             ("M FLOPs\n(torch)", _millions(self.flops)),
             ("M ops\n(thop-2019)", _millions(self.thop_2019)),
-            ("activation\nKiB", _kib(self.activation_bytes)),
+            ("KiB\n(outputs)", _kib(self.activation_bytes)),
         ):
             table.add_column(name, footer=total, justify="right", no_wrap=True)
-        table.columns[0].footer = "total"
         for layer in self.layers:
             table.add_row(
                 layer.name or "(model)",
