@@ -8,6 +8,7 @@ A part stands between ``<!-- generated: NAME ARGUMENT -->`` and ``<!-- end -->``
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import json
 import os
@@ -105,6 +106,21 @@ def layer(path: Path, name: str) -> str:  # noqa: ARG001 - every part is given i
     return f"{table((f'`{name}`', ''), facts)}\n\n## Differences from the paper\n\n{differences}"
 
 
+def networks(path: Path) -> str:  # noqa: ARG001 - every part is given its file
+    """Return the table of all networks, with the parameters that each has by default."""
+    rows = []
+    for name in reference_models.list_models():
+        module = inspect.getmodule(reference_models.model_class(name))
+        title = inspect.cleandoc(module.__doc__).split("\n\n")[0]
+        parts = sorted(
+            key for key, value in vars(module).items() if getattr(value, "__module__", "").startswith("attnzoo.layers.")
+        )
+        with torch.device("meta"):
+            count = sum(parameter.numel() for parameter in reference_models.create(name).parameters())
+        rows.append((f"`{name}`", _markdown(title), ", ".join(f"`{part}`" for part in parts), f"{count:,}"))
+    return table(("name", "what it is", "built from", "parameters by default"), rows)
+
+
 def network(path: Path, name: str) -> str:  # noqa: ARG001 - every part is given its file
     """Return what the module of a network says about it: citation, description, differences from the paper."""
     module = inspect.getmodule(reference_models.model_class(name))
@@ -117,6 +133,16 @@ def api(path: Path, module: str) -> str:  # noqa: ARG001 - every part is given i
     """Return a mkdocstrings reference for every public name of a module, so that none is without an entry."""
     names = sorted(sys.modules[module].__all__, key=str.lower)
     return "\n\n".join(f"::: {_entry(module, name)}" for name in names)
+
+
+def commands(path: Path, program: str) -> str:  # noqa: ARG001 - every part is given its file
+    """Return the table of the commands of ``attnzoo`` or ``reference-models``, each with the first line of its help."""
+    app = importlib.import_module(program.replace("-", "_") + ".cli").app
+    rows = []
+    for command in app.registered_commands:
+        name = command.name or command.callback.__name__.replace("_", "-")
+        rows.append((f"`{program} {name}`", inspect.cleandoc(command.callback.__doc__).split("\n")[0]))
+    return table(("command", "what it does"), rows)
 
 
 def conventions(path: Path) -> str:  # noqa: ARG001 - every part is given its file
@@ -136,7 +162,9 @@ def results(path: Path, name: str) -> str:  # noqa: ARG001 - every part is given
 PARTS: Mapping[str, Callable[..., str]] = {
     "layers": layers,
     "layer": layer,
+    "networks": networks,
     "network": network,
+    "commands": commands,
     "api": api,
     "conventions": conventions,
     "results": results,

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
+import shlex
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from typer.testing import CliRunner
 
-import attnzoo
-import reference_models
+import attnzoo.cli
+import reference_models.cli
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
@@ -18,6 +21,7 @@ PAGES = sorted(
     for pattern in ("*.md", "docs/**/*.md", "*/README.md")
     for path in ROOT.glob(pattern)
 )
+SHELL = re.compile(r"^```sh\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 SNIPPET = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
@@ -29,6 +33,11 @@ def load_generator() -> ModuleType:
 
 
 GENERATOR = load_generator()
+
+
+def shell_lines(program: str) -> list[str]:
+    blocks = (block for page in PAGES for block in SHELL.findall((ROOT / page).read_text()))
+    return sorted({line for block in blocks for line in block.splitlines() if line.split(" ")[0] == program})
 
 
 def pages_with_snippets() -> list[str]:
@@ -65,6 +74,23 @@ def test_an_outdated_part_is_noticed(tmp_path):
     assert "old" not in written
 
 
+def test_results_become_a_table_that_says_where_they_were_made(tmp_path, monkeypatch):
+    (tmp_path / "benchmarks/results").mkdir(parents=True)
+    result = {
+        "command": "python benchmarks/bench_x.py",
+        "commit": "abc1234",
+        "machine": {"cores": 2},
+        "versions": {"torch": "2.15.0"},
+        "rows": [{"layer": "se", "time ms": 1.23456, "bytes": 4096}, {"layer": "a|b", "time ms": 20.0, "bytes": 1}],
+    }
+    (tmp_path / "benchmarks/results/x.json").write_text(json.dumps(result))
+    monkeypatch.setattr(GENERATOR, "ROOT", tmp_path)
+    assert GENERATOR.results(tmp_path / "page.md", "x") == (
+        "| layer | time ms | bytes |\n| --- | --- | --- |\n| se | 1.235 | 4,096 |\n| a\\|b | 20 | 1 |\n\n"
+        "`python benchmarks/bench_x.py`, commit abc1234; cores 2, torch 2.15.0."
+    )
+
+
 def test_every_registered_layer_has_a_page_that_says_its_facts():
     assert layer_pages() == set(attnzoo.list_layers())
     for name in layer_pages():
@@ -82,6 +108,18 @@ def test_every_public_name_has_a_reference_entry(package):
     text = (ROOT / "docs/api.md").read_text()
     entries = re.findall(rf"^::: {package.__name__}\.(?:\w+\.)*(\w+)$", text, re.MULTILINE)
     assert sorted(entries) == sorted(package.__all__)
+
+
+@pytest.mark.parametrize("line", shell_lines("attnzoo"))
+def test_shell_lines_run(line):
+    result = CliRunner().invoke(attnzoo.cli.app, shlex.split(line)[1:])
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("line", shell_lines("reference-models"))
+def test_shell_lines_of_the_networks_name_commands(line):
+    result = CliRunner().invoke(reference_models.cli.app, [shlex.split(line)[1], "--help"])
+    assert result.exit_code == 0, result.output
 
 
 def test_local_links_lead_somewhere():
