@@ -95,10 +95,9 @@ def _tokens(
     length, channels = square[axis], square[3 - axis]
     if wide is not None and moved:
         prefix = 2 * length - wide[axis]
-    elif hints.prefix_tokens is not None:
-        prefix = hints.prefix_tokens
     else:
-        prefix = next((count for count in range(6) if _grid(length - count, image)), 0)
+        guesses = [count for count in (hints.prefix_tokens, *range(6)) if count is not None]
+        prefix = next((count for count in guesses if _grid(length - count, image)), 0)
     if prefix < 0 or length <= prefix:
         raise NoGridError(f"its output {square} holds nothing but class tokens")
     grid = _grid(length - prefix, image)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from torch import nn
@@ -14,12 +14,21 @@ from attnzoo.attach.trace import Trace
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 _BLOCK = re.compile(
-    r"(?!.*(SE|Select|Squeeze|Patch|Stem|Merg|Downsampl|Embed|Head|Pos))"
-    r"(.*(Block|Bottleneck|InvertedResidual|DepthwiseSeparable|EdgeResidual|CondConvResidual|UniversalInverted).*|.*EncoderLayer)",
+    r"(?!SE[A-Z]|SE$|Learnable|SpatialGatingUnit)(?!.*(Stage|Stem|Merg|Downsample|Embed|Head|Pool))"
+    r"(.*(Block|Bottleneck|Residual|DepthwiseSeparable|XceptionModule|EncoderLayer|MBConv|Outlooker).*"
+    r"|Selective\w+|\w*Cell\w*|Inception[A-Z]?|Reduction[A-Z]|Mixed\w+|Fire|_?DenseLayer|C2f|Transformer)"
+)
+_OUTSIDE = re.compile(
+    r"(^|\.)(stem\w*|patch_embed\w*|head\w*|classifier|final_conv\w*|last_conv|downsample|global_block|pre_logits|aux\w*"
+    r"|cls_\w+|msfa|\w+_token_only|attn_pool|incre_modules|downsamp_modules)(\.|$)"
+)
+_REJECTED = re.compile(
+    r"pool|norm|permute|flatten|dropout|droppath|identity|classif|rotary|linear|^conv\dd$|patchembed|downsample|merging",
     re.IGNORECASE,
 )
-_REJECTED = re.compile(r"pool|norm|permute|flatten|dropout|identity|head|classif|posconv|position|rotary|fc$|linear", re.IGNORECASE)
-_STEM = re.compile(r"(^|\.)(stem|conv_stem|patch_embed|features\.0|conv1|act\d?|bn\d?|norm\d?|relu)($|\.)")
+_POOLING = re.compile(r"pool|permute|flatten|identity|classif|rotary|linear", re.IGNORECASE)
+_STEM = re.compile(r"(^|\.)(stem\w*|conv_stem|patch_embed|conv1|act1?|act0|bn\d?|norm0|relu0?|conv2d_2b|conv0|conv1_1)($|\.)")
+_ACTIVATION = re.compile(r"(Re|Ge|Si|Ce|E|Se)LU|ReLU6|Hardswish|Mish|SiLU|GELU")
 
 
 def pattern(glob: str) -> re.Pattern[str]:
@@ -55,17 +64,27 @@ def is_plain(module: nn.Module) -> bool:
     return not any(module.children()) or bool(_REJECTED.search(type(module).__name__))
 
 
-def resolve(model: nn.Module, trace: Trace, name: str, *, containers_only: bool = False) -> str | None:
+def resolve(
+    model: nn.Module, trace: Trace, name: str, *, blocks: Collection[str] = (), containers_only: bool = False
+) -> str | None:
     """Descend while a child returned the very tensors that the module returned; None if nothing was called.
 
-    Attaching to the innermost keeps working where a model iterates a container's children itself.
+    Attaching to the innermost keeps working where a model iterates a container's children itself, or goes round the
+    container when it checkpoints gradients.
+
+    Args:
+        model: The model.
+        trace: A forward pass of it.
+        name: Where to start.
+        blocks: Names at which to stop.
+        containers_only: Descend only from ``Sequential``, ``ModuleList`` and ``ModuleDict``.
     """
-    while True:
+    while name not in blocks:
         module = model.get_submodule(name)
-        if name in trace.calls and containers_only and not isinstance(module, CONTAINERS):
-            return name
-        children = [f"{name}.{child}" for child, _ in module.named_children() if child != "attnzoo"]
-        called = [child for child in children if child in trace.calls]
+        container = isinstance(module, CONTAINERS)
+        if name in trace.calls and containers_only and not container:
+            break
+        called = _called_children(model, trace, name)
         if name not in trace.calls:
             if not called:
                 return None
@@ -75,42 +94,57 @@ def resolve(model: nn.Module, trace: Trace, name: str, *, containers_only: bool 
         same = [
             child
             for child in called
-            if not is_plain(model.get_submodule(child))
-            and len(trace.calls[child]) == 1
+            if len(trace.calls[child]) == 1
             and mine
             and mine == {seen.ident for seen in trace.gave(child)}
+            and (container or not is_plain(model.get_submodule(child)))
+            and not _POOLING.search(type(model.get_submodule(child)).__name__)
         ]
         if not same:
-            return name
+            break
         name = max(same, key=trace.ended)
+    return name
 
 
-def stage_names(model: nn.Module, trace: Trace, family: Family) -> list[tuple[str, int | None]]:
+def stage_names(model: nn.Module, trace: Trace, family: Family, blocks: Sequence[str]) -> list[tuple[str, int | None]]:
     """Return the names at which stages end, each with its channels where the model says them."""
-    if family.stages:
-        names: list[tuple[str, int | None]] = [(name, None) for name in expand(model, family.stages)]
-    else:
-        names = _described(model, trace)
-    resolved = [(resolve(model, trace, name), channels) for name, channels in names]
+    names: list[tuple[str, int | None]] = [(name, None) for name in expand(model, family.stages)]
+    described = not names
+    if described:
+        names = _described(model, trace, blocks)
+    resolved = [(resolve(model, trace, name, blocks=blocks), channels) for name, channels in names]
     kept = [(name, channels) for name, channels in resolved if name is not None]
     if not kept:
-        kept = [(name, None) for name in _by_size(trace, block_names(model, trace, family))]
-    kept = _quarters(trace, kept) if not family.stages else kept
+        kept = [(name, None) for name in _by_size(trace, blocks)]
+    elif described:
+        kept = _extended(model, trace, kept, blocks)
     return sorted(dict(kept).items(), key=lambda item: trace.ended(item[0]))
 
 
 def block_names(model: nn.Module, trace: Trace, family: Family) -> list[str]:
-    """Return the residual or transformer blocks, outermost first found, in the order in which they end."""
-    if family.blocks:
-        names = expand(model, family.blocks)
-    else:
-        names = [
-            name
-            for name, module in model.named_modules()
-            if name and not isinstance(module, CONTAINERS) and _BLOCK.fullmatch(type(module).__name__)
-            and not inside_attached(name)
-        ]  # fmt: skip
+    """Return the residual or transformer blocks, outermost first found, in the order in which they end.
+
+    A model that has none (VGG, AlexNet) is cut after its activations.
+    """
+    known = [(name, module) for name, module in model.named_modules() if name and not inside_attached(name)]
+    names = expand(model, family.blocks) or [
+        name
+        for name, module in known
+        if not isinstance(module, CONTAINERS)
+        and _BLOCK.fullmatch(type(module).__name__)
+        and not _OUTSIDE.search(name)
+        and not is_plain(module)
+    ]
     called = [name for name in names if name in trace.calls]
+    if not called:
+        called = [
+            name
+            for name, module in known
+            if _ACTIVATION.fullmatch(type(module).__name__)
+            and not _OUTSIDE.search(name)
+            and len(trace.calls.get(name, ())) == 1
+            and all(len(seen.shape) == 4 for seen in trace.gave(name))
+        ]
     return sorted(outermost(called), key=trace.ended)
 
 
@@ -124,18 +158,62 @@ def _dots(name: str) -> list[int]:
     return [position for position, letter in enumerate(name) if letter == "."]
 
 
-def _described(model: nn.Module, trace: Trace) -> list[tuple[str, int | None]]:
-    """The modules of timm's ``feature_info``, without the stem."""
+def _called_children(model: nn.Module, trace: Trace, name: str) -> list[str]:
+    """Children that were called, and through those that were not (a ModuleList), their children."""
+    called: list[str] = []
+    for child, _ in model.get_submodule(name).named_children():
+        if child != "attnzoo":
+            inner = f"{name}.{child}"
+            called += [inner] if inner in trace.calls else _called_children(model, trace, inner)
+    return called
+
+
+def _described(model: nn.Module, trace: Trace, blocks: Sequence[str]) -> list[tuple[str, int | None]]:
+    """The modules of timm's ``feature_info``, without the stem; four of them if they all have one resolution."""
     entries = _feature_info(model)
-    known = [entry for entry in entries if _has(model, entry["module"])]
-    if len(known) < len(entries):
+    known = {name for name, _ in model.named_modules()}
+    if not entries or any(entry["module"] not in known for entry in entries):
         return []
-    body = [
-        entry for entry in known
-        if not _STEM.search(entry["module"]) and not is_plain(model.get_submodule(entry["module"]))
-    ] or [entry for entry in known if not _STEM.search(entry["module"])]  # fmt: skip
-    del trace
-    return [(entry["module"], entry.get("num_chs")) for entry in body]
+    body = [entry for entry in entries if not _STEM.search(entry["module"])]
+    if len(body) > 4 and len({entry.get("reduction") for entry in body}) == 1:
+        body = [body[len(body) * quarter // 4 - 1] for quarter in (1, 2, 3, 4)]
+    names: list[tuple[str, int | None]] = []
+    for entry in body:
+        name, channels = entry["module"], entry.get("num_chs")
+        if blocks and is_plain(model.get_submodule(name)) and name in trace.calls and name not in blocks:
+            earlier = [block for block in blocks if trace.ended(block) <= trace.ended(name)]
+            name, channels = (earlier[-1], None) if earlier else (name, channels)
+            if not earlier:
+                continue
+        if _POOLING.search(type(model.get_submodule(name)).__name__):
+            continue
+        names.append((name, channels))
+    return names
+
+
+def _extended(
+    model: nn.Module, trace: Trace, names: list[tuple[str, int | None]], blocks: Sequence[str]
+) -> list[tuple[str, int | None]]:
+    """Move each stage's end to the last block of the same grid before the next stage, and off containers."""
+    ends = [trace.ended(name) for name, _ in names]
+    extended: list[tuple[str, int | None]] = []
+    for (name, channels), end in zip(names, ends, strict=True):
+        following = min((other for other in ends if other > end), default=None)
+        start = max((other for other in ends if other < end), default=0)
+        chosen = name
+        isotropic = len({_grid_shape(trace, other) for other, _ in names}) == 1
+        for block in blocks:
+            later = end < trace.ended(block) and (following is None or trace.ended(block) < following)
+            inside = start < trace.ended(block) <= end and isinstance(model.get_submodule(name), CONTAINERS)
+            if (inside or (later and not isotropic)) and _grid_shape(trace, block) == _grid_shape(trace, name):
+                chosen = block
+        extended.append((chosen, channels if chosen == name else None))
+    return extended
+
+
+def _grid_shape(trace: Trace, name: str) -> tuple[int, ...]:
+    gave = trace.gave(name)
+    return gave[0].shape[2:] if gave else ()
 
 
 def _feature_info(model: nn.Module) -> list[dict[str, Any]]:
@@ -146,22 +224,9 @@ def _feature_info(model: nn.Module) -> list[dict[str, Any]]:
     return info
 
 
-def _has(model: nn.Module, name: str) -> bool:
-    return any(name == known for known, _ in model.named_modules())
-
-
-def _by_size(trace: Trace, names: list[str]) -> list[str]:
-    """The last block of each resolution."""
-    last: dict[tuple[int, ...], str] = {}
-    for name in names:
-        if gave := trace.gave(name):
-            last[gave[0].shape[1:]] = name
-    return list(last.values())
-
-
-def _quarters(trace: Trace, names: list[tuple[str, int | None]]) -> list[tuple[str, int | None]]:
-    """Of blocks that all keep one shape, those at 1/4, 2/4, 3/4 and 4/4 of the depth; others as they are."""
-    shapes = {trace.gave(name)[0].shape for name, _ in names if trace.gave(name)}
-    if len(shapes) != 1 or len(names) <= 4:
-        return names
-    return [names[len(names) * quarter // 4 - 1] for quarter in (1, 2, 3, 4)]
+def _by_size(trace: Trace, blocks: Sequence[str]) -> list[str]:
+    """The last block of each resolution; of blocks that keep one, those at 1/4, 2/4, 3/4 and 4/4 of the depth."""
+    last = {_grid_shape(trace, name): name for name in blocks if trace.gave(name)}
+    if len(last) > 1 or len(blocks) <= 4:
+        return list(last.values())
+    return [blocks[len(blocks) * quarter // 4 - 1] for quarter in (1, 2, 3, 4)]

@@ -24,17 +24,37 @@ class Family:
 
 NONE = Family()
 
+_UNROLLED = (
+    "Hiera keeps its tokens in the order of its mask units until the last pooling, so that they form no grid"
+)
+
 FAMILIES: dict[str, Family] = {
+    "timm.models.coat": Family(
+        stages=("serial_blocks*.-1", "parallel_blocks.-1"), blocks=("serial_blocks*.*", "parallel_blocks.*")
+    ),
+    "timm.models.convmixer": Family(blocks=("blocks.*",)),
+    "timm.models.densenet": Family(stages=("features.denseblock*",), blocks=("features.denseblock*.denselayer*",)),
+    "timm.models.dla": Family(stages=("level[0-5]",)),
+    "timm.models.hrnet": Family(
+        stages=("layer1", "stage2.-1", "stage3.-1", "stage4.-1"), blocks=("layer1.*", "stage[234].*.branches.*.*")
+    ),
     "timm.models.mvitv2": Family(stages=("stages.*",), blocks=("stages.*.blocks.*",)),
+    "timm.models.swiftformer": Family(blocks=("stages.*.blocks.*",)),
     "timm.models.twins": Family(stages=("blocks.*.-1",), blocks=("blocks.*.*",)),
-    "torchvision.models.alexnet": Family(stages=("features.1", "features.4", "features.11"), blocks=("features.1", "features.4", "features.7", "features.9", "features.11")),
+    "timm.models.volo": Family(blocks=("network.[0234].*",)),
+    "timm.models.xception": Family(stages=("block1", "block2", "block11", "block12"), blocks=("block*",)),
     "torchvision.models.convnext": Family(stages=("features.[1357]",), blocks=("features.[1357].*",)),
     "torchvision.models.densenet": Family(stages=("features.denseblock*",), blocks=("features.denseblock*.*",)),
-    "torchvision.models.resnet": Family(stages=("layer*",), blocks=("layer*.*",)),
+    "torchvision.models.maxvit": Family(stages=("blocks.*",), blocks=("blocks.*.layers.*",)),
     "torchvision.models.regnet": Family(stages=("trunk_output.block*",), blocks=("trunk_output.block*.*",)),
-    "torchvision.models.vision_transformer": Family(blocks=("encoder.layers.*",)),
+    "torchvision.models.resnet": Family(stages=("layer*",), blocks=("layer*.*",)),
+    "torchvision.models.segmentation.deeplabv3": Family(stages=("backbone.layer*",)),
+    "torchvision.models.segmentation.fcn": Family(stages=("backbone.layer*",)),
+    "torchvision.models.shufflenetv2": Family(stages=("stage[234]",), blocks=("stage[234].*",)),
     "torchvision.models.swin_transformer": Family(stages=("features.[1357]",), blocks=("features.[1357].*",)),
+    "torchvision.models.vision_transformer": Family(blocks=("encoder.layers.*",)),
 }
+"""By the module that defines the model's class."""
 
 
 def family_of(model: nn.Module) -> Family:

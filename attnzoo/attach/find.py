@@ -11,7 +11,7 @@ import torch
 from torch import fx, nn
 
 from attnzoo.attach.axes import Hints, NoGridError, read_spot
-from attnzoo.attach.branches import branch_sites
+from attnzoo.attach.branches import before_additions, with_slots
 from attnzoo.attach.candidates import (
     block_names,
     inside_attached,
@@ -58,23 +58,27 @@ def find_sites(
     """
     _check(model, where, stages)
     probed = probe(model, example_inputs)
-    return _Finder(probed).find(where, stages)
+    return Finder(probed).find(where, stages)
 
 
-class _Finder:
+class Finder:
+    """The sites of one probed model; several questions can be put to it without probing again."""
+
     def __init__(self, probed: Probe) -> None:
         self.probed = probed
         self.model = probed.model
         self.trace = probed.square
         self.family: Family = family_of(probed.model)
-        self.stage_ends = stage_names(self.model, self.trace, self.family)
+        self.blocks = block_names(self.model, self.trace, self.family)
+        self.stage_ends = stage_names(self.model, self.trace, self.family, self.blocks)
         self.channels = dict(self.stage_ends)
         self.prefix = getattr(self.model, "num_prefix_tokens", None)
         self.last = str(getattr(self.model, "output_fmt", "")).upper().endswith("NHWC")
 
-    def find(self, where: Where, stages: Sequence[int] | None) -> tuple[Site, ...]:
+    def find(self, where: Where, stages: Sequence[int] | None = None) -> tuple[Site, ...]:
+        """As :func:`find_sites`."""
         if where == "branch":
-            sites, refused = branch_sites(self.probed, block_names(self.model, self.trace, self.family), self.site)
+            sites, refused = self.branches()
         else:
             sites, refused = self.sites(where)
         if not sites:
@@ -88,16 +92,32 @@ class _Finder:
         if where == "stage":
             names = [name for name, _ in self.stage_ends]
         elif where == "block":
-            names = block_names(self.model, self.trace, self.family)
+            names = self.blocks
         else:
             names = self.named(where)
         if not names:
             return [], {"": f"it has no modules that look like a {where}; name them instead"}
         return self.proven(names, shift=where == "stage", strict=not automatic)
 
+    def branches(self) -> tuple[list[Site], dict[str, str]]:
+        """Native slots where blocks have them, elsewhere the last module before the addition."""
+        probed, slots = with_slots(self.probed, self.blocks)
+        filled = self if probed is self.probed else Finder(probed)
+        inside, refused = filled.proven([slot.name for slot in slots], shift=False, strict=False)
+        native = {slot.name: slot.slot for slot in slots}
+        sites = [changed(site, name=site.name.rpartition(".")[0], slot=native[site.name]) for site in inside]
+        names: list[str] = []
+        for block in set(self.blocks) - {site.name for site in sites}:
+            try:
+                names += [branch.name for branch in before_additions(self.model, self.trace, block)]
+            except ValueError as error:
+                refused[block] = str(error)
+        others, reasons = self.proven(names, shift=False, strict=False)
+        return sorted([*sites, *others], key=lambda site: self.trace.ended(site.name)), reasons | refused
+
     def proven(self, names: list[str], *, shift: bool, strict: bool) -> tuple[list[Site], dict[str, str]]:
         """Sites at ``names``; a dead one moves to the block before (``shift``), raises (``strict``) or is dropped."""
-        blocks = block_names(self.model, self.trace, self.family) if shift else []
+        blocks = self.blocks if shift else []
         live = alive(self.probed, dict.fromkeys([*names, *blocks]))
         found: dict[str, Site] = {}
         refused: dict[str, str] = {}
