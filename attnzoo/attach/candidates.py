@@ -14,7 +14,7 @@ from attnzoo.attach.trace import Trace
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 _BLOCK = re.compile(
-    r"(?!SE[A-Z]|SE$|Learnable|SpatialGatingUnit)(?!.*(Stage|Stem|Merg|Downsample|Embed|Head|Pool))"
+    r"(?!SE(Module|Layer|Block)?$|Learnable|SpatialGatingUnit)(?!.*(Stage|Stem|Merg|Downsample|Embed|Head|Pool))"
     r"(.*(Block|Bottleneck|Residual|DepthwiseSeparable|XceptionModule|EncoderLayer|MBConv|Outlooker).*"
     r"|Selective\w+|\w*Cell\w*|Inception[A-Z]?|Reduction[A-Z]|Mixed\w+|Fire|_?DenseLayer|C2f|Transformer)"
 )
@@ -27,7 +27,7 @@ _REJECTED = re.compile(
     re.IGNORECASE,
 )
 _POOLING = re.compile(r"pool|permute|flatten|identity|classif|rotary|linear", re.IGNORECASE)
-_STEM = re.compile(r"(^|\.)(stem\w*|conv_stem|patch_embed|conv1|act1?|act0|bn\d?|norm0|relu0?|conv2d_2b|conv0|conv1_1)($|\.)")
+_STEM = re.compile(r"(^|\.)(stem\w*|conv_stem|patch_embed|conv1|act1?|act0|bn\d?|norm0|relu0?|conv2d_2b|conv0|conv1_1|layer0)($|\.)")
 _ACTIVATION = re.compile(r"(Re|Ge|Si|Ce|E|Se)LU|ReLU6|Hardswish|Mish|SiLU|GELU")
 
 
@@ -180,7 +180,8 @@ def _described(model: nn.Module, trace: Trace, blocks: Sequence[str]) -> list[tu
     names: list[tuple[str, int | None]] = []
     for entry in body:
         name, channels = entry["module"], entry.get("num_chs")
-        if blocks and is_plain(model.get_submodule(name)) and name in trace.calls and name not in blocks:
+        outside = is_plain(model.get_submodule(name)) or _OUTSIDE.search(name)
+        if blocks and outside and name in trace.calls and name not in blocks:
             earlier = [block for block in blocks if trace.ended(block) <= trace.ended(name)]
             name, channels = (earlier[-1], None) if earlier else (name, channels)
             if not earlier:
@@ -201,11 +202,12 @@ def _extended(
         following = min((other for other in ends if other > end), default=None)
         start = max((other for other in ends if other < end), default=0)
         chosen = name
-        isotropic = len({_grid_shape(trace, other) for other, _ in names}) == 1
+        after = next((other for other, _ in names if trace.ended(other) == following), None)
+        goes_on = after is None or _grid_shape(trace, after) != _grid_shape(trace, name)
         for block in blocks:
             later = end < trace.ended(block) and (following is None or trace.ended(block) < following)
             inside = start < trace.ended(block) <= end and isinstance(model.get_submodule(name), CONTAINERS)
-            if (inside or (later and not isotropic)) and _grid_shape(trace, block) == _grid_shape(trace, name):
+            if (inside or (later and goes_on)) and _grid_shape(trace, block) == _grid_shape(trace, name):
                 chosen = block
         extended.append((chosen, channels if chosen == name else None))
     return extended
