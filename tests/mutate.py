@@ -34,15 +34,16 @@ def main(wanted: list[str]) -> int:
     """Print the table; return 1 if a mutation survives or the unchanged source is red."""
     subjects = [s for s in SUBJECTS if not wanted or any(part in s.source for part in wanted)]
     jobs = [(subject, mutation) for subject in subjects for mutation in (None, *subject.mutations)]
+    killed, good = 0, True
     with ThreadPoolExecutor(max_workers=2) as pool:
-        results = list(pool.map(lambda job: verdict(*job), jobs))
-    good = True
-    for (subject, mutation), (red, first) in zip(jobs, results, strict=True):
-        good &= red == (mutation is not None)
-        word = "red" if red else "GREEN" if mutation else "green"
-        print(f"{word:6}{subject.source:36}{mutation.what if mutation else '(unchanged)':34}{first}")
-    killed = sum(red for (_, mutation), (red, _) in zip(jobs, results, strict=True) if mutation)
-    print(f"{killed} of {sum(mutation is not None for _, mutation in jobs)} mutations turn the tests red")
+        results = pool.map(lambda job: verdict(*job), jobs)
+        for (subject, mutation), (red, first) in zip(jobs, results, strict=True):
+            good &= red == (mutation is not None)
+            killed += red and mutation is not None
+            word = "red" if red else "GREEN" if mutation else "green"
+            what = mutation.what if mutation else "(unchanged)"
+            print(f"{word:6}{subject.source:36}{what:34}{first}", flush=True)
+    print(f"{killed} of {len(jobs) - len(subjects)} mutations turn the tests red")
     return 0 if good else 1
 
 
