@@ -65,8 +65,8 @@ class Figure:
     @property
     def ours(self) -> Decimal:
         """Our count in the paper's unit, rounded half up to the decimals that the paper prints (four if none)."""
-        step = Decimal("0.0001") if self.paper is None else Decimal((0, (1,), Decimal(self.paper).as_tuple().exponent))
-        return (Decimal(self.computed) / UNITS[self.quantity][1]).quantize(step, rounding=ROUND_HALF_UP)
+        like = Decimal("0.0001" if self.paper is None else self.paper)
+        return (Decimal(self.computed) / UNITS[self.quantity][1]).quantize(like, rounding=ROUND_HALF_UP)
 
     @property
     def agrees(self) -> bool | None:
@@ -170,16 +170,17 @@ def subjects() -> Iterator[Subject]:
 
 
 def _lla_net() -> Iterator[Subject]:
-    claims = tuple(
-        Claim(quantity, convention, None, NOT_PRINTED)
-        for quantity, convention in (("parameters", "parameters"), ("operations", "products"))
+    claims = (
+        Claim("parameters", "parameters", None, NOT_PRINTED),
+        Claim("operations", "products", None, NOT_PRINTED),
     )
-    for variant, options in {
+    variants: dict[str, dict[str, Any]] = {
         "3x3": {"kernel_size": 3},
         "1x1": {"kernel_size": 1},
         "3x3, block level": {"kernel_size": 3, "placement": "block"},
         "plain ResNet-18": {"attention": False},
-    }.items():
+    }
+    for variant, options in variants.items():
         build = partial(create, "lla_net", num_classes=7, **options)
         yield Subject("LLA-Net", variant, "-", build, claims, image_size=112)
 
