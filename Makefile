@@ -11,8 +11,9 @@ check:  ## lint, format and types
 test:
 	$(PYTHON) -m pytest
 
-bench:  ## every benchmark; each writes its results under benchmarks/results and refuses when its tests fail
-	set -e; for script in benchmarks/bench_*.py; do $(PYTHON) "$$script"; done
+bench:  ## what is measured, then what is counted; each writes its results under benchmarks/results
+	set -e; for script in $(wildcard benchmarks/bench_*.py) benchmarks/sweep_attach.py; do $(PYTHON) $$script; done
+	reference-models ledger --json benchmarks/results/ledger.json
 
 docs:  ## bring the generated tables up to date, then build the site, where any warning is an error
 	$(PYTHON) docs/generate.py

@@ -129,6 +129,35 @@ def network(path: Path, name: str) -> str:  # noqa: ARG001 - every part is given
     return f"{described}\n\nDifferences from the paper: {_differences(module)}"
 
 
+def ledger(path: Path) -> str:  # noqa: ARG001 - every part is given its file
+    """Return the papers' figures beside ours, and the reasons why some differ or cannot be compared."""
+    figures = json.loads((ROOT / "benchmarks/results/ledger.json").read_text())["figures"]
+    notes = list(dict.fromkeys(figure["reason"] for figure in figures if figure["reason"]))
+    verdicts = {True: "agrees", False: "differs", None: "-"}
+    rows = [
+        (
+            figure["network"],
+            figure["variant"],
+            ", ".join(dict.fromkeys((figure["quantity"], figure["convention"]))),
+            f"{figure['paper']} {figure['unit']}" if figure["paper"] else "-",
+            f"{figure['computed']:,}",
+            verdicts[figure["agrees"]] + (f" ({notes.index(figure['reason']) + 1})" if figure["reason"] else ""),
+        )
+        for figure in figures
+    ]
+    explained = "\n".join(f"{number}. {note}" for number, note in enumerate(notes, start=1))
+    return f"{table(('network', 'variant', 'counted', 'paper', 'ours', 'verdict'), rows)}\n\n{explained}"
+
+
+def agreement(path: Path) -> str:  # noqa: ARG001 - every part is given its file
+    """Return how many of each paper's printed figures ours agree with."""
+    record = json.loads((ROOT / "benchmarks/results/ledger.json").read_text())
+    rows = [
+        (total["network"], total["source"], f"{total['agree']} of {total['printed']}") for total in record["totals"]
+    ]
+    return table(("network", "printed in", "agree"), rows)
+
+
 def api(path: Path, module: str) -> str:  # noqa: ARG001 - every part is given its file
     """Return a mkdocstrings reference for every public name of a module, so that none is without an entry."""
     names = sorted(sys.modules[module].__all__, key=str.lower)
@@ -164,6 +193,8 @@ PARTS: Mapping[str, Callable[..., str]] = {
     "layer": layer,
     "networks": networks,
     "network": network,
+    "ledger": ledger,
+    "agreement": agreement,
     "commands": commands,
     "api": api,
     "conventions": conventions,

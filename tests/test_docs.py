@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 import attnzoo.cli
 import reference_models.cli
+import reference_models.ledger
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
@@ -89,6 +90,17 @@ def test_results_become_a_table_that_says_where_they_were_made(tmp_path, monkeyp
         "| layer | time ms | bytes |\n| --- | --- | --- |\n| se | 1.235 | 4,096 |\n| a\\|b | 20 | 1 |\n\n"
         "`python benchmarks/bench_x.py`, commit abc1234; cores 2, torch 2.15.0."
     )
+
+
+def test_the_committed_ledger_holds_the_claims_of_today():
+    keys = ("network", "variant", "source", "quantity", "convention", "paper", "reason")
+    committed = json.loads((ROOT / "benchmarks/results/ledger.json").read_text())["figures"]
+    today = [
+        (one.network, one.variant, one.source, claim.quantity, claim.convention, claim.paper, claim.reason)
+        for one in reference_models.ledger.subjects()
+        for claim in one.claims
+    ]
+    assert [tuple(figure[key] for key in keys) for figure in committed] == today
 
 
 def test_every_registered_layer_has_a_page_that_says_its_facts():
