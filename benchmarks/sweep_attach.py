@@ -13,22 +13,23 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import platform
 import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import sweep_attach_model
+
 ROOT = Path(__file__).resolve().parent.parent
 PINS = ROOT / "tests" / "attach" / "sites"
 MODELS = ROOT / "benchmarks" / "attach_models.json"
 RESULT = ROOT / "benchmarks" / "results" / "attach-sweep.json"
 CACHE = ROOT / "benchmarks" / ".cache" / "attach-sweep.jsonl"
-CHILD = ROOT / "benchmarks" / "sweep_attach_model.py"
 WHERES = ("stage", "block")
 CHECKS = ("identical", "keys", "plain_checkpoint", "differs", "gradients", "detached")
 
@@ -46,7 +47,7 @@ def main() -> None:
     parser.add_argument("--timeout", type=float, default=900.0, help="seconds a model")
     args = parser.parse_args()
     if args.choose:
-        subprocess.run([sys.executable, str(CHILD), "--choose", str(MODELS)], check=True)  # noqa: S603
+        _write(MODELS, sweep_attach_model.choose())
     models = json.loads(MODELS.read_text())
     _require_all_families(models)
     wanted = args.only or list(models)
@@ -75,6 +76,8 @@ def _run(
     lines: dict[str, Any] = {}
     lock = threading.Lock()
     args.cache.parent.mkdir(parents=True, exist_ok=True)
+    os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
+    multiprocessing.set_forkserver_preload(["sweep_attach_model", "timm", "torchvision"])
     columns = (TextColumn("{task.description:32}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns) as progress, ThreadPoolExecutor(args.jobs) as pool:
         task = progress.add_task("", total=len(families))
@@ -91,15 +94,22 @@ def _run(
 
 
 def _child(family: str, model: dict[str, Any], timeout: float) -> dict[str, Any]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    command = [sys.executable, str(CHILD), "--family", family, "--model", json.dumps(model)]
+    """Run one model in a process of its own, forked from one that has imported everything already."""
+    context = multiprocessing.get_context("forkserver")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=sweep_attach_model.send, args=(sender, family, model["model"], model["options"]))
+    process.start()
+    sender.close()
     try:
-        run = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment, check=False)  # noqa: S603
-    except subprocess.TimeoutExpired:
-        return {"family": family, **model, "error": f"took more than {timeout:.0f} s"}
-    if run.returncode:
-        return {"family": family, **model, "error": run.stderr.strip().splitlines()[-1:]}
-    return json.loads(run.stdout.splitlines()[-1])  # type: ignore[no-any-return]
+        if not receiver.poll(timeout):
+            return {"family": family, **model, "error": f"took more than {timeout:.0f} s"}
+        return receiver.recv()  # type: ignore[no-any-return]
+    except EOFError:
+        process.join()
+        return {"family": family, **model, "error": f"its process ended with {process.exitcode}"}
+    finally:
+        process.kill()
+        process.join()
 
 
 def _require_all_families(models: dict[str, Any]) -> None:
@@ -118,14 +128,10 @@ def _conditions() -> dict[str, Any]:
     import torch
     import torchvision
 
-    git = ["git", "-C", str(ROOT)]
-    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
-    tree = subprocess.run([*git, "rev-parse", "HEAD:attnzoo"], capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
-    dirty = subprocess.run([*git, "status", "--porcelain", "attnzoo"], capture_output=True, text=True, check=True)  # noqa: S603
     return {
-        "attnzoo_tree": tree,
-        "commit": commit,
-        "uncommitted_changes": bool(dirty.stdout.strip()),
+        "attach_tree": _git("rev-parse", "HEAD:attnzoo/attach"),
+        "commit": _git("rev-parse", "HEAD"),
+        "uncommitted_changes": bool(_git("status", "--porcelain", "attnzoo")),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "timm": timm.__version__,
@@ -134,6 +140,11 @@ def _conditions() -> dict[str, Any]:
         "threads": 1,
         "dtype": "float32",
     }
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(ROOT), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
 
 
 def _cached(cache: Path, conditions: dict[str, Any]) -> dict[str, Any]:
@@ -183,7 +194,9 @@ def _result(lines: dict[str, Any], conditions: dict[str, Any]) -> dict[str, Any]
             **{where: sum(_passed(line, where) for line in mine.values()) for where in WHERES},
             **{f"{where}_failed": [f for f, line in mine.items() if not _passed(line, where)] for where in WHERES},
         }
-    rows = [{key: value for key, value in line.items() if key not in {"sites", "wide_sites"}} for line in lines.values()]
+    rows = [
+        {key: value for key, value in line.items() if key not in {"sites", "wide_sites"}} for line in lines.values()
+    ]
     return {
         "what": "attach cbam and timm/eca to the smallest model of each family",
         "command": "python benchmarks/sweep_attach.py",

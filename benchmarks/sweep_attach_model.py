@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
+import traceback
 import warnings
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from multiprocessing.connection import Connection
 from typing import Any
 
 import torch
@@ -28,19 +27,15 @@ SHALLOW = {  # transformers of equal blocks, cut so that a sweep on two cores en
 SMALL = (96, 128, 160)
 
 
-def main() -> None:
-    """Check one model, or choose all."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--family")
-    parser.add_argument("--model", type=json.loads)
-    parser.add_argument("--choose", type=Path)
-    args = parser.parse_args()
+def send(connection: Connection, family: str, name: str, options: dict[str, Any]) -> None:
+    """Check one model, in a process of its own, and send the result."""
     warnings.simplefilter("ignore")  # deprecations inside timm and torchvision are not this sweep's
     torch.set_num_threads(1)
-    if args.choose:
-        args.choose.write_text(json.dumps(choose(), indent=1) + "\n")
-    else:
-        print(json.dumps(check(args.family, args.model["model"], args.model["options"])))  # noqa: T201
+    try:
+        connection.send(check(family, name, options))
+    except REFUSALS:  # one model's failure is its result, and the sweep goes on
+        error = traceback.format_exc().splitlines()
+        connection.send({"family": family, "model": name, "options": options, "error": error[-1], "trace": error[-6:]})
 
 
 def check(family: str, name: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -51,6 +46,7 @@ def check(family: str, name: str, options: dict[str, Any]) -> dict[str, Any]:
     image = probed.inputs[0]
     finder = Finder(probed)
     _calibrate(model, image)
+    before = _outputs(model, image)
     sites: dict[str, tuple[Site, ...]] = {}
     refused: dict[str, str] = {}
     results: dict[str, dict[str, Any]] = {where: {} for where in WHERES}
@@ -61,7 +57,7 @@ def check(family: str, name: str, options: dict[str, Any]) -> dict[str, Any]:
             refused[where] = str(error)
             continue
         for layer in LAYERS:
-            results[where][layer] = check_attach(model, layer, sites[where], image)
+            results[where][layer] = check_attach(model, layer, sites[where], image, before)
     return {
         "family": family,
         "model": name,
@@ -76,9 +72,10 @@ def check(family: str, name: str, options: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def check_attach(model: nn.Module, layer: str, sites: Sequence[Site], image: Tensor) -> dict[str, Any]:
+def check_attach(
+    model: nn.Module, layer: str, sites: Sequence[Site], image: Tensor, before: list[Tensor]
+) -> dict[str, Any]:
     """Attach ``layer`` at ``sites``, check every promise, and detach."""
-    before = _outputs(model, image)
     bare = {key: value.clone() for key, value in model.state_dict().items()}
     names = [name for name, _ in model.named_parameters()]
     torch.manual_seed(SEED)
@@ -90,8 +87,12 @@ def check_attach(model: nn.Module, layer: str, sites: Sequence[Site], image: Ten
         "keys": [key for key in model.state_dict() if key in bare] == list(bare)
         and [name for name, _ in model.named_parameters() if name not in added] == names,
     }
+    with torch.no_grad():
+        for parameter in set(model.parameters()) - set(added.values()):
+            parameter.add_(1)
     model.load_state_dict(bare, strict=True)
-    result["plain_checkpoint"] = _same(before, _outputs(model, image))
+    loaded = model.state_dict()
+    result["plain_checkpoint"] = all(torch.equal(loaded[key], bare[key]) for key in bare)
     result["without_gradient"] = gradients(model, added, image)
     result["gradients"] = not result["without_gradient"]
     with torch.no_grad():
@@ -121,10 +122,9 @@ def gradients(model: nn.Module, added: dict[str, nn.Parameter], image: Tensor) -
         missing = list(added)
         for _ in range(2):
             model.zero_grad()
-            with torch.enable_grad():
-                outputs = [tensor for tensor in _outputs(model, image) if tensor.requires_grad]
-                loss = sum((output * torch.randn_like(output)).mean() for output in outputs)
-                loss.backward()
+            outputs = [tensor for tensor in _outputs(model, image, gradients=True) if tensor.requires_grad]
+            loss = sum(((output * torch.randn_like(output)).mean() for output in outputs), torch.zeros(()))
+            loss.backward()
             grads = {name: parameter.grad for name, parameter in added.items()}
             missing = [name for name in missing if (grad := grads[name]) is None or not bool((grad != 0).any())]
             with torch.no_grad():
@@ -157,7 +157,10 @@ def prove_layouts(model: nn.Module, image: Tensor, sites: dict[str, Site]) -> di
     clean = _tensors(model, image, sites)
     for place, (row, column) in places.items():
         changed = image.clone()
-        rows, columns = slice(row * height // 8, (row + 1) * height // 8), slice(column * width // 8, (column + 1) * width // 8)
+        rows, columns = (
+            slice(row * height // 8, (row + 1) * height // 8),
+            slice(column * width // 8, (column + 1) * width // 8),
+        )
         torch.manual_seed(SEED)
         changed[:, :, rows, columns] += 3 * torch.randn_like(changed[:, :, rows, columns])
         dirty = _tensors(model, changed, sites)
@@ -203,7 +206,7 @@ def _as_map(spot: Spot, tensor: Tensor) -> Tensor:
 
 
 def _centre(change: Tensor) -> tuple[float, float]:
-    """Row and column, from 0 to 1, of the centre of a change (B, C, H, W); its fourth power, so that the peak counts."""
+    """Row and column, from 0 to 1, of the centre of a change (B, C, H, W); to its fourth power: the peak counts."""
     heat = change.double().pow(2).sum((0, 1)).pow(2)
     heat = heat / heat.sum().clamp_min(torch.finfo(heat.dtype).tiny)
     rows = torch.arange(heat.shape[0], dtype=heat.dtype) / max(heat.shape[0] - 1, 1)
@@ -261,8 +264,8 @@ def _plain(site: Site) -> list[Any]:
     return [site.name, site.stage, site.slot, spots]
 
 
-def _outputs(model: nn.Module, image: Tensor) -> list[Tensor]:
-    with torch.set_grad_enabled(torch.is_grad_enabled()):
+def _outputs(model: nn.Module, image: Tensor, *, gradients: bool = False) -> list[Tensor]:
+    with torch.set_grad_enabled(gradients):
         return [tensor for _, tensor in walk(model(image))]
 
 
@@ -311,7 +314,3 @@ def _small_options(module: str, name: str) -> dict[str, Any]:
             continue
         return {**options, "img_size": size}
     return options
-
-
-if __name__ == "__main__":
-    main()

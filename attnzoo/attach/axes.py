@@ -107,9 +107,7 @@ def _tokens(
         )
     if axis == 2 and prefix:
         raise NoGridError(f"its output {square} has class tokens behind the channels")
-    return Spot(
-        path=path, layout="NLC" if axis == 1 else "NCL", channels=channels, prefix_tokens=prefix, grid=grid
-    )
+    return Spot(path=path, layout="NLC" if axis == 1 else "NCL", channels=channels, prefix_tokens=prefix, grid=grid)
 
 
 def _moved(square: tuple[int, ...], wide: tuple[int, ...] | None) -> set[int]:
@@ -118,7 +116,9 @@ def _moved(square: tuple[int, ...], wide: tuple[int, ...] | None) -> set[int]:
 
 def _fits(grid: tuple[int, int], image: tuple[int, int]) -> bool:
     """Whether a grid could be the image divided by one stride, give or take a rounded border."""
-    return abs(grid[0] * image[1] - grid[1] * image[0]) <= 2 * max(image)  if image[0] != image[1] else grid[0] == grid[1]
+    return (
+        abs(grid[0] * image[1] - grid[1] * image[0]) <= 2 * max(image) if image[0] != image[1] else grid[0] == grid[1]
+    )
 
 
 def _grid(count: int, image: tuple[int, int]) -> tuple[int, int] | None:

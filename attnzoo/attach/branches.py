@@ -11,7 +11,7 @@ from torch import nn
 
 from attnzoo.attach.candidates import CONTAINERS
 from attnzoo.attach.probe import Probe, probe
-from attnzoo.attach.trace import Trace
+from attnzoo.attach.trace import Addition, Trace
 
 _SLOTS = ("se", "attn")
 _SHORTCUT = re.compile(r"(^|\.)(\w*downsample|\w*shortcut|\w*skip\w*|identity|residual)(\.|$)")
@@ -74,29 +74,39 @@ def before_additions(model: nn.Module, trace: Trace, block: str) -> list[Branch]
         ]
     if not additions:
         raise ValueError("it adds nothing to a shortcut in its forward")
-    producers = _producers(model, trace, block)
-    names = [producers[operand] for addition in additions for operand in addition.operands if operand in producers]
+    names = [name for addition in additions for name in _branch_sides(model, trace, block, addition)]
     if not names:
         raise ValueError("what it adds to the shortcut is not what a module returned")
     return [Branch(name) for name in dict.fromkeys(names)]
 
 
-def _producers(model: nn.Module, trace: Trace, block: str) -> dict[int, str]:
-    """By tensor, the outermost module in ``block`` that returned it and does something of its own."""
-    producers: dict[int, str] = {}
+def _branch_sides(model: nn.Module, trace: Trace, block: str, addition: Addition) -> list[str]:
+    """The modules that made the operands, without shortcuts; of two ways from the block's input, the longer."""
     inside = [name for name in trace.calls if name.startswith(block + ".")]
-    for name in sorted(inside, key=lambda name: (name.count("."), -trace.ended(name))):
-        module = model.get_submodule(name)
-        gave = trace.gave(name)
-        plain = isinstance(module, CONTAINERS) or _PASSED_THROUGH.match(type(module).__name__)
-        if len(gave) == 1 and not gave[0].path and not plain and not _SHORTCUT.search(name[len(block) :]):
-            producers.setdefault(gave[0].ident, name)
-    shortcuts = {trace.gave(name)[0].ident for name in inside if _is_shortcut(trace, name, block)}
-    return {ident: name for ident, name in producers.items() if ident not in shortcuts}
+    names = [_producer(model, trace, block, inside, operand, addition.order) for operand in addition.operands]
+    sides = [name for name in names if name is not None]
+    if len(sides) == 2:
+        tops = [f"{block}.{name[len(block) + 1 :].split('.')[0]}" for name in sides]
+        entered = trace.calls[block][-1].took_idents
+        if tops[0] != tops[1] and all(top in trace.calls and trace.calls[top][0].took_idents & entered for top in tops):
+            lengths = [sum(name.startswith(top) for name in inside) for top in tops]
+            return [sides[lengths.index(max(lengths))]]
+    return sides
 
 
-def _is_shortcut(trace: Trace, name: str, block: str) -> bool:
-    return bool(_SHORTCUT.search(name[len(block) :])) and bool(trace.gave(name))
+def _producer(model: nn.Module, trace: Trace, block: str, inside: list[str], tensor: int, order: int) -> str | None:
+    """The outermost module in ``block`` that returned ``tensor`` before ``order`` and is no container.
+
+    Modules that do nothing in evaluation (an identity, a dropout) count only if there is no other.
+    """
+    made = [
+        name for name in inside if trace.ended(name) < order and [seen.ident for seen in trace.gave(name)] == [tensor]
+    ]
+    if any(_SHORTCUT.search(name[len(block) :]) for name in made):
+        return None
+    made = [name for name in made if not isinstance(model.get_submodule(name), CONTAINERS)]
+    active = [name for name in made if not _PASSED_THROUGH.match(type(model.get_submodule(name)).__name__)]
+    return min(active or made, key=lambda name: (name.count("."), -trace.ended(name)), default=None)
 
 
 def _is_empty(block: nn.Module, slot: str) -> bool:

@@ -16,7 +16,7 @@ CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 _BLOCK = re.compile(
     r"(?!SE(Module|Layer|Block)?$|Learnable|SpatialGatingUnit)(?!.*(Stage|Stem|Merg|Downsample|Embed|Head|Pool))"
     r"(.*(Block|Bottleneck|Residual|DepthwiseSeparable|XceptionModule|EncoderLayer|MBConv|Outlooker).*"
-    r"|Selective\w+|\w*Cell\w*|Inception[A-Z]?|Reduction[A-Z]|Mixed\w+|Fire|_?DenseLayer|C2f|Transformer)"
+    r"|Selective\w+|PreAct\w+|Bottle2neck|\w*Cell\w*|Inception[A-Z]?|Reduction[A-Z]|Mixed\w+|Fire|_?DenseLayer|C2f|Transformer)"
 )
 _OUTSIDE = re.compile(
     r"(^|\.)(stem\w*|patch_embed\w*|head\w*|classifier|final_conv\w*|last_conv|downsample|global_block|pre_logits|aux\w*"
@@ -27,7 +27,9 @@ _REJECTED = re.compile(
     re.IGNORECASE,
 )
 _POOLING = re.compile(r"pool|permute|flatten|identity|classif|rotary|linear", re.IGNORECASE)
-_STEM = re.compile(r"(^|\.)(stem\w*|conv_stem|patch_embed|conv1|act1?|act0|bn\d?|norm0|relu0?|conv2d_2b|conv0|conv1_1|layer0)($|\.)")
+_STEM = re.compile(
+    r"(^|\.)(stem\w*|conv_stem|patch_embed|conv1|act1?|act0|bn\d?|norm0|relu0?|conv2d_2b|conv0|conv1_1|layer0)($|\.)"
+)
 _ACTIVATION = re.compile(r"(Re|Ge|Si|Ce|E|Se)LU|ReLU6|Hardswish|Mish|SiLU|GELU")
 
 
@@ -136,7 +138,7 @@ def block_names(model: nn.Module, trace: Trace, family: Family) -> list[str]:
         and not is_plain(module)
     ]
     called = [name for name in names if name in trace.calls]
-    if not called:
+    if not called and not trace.additions:
         called = [
             name
             for name, module in known

@@ -14,18 +14,20 @@ class Family:
     Attributes:
         stages: Where stages end, in order; empty: read it off the model.
         blocks: The residual or transformer blocks; empty: read it off the model.
-        refused: By glob, why a site that matches is refused.
+        refused_stages: Stages whose tensors have the shape of a grid but not its order.
+        refused_because: Why.
     """
 
     stages: tuple[str, ...] = ()
     blocks: tuple[str, ...] = ()
-    refused: tuple[tuple[str, str], ...] = ()
+    refused_stages: tuple[int, ...] = ()
+    refused_because: str = ""
 
 
 NONE = Family()
 
 _UNROLLED = (
-    "Hiera keeps its tokens in the order of its mask units until the last pooling, so that they form no grid"
+    "Hiera keeps its tokens in the order of its mask units until its last pooling: they form no grid before that"
 )
 
 FAMILIES: dict[str, Family] = {
@@ -35,6 +37,7 @@ FAMILIES: dict[str, Family] = {
     "timm.models.convmixer": Family(blocks=("blocks.*",)),
     "timm.models.densenet": Family(stages=("features.denseblock*",), blocks=("features.denseblock*.denselayer*",)),
     "timm.models.dla": Family(stages=("level[0-5]",)),
+    "timm.models.hiera": Family(refused_stages=(1, 2, 3), refused_because=_UNROLLED),
     "timm.models.hrnet": Family(
         stages=("layer1", "stage2.-1", "stage3.-1", "stage4.-1"), blocks=("layer1.*", "stage[234].*.branches.*.*")
     ),

@@ -78,28 +78,28 @@ class Finder:
     def find(self, where: Where, stages: Sequence[int] | None = None) -> tuple[Site, ...]:
         """As :func:`find_sites`."""
         if where == "branch":
-            sites, refused = self.branches()
+            sites, refused = self._branches()
         else:
-            sites, refused = self.sites(where)
+            sites, refused = self._sites(where)
         if not sites:
             reasons = "; ".join(f"{name or 'the model'}: {why}" for name, why in list(refused.items())[:4])
             raise ValueError(f"no site for where={where!r} in {type(self.model).__name__}: {reasons}")
-        sites = [changed(site, stage=self.stage_of(site.name)) for site in sites]
-        return self.narrowed(where, sites, stages)
+        sites = [changed(site, stage=self._stage_of(site.name)) for site in sites]
+        return self._narrowed(where, sites, stages)
 
-    def sites(self, where: Where) -> tuple[list[Site], dict[str, str]]:
+    def _sites(self, where: Where) -> tuple[list[Site], dict[str, str]]:
         automatic = where in {"stage", "block"}
         if where == "stage":
             names = [name for name, _ in self.stage_ends]
         elif where == "block":
             names = self.blocks
         else:
-            names = self.named(where)
+            names = self._named(where)
         if not names:
             return [], {"": f"it has no modules that look like a {where}; name them instead"}
         return self.proven(names, shift=where == "stage", strict=not automatic)
 
-    def branches(self) -> tuple[list[Site], dict[str, str]]:
+    def _branches(self) -> tuple[list[Site], dict[str, str]]:
         """Native slots where blocks have them, elsewhere the last module before the addition."""
         probed, slots = with_slots(self.probed, self.blocks)
         filled = self if probed is self.probed else Finder(probed)
@@ -122,9 +122,9 @@ class Finder:
         found: dict[str, Site] = {}
         refused: dict[str, str] = {}
         for name in names:
-            for candidate in [name, *self.before(name, blocks)]:
+            for candidate in [name, *self._before(name, blocks)]:
                 try:
-                    found[candidate] = self.site(candidate, live)
+                    found[candidate] = self._site(candidate, live)
                     break
                 except ValueError as error:
                     refused.setdefault(name, str(error))
@@ -133,28 +133,27 @@ class Finder:
                     raise ValueError(f"{name!r} cannot be a site: {refused[name]}")
         return sorted(found.values(), key=lambda site: self.trace.ended(site.name)), refused
 
-    def before(self, name: str, blocks: list[str]) -> list[str]:
+    def _before(self, name: str, blocks: list[str]) -> list[str]:
         """The block before ``name`` in the same stage and of the same shape, where a dead site moves to."""
         earlier = [block for block in blocks if self.trace.ended(block) < self.trace.ended(name)]
         earlier = [block for block in earlier if not block.startswith(name + ".") or name not in blocks]
-        same = [block for block in earlier if self.stage_of(block) == self.stage_of(name)]
+        same = [block for block in earlier if self._stage_of(block) == self._stage_of(name)]
         return same[-2:][::-1]
 
-    def site(self, name: str, live: dict[tuple[str, tuple[int | str, ...]], torch.Tensor]) -> Site:
+    def _site(self, name: str, live: dict[tuple[str, tuple[int | str, ...]], torch.Tensor]) -> Site:
         """The site ``name`` with its living tensors.
 
         Raises:
             ValueError: If it cannot be one, with the reason.
         """
-        for glob, reason in self.family.refused:
-            if pattern(glob).fullmatch(name):
-                raise ValueError(reason)
+        if self._stage_of(name) in self.family.refused_stages:
+            raise ValueError(self.family.refused_because)
         calls = self.trace.calls.get(name, [])
         if len(calls) != 1:
             raise ValueError(f"it is called {len(calls)} times in one forward pass" if calls else "it is never called")
         spots: list[Spot] = []
         reasons: list[str] = []
-        wide = self.wide(name)
+        wide = self._wide(name)
         for seen in calls[0].gave:
             try:
                 spot = read_spot(
@@ -176,18 +175,18 @@ class Finder:
             raise ValueError("; ".join(dict.fromkeys(reasons)) or "its output holds no floating tensor")
         return Site(name=name, stage=None, spots=tuple(spots))
 
-    def wide(self, name: str) -> dict[tuple[int | str, ...], tuple[int, ...]]:
+    def _wide(self, name: str) -> dict[tuple[int | str, ...], tuple[int, ...]]:
         if self.probed.wide is None or name not in self.probed.wide.calls:
             return {}
         return {seen.path: seen.shape for seen in self.probed.wide.gave(name)}
 
-    def stage_of(self, name: str) -> int | None:
+    def _stage_of(self, name: str) -> int | None:
         ends = [self.trace.ended(end) for end, _ in self.stage_ends]
         if name not in self.trace.calls:
             return None
         return next((number for number, end in enumerate(ends, start=1) if self.trace.ended(name) <= end), None)
 
-    def named(self, where: Where) -> list[str]:
+    def _named(self, where: Where) -> list[str]:
         """Names that a user's own words select; what is not called, or inside another, is sorted out."""
         known = {name: module for name, module in self.model.named_modules() if name and not inside_attached(name)}
         if callable(where):
@@ -214,7 +213,7 @@ class Finder:
         resolved = [resolve(self.model, self.trace, name, containers_only=True) for name in kept]
         return sorted({name for name in resolved if name is not None}, key=self.trace.ended)
 
-    def narrowed(self, where: Where, sites: list[Site], stages: Sequence[int] | None) -> tuple[Site, ...]:
+    def _narrowed(self, where: Where, sites: list[Site], stages: Sequence[int] | None) -> tuple[Site, ...]:
         if stages is None:
             return tuple(sites)
         has = sorted({site.stage for site in sites if site.stage is not None})
@@ -238,7 +237,9 @@ def _check(model: nn.Module, where: Where, stages: Sequence[int] | None) -> None
             raise ValueError("where is an empty sequence; give at least one name")
         if wrong := [word for word in where if not isinstance(word, str | re.Pattern)]:
             raise TypeError(f"where must hold names and patterns, got {wrong[0]!r}")
-    if stages is not None and (isinstance(stages, str) or not all(type(stage) is int and stage >= 1 for stage in stages)):
+    if stages is not None and (
+        isinstance(stages, str) or not all(type(stage) is int and stage >= 1 for stage in stages)
+    ):
         raise ValueError(f"stages must be numbers from 1, such as (3, 4), got {stages!r}")
 
 
@@ -271,8 +272,10 @@ def _nothing(word: str | re.Pattern[str], known: Iterable[str]) -> str:
 
 
 def _uncalled(names: list[str], model: nn.Module) -> str:
-    why = "it is a GraphModule, which calls the innermost modules only" if isinstance(model, fx.GraphModule) else (
-        "the forward pass goes round them"
+    why = (
+        "it is a GraphModule, which calls the innermost modules only"
+        if isinstance(model, fx.GraphModule)
+        else ("the forward pass goes round them")
     )
     return f"where: {', '.join(names[:4])} exist in {type(model).__name__} but are never called; {why}"
 

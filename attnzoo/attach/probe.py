@@ -17,7 +17,16 @@ from torch import Tensor, nn
 from attnzoo.attach.tensors import Path, replace, walk
 from attnzoo.attach.trace import Trace, record
 
-REFUSALS = (RuntimeError, AssertionError, ValueError, TypeError, IndexError, KeyError, AttributeError, ZeroDivisionError)
+REFUSALS = (
+    RuntimeError,
+    AssertionError,
+    ValueError,
+    TypeError,
+    IndexError,
+    KeyError,
+    AttributeError,
+    ZeroDivisionError,
+)
 """What models raise on an input size that they cannot take."""
 
 _SIZES = (96, 64, 128, 160, 192, 224, 240, 256, 288, 299, 320, 384, 448, 512)
@@ -120,7 +129,9 @@ def _twin(model: nn.Module) -> nn.Module:
 
 def _first(twin: nn.Module, model: nn.Module, example: tuple[Any, ...] | None) -> tuple[tuple[Any, ...], Trace]:
     if example is not None:
-        inputs = tuple(value.float() if isinstance(value, Tensor) and value.is_floating_point() else value for value in example)
+        inputs = tuple(
+            value.float() if isinstance(value, Tensor) and value.is_floating_point() else value for value in example
+        )
         try:
             return inputs, record(twin, inputs)
         except REFUSALS as error:
