@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from attnzoo import __version__
+from attnzoo.attach.command import attach_command
 from attnzoo.registry import Kind, LayerInfo, layer_info, list_layers
 
 PIPE_WIDTH = 140
@@ -47,7 +48,7 @@ def fail(message: str) -> NoReturn:
     raise typer.Exit(2)
 
 
-def _console() -> Console:
+def console() -> Console:
     """Return a console as wide as the terminal; files and pipes get lines of :data:`PIPE_WIDTH` characters."""
     console = Console()
     if not console.is_terminal and "COLUMNS" not in os.environ:
@@ -104,7 +105,7 @@ def show_list(
         table.add_column(column, overflow="fold")
     for info in map(layer_info, names):
         table.add_row(info.name, info.kind, info.paper, info.summary)
-    _console().print(table)
+    console().print(table)
 
 
 @app.command("info")
@@ -189,7 +190,7 @@ def show_cost(
 
     from attnzoo.costs import CONVENTIONS, cost
 
-    network = _timm_model(model, num_classes)
+    network = timm_model(model, num_classes)
     channels, height, width = network.pretrained_cfg["input_size"]
     if image_size is not None:
         height = width = image_size
@@ -205,13 +206,18 @@ def show_cost(
         table.add_column("what it counts", overflow="fold", style="dim")
     for convention, figure in measured.rows():
         table.add_row(convention, figure, *([CONVENTIONS.get(convention, "these count 0 there")] if explain else []))
-    console = _console()
-    console.print(table)
+    screen = console()
+    screen.print(table)
     if layers:
-        console.print(measured.table())
+        screen.print(measured.table())
 
 
-def _timm_model(name: str, num_classes: int | None) -> Any:
+def timm_model(name: str, num_classes: int | None) -> Any:
+    """Return the timm model with random weights.
+
+    Raises:
+        typer.Exit: If timm has none of that name, or not with that many classes.
+    """
     import timm
 
     if not timm.is_model(name):
@@ -223,3 +229,6 @@ def _timm_model(name: str, num_classes: int | None) -> Any:
         )
     except (RuntimeError, ValueError) as error:
         fail(f"timm cannot make {name!r}: {error}")
+
+
+app.command("attach")(attach_command)

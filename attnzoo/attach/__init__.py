@@ -37,6 +37,8 @@ __all__ = [
 Where = str | re.Pattern[str] | Callable[[str, nn.Module], bool] | Sequence[str] | Sequence[Site]
 """What :func:`attach` takes as ``where``."""
 
+_TOO_LATE = frozenset({"OptimizedModule", "DistributedDataParallel", "FullyShardedDataParallel"})
+
 
 def attach(
     model: nn.Module,
@@ -132,8 +134,7 @@ def _prepared(
     example_inputs: Tensor | tuple[Any, ...] | None,
     layer_kwargs: dict[str, Any],
 ) -> tuple[Source, Prepared]:
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be an nn.Module, got {type(model).__name__}")
+    _check_model(model)
     checks.one_of("init", init, ("identity", "paper"))
     checks.one_of("on_mismatch", on_mismatch, ("skip", "project"))
     if not isinstance(previous, str):
@@ -149,6 +150,15 @@ def _prepared(
             model, source, sites, init=init, previous=previous, on_mismatch=on_mismatch, example_inputs=inputs
         )
     return source, prepared
+
+
+def _check_model(model: nn.Module) -> None:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be an nn.Module, got {type(model).__name__}")
+    for module in model.modules():
+        kind = type(module).__name__
+        if kind in _TOO_LATE or kind.startswith("FSDP"):
+            raise ValueError(f"attach before the model is made a {kind}: it has taken note of the parameters already")
 
 
 def _check_kind(source: Source, previous: str, on_mismatch: str) -> None:

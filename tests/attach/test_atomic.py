@@ -44,25 +44,25 @@ class Narrow(nn.Conv2d):
 
 
 FAILURES = [
-    (dict(layer="se", where="no_such_module"), ValueError, "no_such_module"),
-    (dict(layer="se", where="stage", stages=(9,)), ValueError, "9"),
-    (dict(layer="sse", where="stage"), ValueError, "did you mean"),
-    (dict(layer="se", where="stage", rd_ration=2), TypeError, "rd_ratio"),
-    (dict(layer="se", where="stage", rd_ratio=2.0), ValueError, r"rd_ratio must be in"),
-    (dict(layer="se", where="stage", init="zero"), ValueError, "init must be one of"),
-    (dict(layer="se", where="stage", previous="first_conv"), ValueError, "for paired layers"),
-    (dict(layer="se", where="stage", on_mismatch="project"), ValueError, "for paired layers"),
-    (dict(layer="llam", where="stage", on_mismatch="drop"), ValueError, "on_mismatch must be one of"),
-    (dict(layer="llam", where="stage", previous="conv9"), ValueError, "previous must be"),
-    (dict(layer="llam", where="layer2.0"), ValueError, r"no site is left.*F_pre"),
-    (dict(layer="dba", where="stage"), ValueError, "with_pyramid_head"),
-    (dict(layer="region_mask", where="stage"), ValueError, "several regions"),
-    (dict(layer="difference_gate", where="stage"), ValueError, "multiple of num_maps"),
-    (dict(layer=Halves, where="stage"), ValueError, "keep the map's shape"),
-    (dict(layer=Narrow, where="stage"), RuntimeError, "7 channels"),
-    (dict(layer=nn.Identity(), where="stage"), TypeError, "layer of its own"),
-    (dict(layer=3, where="stage"), TypeError, "layer must be"),
-    (dict(layer=lambda channels: channels, where="stage"), TypeError, r"must make an nn\.Module"),
+    ({"layer": "se", "where": "no_such_module"}, ValueError, "no_such_module"),
+    ({"layer": "se", "where": "stage", "stages": (9,)}, ValueError, "9"),
+    ({"layer": "sse", "where": "stage"}, ValueError, "did you mean"),
+    ({"layer": "se", "where": "stage", "rd_ration": 2}, TypeError, "rd_ratio"),
+    ({"layer": "se", "where": "stage", "rd_ratio": 2.0}, ValueError, r"rd_ratio must be in"),
+    ({"layer": "se", "where": "stage", "init": "zero"}, ValueError, "init must be one of"),
+    ({"layer": "se", "where": "stage", "previous": "first_conv"}, ValueError, "for paired layers"),
+    ({"layer": "se", "where": "stage", "on_mismatch": "project"}, ValueError, "for paired layers"),
+    ({"layer": "llam", "where": "stage", "on_mismatch": "drop"}, ValueError, "on_mismatch must be one of"),
+    ({"layer": "llam", "where": "stage", "previous": "conv9"}, ValueError, "previous must be"),
+    ({"layer": "llam", "where": "layer2.0"}, ValueError, r"no site is left.*F_pre"),
+    ({"layer": "dba", "where": "stage"}, ValueError, "with_pyramid_head"),
+    ({"layer": "region_mask", "where": "stage"}, ValueError, "several regions"),
+    ({"layer": "difference_gate", "where": "stage"}, ValueError, "multiple of num_maps"),
+    ({"layer": Halves, "where": "stage"}, ValueError, "keep the map's shape"),
+    ({"layer": Narrow, "where": "stage"}, RuntimeError, "7 channels"),
+    ({"layer": nn.Identity(), "where": "stage"}, TypeError, "layer of its own"),
+    ({"layer": 3, "where": "stage"}, TypeError, "layer must be"),
+    ({"layer": lambda channels: channels, "where": "stage"}, TypeError, r"must make an nn\.Module"),
 ]
 
 
@@ -112,9 +112,7 @@ def test_a_plan_changes_neither_model_nor_random_state() -> None:
 
 
 def site(name: str, channels: int = 4) -> attnzoo.Site:
-    return attnzoo.Site(
-        name=name, stage=None, spots=(attnzoo.Spot(layout="NCHW", channels=channels, grid=(8, 8)),)
-    )
+    return attnzoo.Site(name=name, stage=None, spots=(attnzoo.Spot(layout="NCHW", channels=channels, grid=(8, 8)),))
 
 
 def test_modules_that_cannot_be_swapped_are_refused_with_the_reason() -> None:

@@ -1,0 +1,115 @@
+"""``attnzoo attach``: what an attention would add to a timm model, and where."""
+
+from __future__ import annotations
+
+import ast
+from typing import Annotated, Any
+
+import typer
+
+_COST_REASONS = (
+    AssertionError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)  # how models and layers say what does not suit them
+
+
+def attach_command(
+    model: Annotated[str, typer.Argument(help="Name of a timm model, such as resnet18.", show_default=False)],
+    layer: Annotated[str, typer.Argument(help="A name from attnzoo list, or timm/NAME.", show_default=False)],
+    *,
+    where: Annotated[str, typer.Option(help="stage, block, branch, a module's name, a glob, or re:PATTERN.")] = "stage",
+    stages: Annotated[
+        str | None, typer.Option(help="Only these stages, counted from 1: 3,4.", show_default=False)
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(min=1, help="Height and width of the image; the model's own by default.")
+    ] = None,
+    init: Annotated[str, typer.Option(help="identity (starts as the bare model) or paper.")] = "identity",
+    previous: Annotated[
+        str, typer.Option(help="For paired layers: input, first_conv, or a module inside the site.")
+    ] = "input",
+    on_mismatch: Annotated[
+        str, typer.Option(help="For paired layers, where the two maps differ in shape: skip or project.")
+    ] = "skip",
+    option: Annotated[
+        list[str] | None, typer.Option(help="An option of the layer, NAME=VALUE; may be repeated.", show_default=False)
+    ] = None,
+) -> None:
+    """Show where an attention would go in a timm model, in which layout, and what it would cost.
+
+    The weights are random: nothing is downloaded. In Python, attnzoo.attach does it.
+
+    Examples:
+
+    attnzoo attach resnet18 cbam
+
+    attnzoo attach resnet18 se --where block --stages 3,4 --option rd_ratio=0.125
+
+    attnzoo attach vit_tiny_patch16_224 timm/eca --where block
+    """  # noqa: D412 - typer keeps only paragraphs apart
+    import torch
+
+    from attnzoo import cli
+    from attnzoo.attach import attach
+    from attnzoo.costs import Cost, cost
+    from attnzoo.registry import layer_info
+
+    network = cli.timm_model(model, None)
+    channels, height, width = network.pretrained_cfg["input_size"]
+    if image_size is not None:
+        height = width = image_size
+    images = torch.rand(2, channels, height, width, generator=torch.Generator().manual_seed(0))
+    costs: list[Cost] = []
+    try:
+        guided = layer_info(layer).kind == "guided"
+        if not guided:
+            costs.append(cost(network, images[:1]))
+        attachment = attach(
+            network,
+            layer,
+            where,
+            stages=None if stages is None else [int(stage) for stage in stages.split(",")],
+            init=init,  # type: ignore[arg-type]
+            previous=previous,
+            on_mismatch=on_mismatch,  # type: ignore[arg-type]
+            example_inputs=images,
+            **dict(map(_option, option or ())),
+        )
+        if not guided:
+            costs.append(cost(network, images[:1]))
+    except _COST_REASONS as error:
+        cli.fail(str(error).strip().splitlines()[0])
+    console = cli.console()
+    console.print(attachment.plan)
+    if costs:
+        console.print(_comparison(f"{model}, input 1x{channels}x{height}x{width}", *costs))
+
+
+def _option(text: str) -> tuple[str, Any]:
+    """Return name and value of ``NAME=VALUE``, the value a Python literal or else the text itself.
+
+    Raises:
+        ValueError: If there is no ``=``.
+    """
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise ValueError(f"--option must be NAME=VALUE, got {text!r}")
+    try:
+        return name, ast.literal_eval(value)
+    except (SyntaxError, ValueError):
+        return name, value
+
+
+def _comparison(title: str, bare: Any, attached: Any) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    table = Table("convention", box=box.SIMPLE_HEAD, title=title, title_justify="left")
+    for column in ("bare", "attached"):
+        table.add_column(column, justify="right")
+    after = dict(attached.rows())
+    for convention, figure in bare.rows():
+        table.add_row(convention, figure, after.get(convention, ""))
+    return table
