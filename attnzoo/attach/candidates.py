@@ -88,7 +88,7 @@ def resolve(
             break
         called = _called_children(model, trace, name)
         if name not in trace.calls:
-            if not called:
+            if not called or not container:
                 return None
             name = max(called, key=trace.ended)
             continue

@@ -88,7 +88,7 @@ class Finder:
         return self._narrowed(where, sites, stages)
 
     def _sites(self, where: Where) -> tuple[list[Site], dict[str, str]]:
-        automatic = where in {"stage", "block"}
+        automatic = isinstance(where, str) and where in {"stage", "block"}
         if where == "stage":
             names = [name for name, _ in self.stage_ends]
         elif where == "block":
@@ -237,9 +237,7 @@ def _check(model: nn.Module, where: Where, stages: Sequence[int] | None) -> None
             raise ValueError("where is an empty sequence; give at least one name")
         if wrong := [word for word in where if not isinstance(word, str | re.Pattern)]:
             raise TypeError(f"where must hold names and patterns, got {wrong[0]!r}")
-    if stages is not None and (
-        isinstance(stages, str) or not all(type(stage) is int and stage >= 1 for stage in stages)
-    ):
+    if stages is not None and not all(type(stage) is int and stage >= 1 for stage in stages):
         raise ValueError(f"stages must be numbers from 1, such as (3, 4), got {stages!r}")
 
 

@@ -32,5 +32,5 @@ def replace(output: Any, change: Callable[[Path, Tensor], Tensor], path: Path = 
         return type(output)(**values) if hasattr(output, "__dataclass_fields__") else type(output)(values)  # type: ignore[call-arg]
     if isinstance(output, tuple | list):
         items = [replace(value, change, (*path, index)) for index, value in enumerate(output)]
-        return type(output)(*items) if hasattr(output, "_fields") else type(output)(items)  # type: ignore[call-arg]
+        return type(output)(*items) if hasattr(output, "_fields") else type(output)(items)
     return output

@@ -79,7 +79,7 @@ class _Additions(torch.overrides.TorchFunctionMode):
         super().__init__()
         self.recorder = recorder
 
-    def __torch_function__(  # type: ignore[override]
+    def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         if func in ADDITIONS and len(args) > 1 and isinstance(args[0], Tensor) and isinstance(args[1], Tensor):
