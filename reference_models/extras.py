@@ -26,12 +26,14 @@ def load(module: str, *, package: str, extra: str) -> ModuleType:
     Raises:
         MissingExtraError: If it is not installed.
     """
+    top = module.partition(".")[0]
     try:
-        return importlib.import_module(module)
+        importlib.import_module(top)
     except ModuleNotFoundError as error:
-        if error.name != module.partition(".")[0]:
+        if error.name != top:
             raise
         raise MissingExtraError(package, extra) from error
+    return importlib.import_module(module)
 
 
 def data_file(module: str, relative: str, *, package: str, extra: str) -> Path:

@@ -137,7 +137,7 @@ def _checked_center(center_row: Tensor | float | None, batch: int, frame_height:
     if isinstance(center_row, Tensor) and (center_row.dtype == torch.bool or center_row.is_complex()):
         raise TypeError(f"center_row must be a tensor of real numbers, got {center_row.dtype}")
     center = torch.as_tensor(center_row, dtype=torch.float64)
-    if center.shape not in {torch.Size(()), torch.Size((batch,))}:
+    if center.dim() > 1 or (center.dim() == 1 and center.shape[0] != batch):
         raise ValueError(f"center_row must be one number or have shape ({batch},), got shape {tuple(center.shape)}")
     if not torch.compiler.is_compiling() and not bool(((center >= 0) & (center <= frame_height)).all()):
         raise ValueError(f"center_row must lie in the frame, 0 to {frame_height}, got {center.tolist()}")

@@ -1,0 +1,159 @@
+"""The four networks on one face: what they take, what they cost, how long they need."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+import attnzoo
+import reference_models
+from reference_models.extras import load
+from reference_models.faces.alignment import AlignedFace, align_chip, align_tra_net, crop
+from reference_models.faces.images import RGBImage
+from reference_models.faces.landmarks import Face
+from reference_models.ledger import Claim, subjects
+
+SECONDS_A_NETWORK = 1.0
+FEWEST_RUNS = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """One face, as each of the networks takes it.
+
+    Attributes:
+        tra_net: 224 pixels, nose at the centre, chin at the bottom.
+        lla_net: 112 pixels around the detector's box.
+        cednn: 224 pixels, dlib's five points.
+        dba_net: 100 pixels around the detector's box.
+    """
+
+    tra_net: AlignedFace
+    lla_net: AlignedFace
+    cednn: AlignedFace
+    dba_net: AlignedFace
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkRun:
+    """One network on one face.
+
+    Attributes:
+        network: Its name in the ledger.
+        variant: Its configuration in the ledger.
+        inputs: What it took.
+        outputs: How many logits it gave, and what for. The weights are random, so the values mean nothing and are not
+            kept.
+        claims: What its paper prints, from the ledger.
+        cost: Its cost on these inputs.
+        milliseconds: Median time of one forward pass.
+        runs: Number of passes that the median is of.
+    """
+
+    network: str
+    variant: str
+    inputs: str
+    outputs: str
+    claims: tuple[Claim, ...]
+    cost: attnzoo.Cost
+    milliseconds: float
+    runs: int
+
+
+def align(photograph: RGBImage, face: Face) -> Frames:
+    """Return the face in each network's frame."""
+    return Frames(
+        tra_net=align_tra_net(photograph, face.points, size=224),
+        lla_net=crop(photograph, face.box, face.points, size=112, margin=0.2),
+        cednn=align_chip(photograph, face.points, size=224),
+        dba_net=crop(photograph, face.box, face.points, size=100, margin=0.1),
+    )
+
+
+def difference_levels(neutral: AlignedFace, action: AlignedFace) -> NDArray[np.uint8]:
+    """Return the grey levels (H, W) of the absolute difference of two aligned frames."""
+    cv2 = load("cv2", package="opencv-python-headless", extra="faces")
+    levels: NDArray[np.uint8] = cv2.cvtColor(cv2.absdiff(neutral.image, action.image), cv2.COLOR_RGB2GRAY)
+    return levels
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A network by its names in the ledger, how to make it, and what to give it."""
+
+    network: str
+    variant: str
+    name: str
+    options: Mapping[str, Any]
+    inputs: tuple[Tensor, ...]
+    described: str
+
+
+def plans(frames: Frames, difference: NDArray[np.uint8] | None) -> tuple[Plan, ...]:
+    """Return what is run on the face.
+
+    Args:
+        frames: The aligned face.
+        difference: What has changed since the neutral frame, for CEDNN; None plans it without maps.
+    """
+    center = torch.tensor([frames.tra_net.center_row])
+    options = {"variant": "res-L18M1", "se": "first", "attention_blocks": 0 if difference is None else 3}
+    inputs: tuple[Tensor, ...] = (_images(frames.cednn),)
+    described = "224 px, no maps"
+    if difference is not None:
+        maps = attnzoo.threshold_maps(torch.from_numpy(difference)[None, None])
+        inputs, described = (*inputs, maps), f"224 px, {maps.shape[1]} maps"
+    return (
+        Plan("TRA-Net", "v2", "tra_net", {"version": "v2"}, (_images(frames.tra_net), center), "224 px"),
+        Plan("LLA-Net", "3x3", "lla_net", {"kernel_size": 3}, (_images(frames.lla_net),), "112 px"),
+        Plan("CEDNN", "res-L18M1, first SE", "cednn", options, inputs, described),
+        Plan("DBA-Net", "resnet101 dba", "dba_net", {"backbone": "resnet101"}, (_images(frames.dba_net),), "100 px"),
+    )
+
+
+def run_networks(planned: Sequence[Plan], started: Callable[[str], Any]) -> list[NetworkRun]:
+    """Build the networks with random weights and run each on its frame.
+
+    Args:
+        planned: What :func:`plans` returns.
+        started: Called with each network's name before it is built.
+    """
+    claims = {(subject.network, subject.variant): tuple(subject.claims) for subject in subjects()}
+    runs = []
+    for plan in planned:
+        started(plan.network)
+        runs.append(_run(plan, claims[plan.network, plan.variant]))
+    return runs
+
+
+def _run(plan: Plan, claims: tuple[Claim, ...]) -> NetworkRun:
+    model = reference_models.create(plan.name, **plan.options).eval()
+    with torch.inference_mode():
+        logits = model(*plan.inputs)
+        seconds: list[float] = []
+        while len(seconds) < FEWEST_RUNS or sum(seconds) < SECONDS_A_NETWORK:
+            start = time.perf_counter()
+            model(*plan.inputs)
+            seconds.append(time.perf_counter() - start)
+    return NetworkRun(
+        network=plan.network,
+        variant=plan.variant,
+        inputs=plan.described,
+        outputs=f"{logits.shape[1]} {'AUs' if plan.name in {'tra_net', 'cednn'} else 'expressions'}",
+        claims=claims,
+        cost=attnzoo.cost(model, *plan.inputs),
+        milliseconds=1000 * statistics.median(seconds),
+        runs=len(seconds),
+    )
+
+
+def _images(aligned: AlignedFace) -> Tensor:
+    return torch.from_numpy(aligned.image).permute(2, 0, 1)[None].float() / 255
