@@ -68,7 +68,9 @@ def run(image: Path | None, output: Path, neutral: Path | None, *, console: Cons
         status.update("Drawing the sheet")
         sheet = overlay.Sheet(Path(name).name, photograph, face, frames.tra_net, attended.gates, difference)
         overlay.write_png(overlay.draw(sheet), output)
-    console.print(f"Attention overlay: [bold]{escape(str(output))}[/bold] ({time.perf_counter() - start:.0f} s in all)")
+    console.print(
+        f"Attention overlay: [bold]{escape(str(output))}[/bold] ({time.perf_counter() - start:.0f} s after loading)"
+    )
 
 
 def _photograph(image: Path | None) -> tuple[RGBImage, str]:
@@ -79,10 +81,11 @@ def _photograph(image: Path | None) -> tuple[RGBImage, str]:
 
 
 def _print_backbone(console: Console, attended: Attended) -> None:
-    for attachment in attended.attachments:
+    for attachment, place in zip(attended.attachments, ("stage", "block"), strict=True):
         plan = attachment.plan
         console.print(
-            f"{plan.layer} attached to {BACKBONE} at {len(plan.rows)} sites: {plan.parameters:,} parameters added"
+            f"{plan.layer} attached to {BACKBONE} after each {place}: {len(plan.rows)} sites,"
+            f" {plan.parameters:,} parameters added"
         )
     table = Table(box=box.SIMPLE_HEAD, title=f"{BACKBONE} (ImageNet), the five likeliest classes", title_justify="left")
     table.add_column("bare", no_wrap=True)

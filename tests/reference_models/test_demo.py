@@ -41,6 +41,9 @@ def demonstration(tmp_path_factory):
 
 def test_the_backbone_says_the_same_after_attaching(demonstration):
     printed, _ = demonstration
+    running = " ".join(printed.split())
+    assert "cbam attached to tf_efficientnet_lite0 after each stage: 5 sites, 15,786 parameters added" in running
+    assert re.search(r"\bse attached to tf_efficientnet_lite0 after each block: 1\d sites, \d\d,\d{3} param", running)
     assert "All 1000 logits before and after: identical, bit for bit." in printed
     rows = re.findall(r"^  (\S.*?)\s+(0\.\d{4})\s+(\S.*?)\s+(0\.\d{4})", printed, flags=re.MULTILINE)
     assert len(rows) == 5
@@ -67,7 +70,7 @@ def test_the_table_holds_the_counts_and_the_papers_figures(demonstration):
 def test_it_ends_with_the_sheet(demonstration):
     printed, path = demonstration
     end = printed[printed.index("Attention overlay:") :].replace("\n", "").replace(" ", "")
-    assert re.fullmatch(rf"Attentionoverlay:{re.escape(str(path))}\(\d+sinall\)", end)
+    assert re.fullmatch(rf"Attentionoverlay:{re.escape(str(path))}\(\d+safterloading\)", end)
     with Image.open(path) as image:
         assert image.format == "PNG"
         assert image.width > 1500
