@@ -12,9 +12,8 @@ RUN = CliRunner()
 
 
 def test_plan_and_cost_are_printed_and_agree() -> None:
-    result = RUN.invoke(
-        app, ["attach", "test_resnet", "se", "--where", "block", "--stages", "3,4", "--image-size", "64", "--option", "rd_ratio=0.5"]
-    )  # fmt: skip
+    arguments = ["test_resnet", "se", "--where", "block", "--stages", "3,4", "--option", "rd_ratio=0.5"]
+    result = RUN.invoke(app, ["attach", *arguments, "--image-size", "64"])
     assert result.exit_code == 0, result.stderr
     added = sum(p.numel() for c in (192, 96) for p in create("se", c, rd_ratio=0.5).parameters()) + 2
     assert "layer3.0" in result.stdout
