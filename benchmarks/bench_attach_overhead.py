@@ -1,0 +1,153 @@
+"""What the attached frame itself costs for each site in eager mode, in microseconds.
+
+Every candidate is a chain of blocks on one tiny tensor, so that Python is nearly all of the time:
+
+- bare: the blocks alone;
+- by hand: a module around each block that calls the block and then a layer, as one writes it in a model's source;
+- attached: the same blocks with the same layer attached, ``init="paper"``;
+- attached, blended: with ``init="identity"``.
+
+The layer returns what it gets. The overhead of the frame is (attached - by hand) / blocks, and for the blend, which is
+one more pass over the tensor, (blended - by hand) / blocks.
+
+    python benchmarks/bench_attach_overhead.py [--rounds 200] [--write]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+import attnzoo
+
+BLOCKS = 16
+RESULT = Path(__file__).parent / "results" / "attach_overhead.json"
+
+
+class Block(nn.Module):
+    """A block whose own work is next to nothing."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + 1
+
+
+class Same(nn.Module):
+    """A layer that returns what it gets."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+class ByHand(nn.Module):
+    """A block and a layer behind it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.block = Block()
+        self.layer = Same(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(self.block(x))
+
+
+def chain(make: Callable[[], nn.Module]) -> nn.Module:
+    return nn.Sequential(*(make() for _ in range(BLOCKS))).eval()
+
+
+def attached(init: str) -> nn.Module:
+    model = chain(Block)
+    spot = attnzoo.Spot(layout="NCHW", channels=4, grid=(2, 2))
+    sites = [attnzoo.Site(name=str(index), stage=None, spots=(spot,)) for index in range(BLOCKS)]
+    attnzoo.attach(model, Same, sites, init=init)
+    return model
+
+
+def measure(rounds: int) -> dict[str, list[float]]:
+    """Return the times of each candidate in microseconds, taken in turns."""
+    models = {
+        "bare": chain(Block),
+        "by hand": chain(ByHand),
+        "attached": attached("paper"),
+        "attached, blended": attached("identity"),
+    }
+    x = torch.zeros(1, 4, 2, 2)
+    expected = models["bare"](x)
+    if not all(torch.equal(model(x), expected) for model in models.values()):
+        raise RuntimeError("the candidates do not compute the same: no figure")
+    times: dict[str, list[float]] = {name: [] for name in models}
+    with torch.inference_mode():
+        for index in range(rounds + 20):
+            for name, model in models.items():
+                start = time.perf_counter_ns()
+                model(x)
+                if index >= 20:
+                    times[name].append((time.perf_counter_ns() - start) / 1e3)
+    return times
+
+
+def rows(times: dict[str, list[float]]) -> list[dict[str, object]]:
+    """Return the rows of the result: microseconds for a block, and what a site adds to the chain written by hand."""
+    by_hand = statistics.median(times["by hand"])
+    found = []
+    for name, taken in times.items():
+        first, middle, third = statistics.quantiles(taken, n=4)
+        found.append(
+            {
+                "candidate": name,
+                "us a block, median": round(middle / BLOCKS, 2),
+                "us a block, IQR": round((third - first) / BLOCKS, 2),
+                "us a site over by hand": round((middle - by_hand) / BLOCKS, 2),
+            }
+        )
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=1000, help="passes of each candidate")
+    parser.add_argument("--write", action="store_true", help=f"write {RESULT.name}")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    found = rows(measure(arguments.rounds))
+    for row in found:
+        print(*row.values(), sep="\t")
+    if arguments.write:
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"],  # noqa: S607 - the repository's own git
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        result = {
+            "command": " ".join(["python", *sys.argv]),
+            "commit": commit,
+            "machine": {
+                "processor": platform.processor() or platform.machine(),
+                "cores": os.cpu_count(),
+                "memory": f"{memory / 2**30:.0f} GiB",
+                "load": os.getloadavg()[0],
+            },
+            "versions": {"python": platform.python_version(), "torch": torch.__version__},
+            "rows": found,
+        }
+        RESULT.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
