@@ -1,7 +1,7 @@
 """Shows that the tests see: each mutation of a layer must turn its tests red.
 
-Run by hand, ``python tests/mutate.py [part of a source's name ...]``; pytest does not collect it. Every mutation is
-made in a temporary copy of the package and its tests, never in the working tree.
+Run by hand, ``python tests/mutate.py [part of a source's name or of a mutation's ...]``; pytest does not collect it.
+Every mutation is made in a temporary copy of the package and its tests, never in the working tree.
 """
 
 from __future__ import annotations
@@ -32,8 +32,10 @@ COPIED = (
 
 def main(wanted: list[str]) -> int:
     """Print the table; return 1 if a mutation survives or the unchanged source is red."""
-    subjects = [s for s in SUBJECTS if not wanted or any(part in s.source for part in wanted)]
-    jobs = [(subject, mutation) for subject in subjects for mutation in (None, *subject.mutations)]
+    jobs: list[tuple[Subject, Mutation | None]] = []
+    for subject in SUBJECTS:
+        kept = [m for m in subject.mutations if not wanted or any(w in f"{subject.source} {m.what}" for w in wanted)]
+        jobs += [(subject, mutation) for mutation in (None, *kept) if kept]
     killed, good = 0, True
     with ThreadPoolExecutor(max_workers=2) as pool:
         results = pool.map(lambda job: verdict(*job), jobs)
@@ -43,7 +45,7 @@ def main(wanted: list[str]) -> int:
             word = "red" if red else "GREEN" if mutation else "green"
             what = mutation.what if mutation else "(unchanged)"
             print(f"{word:6}{subject.source:36}{what:34}{first}", flush=True)
-    print(f"{killed} of {len(jobs) - len(subjects)} mutations turn the tests red")
+    print(f"{killed} of {sum(m is not None for _, m in jobs)} mutations turn the tests red")
     return 0 if good else 1
 
 

@@ -75,6 +75,16 @@ def test_by_hand(connection: str, fuse: list[float], expected: float):
         torch.testing.assert_close(block(x).item(), expected, rtol=1e-14, atol=0)
 
 
+def test_the_convolution_keeps_the_memory_format():
+    """A shuffle by reshape would silently turn channels-last into contiguous between the two convolutions."""
+    layer = InterleavedGroupConv(12, groups=3).to(memory_format=torch.channels_last)
+    x = torch.randn(2, 12, 7, 5).contiguous(memory_format=torch.channels_last)
+    seen: list[torch.Tensor] = []
+    layer.conv2.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+    assert layer(x).is_contiguous(memory_format=torch.channels_last)
+    assert seen[0].is_contiguous(memory_format=torch.channels_last)
+
+
 def test_every_output_sees_every_input():
     """What interleaving is for: two sparse convolutions reach from each channel to each other one."""
     layer = randomise(InterleavedGroupConv(12, groups=3, dtype=torch.float64)).eval()

@@ -52,6 +52,8 @@ def test_by_hand(residual: bool):
         ({}, 6),
         ({"rd_ratio": 1 / 4}, 24),
         ({"rd_ratio": 1 / 18}, 5),
+        ({"rd_ratio": 0.1}, 10),
+        ({"rd_divisor": 4}, 8),
         ({"rd_divisor": 8}, 8),
         ({"rd_ratio": 1 / 1000}, 1),
         ({"rd_channels": 5, "rd_divisor": 8}, 5),
