@@ -149,33 +149,52 @@ def gradients(model: nn.Module, added: dict[str, nn.Parameter], image: Tensor) -
 def prove_layouts(model: nn.Module, image: Tensor, sites: dict[str, Site]) -> dict[str, Any]:
     """Show that rows and columns of each grid are those of the image: a patch is changed at three places.
 
-    The change in a site's tensor must move to the right when the patch does, and down when it does.
+    The change in a site's tensor must move to the right when the patch does, and down when it does. In deep stages of
+    random weights everything mixes with everything, so that three draws of the change are allowed.
     """
+    proven: set[tuple[str, Any]] = set()
+    for draw in range(3):
+        clean = _tensors(model, image, sites)
+        telling = {key for key, (spot, _) in clean.items() if min(spot.grid) >= 2}
+        proven |= _moves_along(model, image, sites, clean, SEED + draw) & telling
+        if proven == telling:
+            break
+    return {
+        "spots": len(telling),
+        "proven": len(proven),
+        "grid_of_one": len(clean) - len(telling),
+        "unproven": sorted({name for name, _ in telling - proven}),
+    }
+
+
+def _moves_along(
+    model: nn.Module,
+    image: Tensor,
+    sites: dict[str, Site],
+    clean: dict[tuple[str, Any], tuple[Spot, Tensor]],
+    seed: int,
+) -> set[tuple[str, Any]]:
+    """Return the tensors whose change moves right and down with the change in the image."""
     height, width = image.shape[2:]
     places = {"left": (1, 1), "right": (1, 6), "down": (6, 1)}
     centres: dict[str, dict[tuple[str, Any], tuple[float, float]]] = {}
-    clean = _tensors(model, image, sites)
     for place, (row, column) in places.items():
         changed = image.clone()
         rows, columns = (
             slice(row * height // 8, (row + 1) * height // 8),
             slice(column * width // 8, (column + 1) * width // 8),
         )
-        torch.manual_seed(SEED)
+        torch.manual_seed(seed)
         changed[:, :, rows, columns] += 3 * torch.randn_like(changed[:, :, rows, columns])
         dirty = _tensors(model, changed, sites)
         centres[place] = {key: _centre(clean[key][1] - dirty[key][1]) for key in clean}
-    unproven, small = [], 0
-    for key, (spot, _) in clean.items():
-        if min(spot.grid) < 2:
-            small += 1
-            continue
+    along = set()
+    for key in clean:
         left, right, down = (centres[place][key] for place in ("left", "right", "down"))
         goes_right, goes_down = (right[0] - left[0], right[1] - left[1]), (down[0] - left[0], down[1] - left[1])
-        if not (goes_right[1] > abs(goes_right[0]) and goes_down[0] > abs(goes_down[1])):
-            unproven.append(key[0])
-    spots = len(clean) - small
-    return {"spots": spots, "proven": spots - len(unproven), "grid_of_one": small, "unproven": unproven}
+        if goes_right[1] > abs(goes_right[0]) and goes_down[0] > abs(goes_down[1]):
+            along.add(key)
+    return along
 
 
 def _tensors(model: nn.Module, image: Tensor, sites: dict[str, Site]) -> dict[tuple[str, Any], tuple[Spot, Tensor]]:

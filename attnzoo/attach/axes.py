@@ -50,6 +50,8 @@ def read_spot(
         raise NoGridError(f"its output {square} does not start with the batch of {batch} (windows or patches do)")
     if wide is not None and (len(wide) != len(square) or wide[0] != batch):
         raise NoGridError(f"its output changes from {square} to {wide} with the image's width")
+    if wide is not None and wide == square:
+        raise NoGridError(f"its output {square} stays as it is when the image gets wider: it has no grid")
     if len(square) == 4:
         return _map(path, square, wide, image, hints)
     return _tokens(path, square, wide, image, hints)
@@ -90,7 +92,7 @@ def _tokens(
     moved = _moved(square, wide)
     if len(moved) > 1:
         raise NoGridError(f"its output changes from {square} to {wide} with the image's width")
-    axes = sorted(moved) or ([1] if hints.channels in {None, square[2]} else [2])
+    axes = sorted(moved) or ([2] if hints.channels == square[1] != square[2] else [1])
     axis = axes[0]
     length, channels = square[axis], square[3 - axis]
     if wide is not None and moved:

@@ -23,10 +23,10 @@ _OUTSIDE = re.compile(
     r"|cls_\w+|msfa|\w+_token_only|attn_pool|incre_modules|downsamp_modules)(\.|$)"
 )
 _REJECTED = re.compile(
-    r"pool|norm|permute|flatten|dropout|droppath|identity|classif|rotary|linear|^conv\dd$|patchembed|downsample|merging",
+    r"pool|norm(?!al|free)|permute|flatten|dropout|droppath|identity|classif|rotary|^linear$|^conv\dd$|patchembed|downsample|merging",
     re.IGNORECASE,
 )
-_POOLING = re.compile(r"pool|permute|flatten|identity|classif|rotary|linear", re.IGNORECASE)
+_POOLING = re.compile(r"pool|permute|flatten|identity|classif|rotary|^linear$", re.IGNORECASE)
 _STEM = re.compile(
     r"(^|\.)(stem\w*|conv_stem|patch_embed|conv1|act1?|act0|bn\d?|norm0|relu0?|conv2d_2b|conv0|conv1_1|layer0)($|\.)"
 )
@@ -35,8 +35,13 @@ _ACTIVATION = re.compile(r"(Re|Ge|Si|Ce|E|Se)LU|ReLU6|Hardswish|Mish|SiLU|GELU")
 
 def pattern(glob: str) -> re.Pattern[str]:
     """Compile a glob over module names: ``*`` is one level's text, ``**`` any number of levels."""
-    text = re.escape(glob).replace(r"\*\*", ".*").replace(r"\*", "[^.]*").replace(r"\?", "[^.]")
-    text = re.sub(r"\\\[(.*?)\\\]", lambda match: f"[{match[1]}]", text)
+    parts = re.split(r"(\*\*|\*|\?|\[!?[^\]]+\])", glob)
+    meant = {"**": ".*", "*": "[^.]*", "?": "[^.]"}
+    text = "".join(
+        meant.get(part)
+        or (part.replace("[!", "[^") if part.startswith("[") and part.endswith("]") else re.escape(part))
+        for part in parts
+    )
     return re.compile(text)
 
 
@@ -99,13 +104,17 @@ def resolve(
             if len(trace.calls[child]) == 1
             and mine
             and mine == {seen.ident for seen in trace.gave(child)}
-            and (container or not is_plain(model.get_submodule(child)))
-            and not _POOLING.search(type(model.get_submodule(child)).__name__)
+            and _may_end(model.get_submodule(child), container=container)
         ]
         if not same:
             break
         name = max(same, key=trace.ended)
     return name
+
+
+def _may_end(child: nn.Module, *, container: bool) -> bool:
+    """Whether a site may move from a module to its child: to compound ones, and from containers to activations."""
+    return not is_plain(child) or (container and bool(_ACTIVATION.fullmatch(type(child).__name__)))
 
 
 def stage_names(model: nn.Module, trace: Trace, family: Family, blocks: Sequence[str]) -> list[tuple[str, int | None]]:
@@ -116,7 +125,7 @@ def stage_names(model: nn.Module, trace: Trace, family: Family, blocks: Sequence
         names = _described(model, trace, blocks)
     resolved = [(resolve(model, trace, name, blocks=blocks), channels) for name, channels in names]
     kept = [(name, channels) for name, channels in resolved if name is not None]
-    if not kept:
+    if not kept or any(name.startswith(tuple(f"{block}." for block in blocks)) for name, _ in kept):
         kept = [(name, None) for name in _by_size(trace, blocks)]
     elif described:
         kept = _extended(model, trace, kept, blocks)
@@ -132,10 +141,7 @@ def block_names(model: nn.Module, trace: Trace, family: Family) -> list[str]:
     names = expand(model, family.blocks) or [
         name
         for name, module in known
-        if not isinstance(module, CONTAINERS)
-        and _BLOCK.fullmatch(type(module).__name__)
-        and not _OUTSIDE.search(name)
-        and not is_plain(module)
+        if not isinstance(module, CONTAINERS) and _BLOCK.fullmatch(type(module).__name__) and not _OUTSIDE.search(name)
     ]
     called = [name for name in names if name in trace.calls]
     if not called and not trace.additions:
@@ -209,10 +215,16 @@ def _extended(
         for block in blocks:
             later = end < trace.ended(block) and (following is None or trace.ended(block) < following)
             inside = start < trace.ended(block) <= end and isinstance(model.get_submodule(name), CONTAINERS)
-            if (inside or (later and goes_on)) and _grid_shape(trace, block) == _grid_shape(trace, name):
+            if inside and _shapes(trace, block) == _shapes(trace, name):
+                chosen = block
+            if later and goes_on and _grid_shape(trace, block) == _grid_shape(trace, name):
                 chosen = block
         extended.append((chosen, channels if chosen == name else None))
     return extended
+
+
+def _shapes(trace: Trace, name: str) -> list[tuple[int, ...]]:
+    return [seen.shape for seen in trace.gave(name)]
 
 
 def _grid_shape(trace: Trace, name: str) -> tuple[int, ...]:
@@ -231,6 +243,8 @@ def _feature_info(model: nn.Module) -> list[dict[str, Any]]:
 def _by_size(trace: Trace, blocks: Sequence[str]) -> list[str]:
     """The last block of each resolution; of blocks that keep one, those at 1/4, 2/4, 3/4 and 4/4 of the depth."""
     last = {_grid_shape(trace, name): name for name in blocks if trace.gave(name)}
-    if len(last) > 1 or len(blocks) <= 4:
+    if len(last) > 1:
         return list(last.values())
+    if len(blocks) <= 4:
+        return list(blocks)
     return [blocks[len(blocks) * quarter // 4 - 1] for quarter in (1, 2, 3, 4)]

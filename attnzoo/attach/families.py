@@ -14,14 +14,12 @@ class Family:
     Attributes:
         stages: Where stages end, in order; empty: read it off the model.
         blocks: The residual or transformer blocks; empty: read it off the model.
-        refused_stages: Stages whose tensors have the shape of a grid but not its order.
-        refused_because: Why.
+        refused: Where tensors have the shape of a grid but not its order: glob, stages (all if empty), and why.
     """
 
     stages: tuple[str, ...] = ()
     blocks: tuple[str, ...] = ()
-    refused_stages: tuple[int, ...] = ()
-    refused_because: str = ""
+    refused: tuple[tuple[str, tuple[int, ...], str], ...] = ()
 
 
 NONE = Family()
@@ -30,6 +28,8 @@ _UNROLLED = (
     "Hiera keeps its tokens in the order of its mask units until its last pooling: they form no grid before that"
 )
 
+_WINDOWED = "NesT's blocks work on tokens in windows (B, windows, tokens, C): they form no grid"
+
 FAMILIES: dict[str, Family] = {
     "timm.models.coat": Family(
         stages=("serial_blocks*.-1", "parallel_blocks.-1"), blocks=("serial_blocks*.*", "parallel_blocks.*")
@@ -37,11 +37,17 @@ FAMILIES: dict[str, Family] = {
     "timm.models.convmixer": Family(blocks=("blocks.*",)),
     "timm.models.densenet": Family(stages=("features.denseblock*",), blocks=("features.denseblock*.denselayer*",)),
     "timm.models.dla": Family(stages=("level[0-5]",)),
-    "timm.models.hiera": Family(refused_stages=(1, 2, 3), refused_because=_UNROLLED),
+    "timm.models.fasternet": Family(blocks=("stages.*.blocks.*",)),
+    "timm.models.hiera": Family(refused=(("**", (1, 2, 3), _UNROLLED),)),
     "timm.models.hrnet": Family(
         stages=("layer1", "stage2.-1", "stage3.-1", "stage4.-1"), blocks=("layer1.*", "stage[234].*.branches.*.*")
     ),
+    "timm.models.iformer": Family(blocks=("stages.*.blocks.*",)),
     "timm.models.mvitv2": Family(stages=("stages.*",), blocks=("stages.*.blocks.*",)),
+    "timm.models.nest": Family(
+        blocks=("levels.*.transformer_encoder.*",), refused=(("levels.*.transformer_encoder.**", (), _WINDOWED),)
+    ),
+    "timm.models.pit": Family(stages=("transformers.*",), blocks=("transformers.*.blocks.*",)),
     "timm.models.swiftformer": Family(blocks=("stages.*.blocks.*",)),
     "timm.models.twins": Family(stages=("blocks.*.-1",), blocks=("blocks.*.*",)),
     "timm.models.volo": Family(blocks=("network.[0234].*",)),

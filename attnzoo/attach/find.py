@@ -146,8 +146,9 @@ class Finder:
         Raises:
             ValueError: If it cannot be one, with the reason.
         """
-        if self._stage_of(name) in self.family.refused_stages:
-            raise ValueError(self.family.refused_because)
+        for glob, stages, reason in self.family.refused:
+            if pattern(glob).fullmatch(name) and (not stages or self._stage_of(name) in stages):
+                raise ValueError(reason)
         calls = self.trace.calls.get(name, [])
         if len(calls) != 1:
             raise ValueError(f"it is called {len(calls)} times in one forward pass" if calls else "it is never called")

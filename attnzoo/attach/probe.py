@@ -68,7 +68,7 @@ def probe(model: nn.Module, example_inputs: tuple[Any, ...] | None = None) -> Pr
         torch.manual_seed(_SEED)
         twin = _twin(model)
         inputs, square = _first(twin, model, example_inputs)
-        return Probe(twin, inputs, square, _wide(twin, inputs))
+        return Probe(twin, inputs, square, _telling(square, _wide(twin, inputs)))
 
 
 def alive(probed: Probe, names: Iterable[str]) -> dict[tuple[str, Path], Tensor]:
@@ -170,6 +170,16 @@ def _wide(twin: nn.Module, inputs: tuple[Any, ...]) -> Trace | None:
         return record(other, wider)
     except REFUSALS:
         return None
+
+
+def _telling(square: Trace, wide: Trace | None) -> Trace | None:
+    """Return the second pass if it shows anything: a model that resizes its input (CrossViT) shows nothing."""
+    if wide is None:
+        return None
+    names = [name for name in square.calls if name and name in wide.calls]
+    shapes = [([s.shape for s in square.gave(name)], [s.shape for s in wide.gave(name)]) for name in names]
+    changed = sum(before != after for before, after in shapes)
+    return wide if 2 * changed > len(shapes) else None
 
 
 def _config(model: nn.Module) -> dict[str, Any]:
