@@ -10,7 +10,7 @@ Every candidate is a chain of blocks on one tiny tensor, so that Python is nearl
 The layer returns what it gets. The overhead of the frame is (attached - by hand) / blocks, and for the blend, which is
 one more pass over the tensor, (blended - by hand) / blocks.
 
-    python benchmarks/bench_attach_overhead.py [--rounds 200] [--write]
+    python benchmarks/bench_attach_overhead.py [--rounds 1000] [--output FILE]
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from torch import Tensor, nn
 import attnzoo
 
 BLOCKS = 16
-RESULT = Path(__file__).parent / "results" / "attach_overhead.json"
+RESULT = Path(__file__).parent / "results" / "attach-overhead.json"
 
 
 class Block(nn.Module):
@@ -120,33 +120,32 @@ def rows(times: dict[str, list[float]]) -> list[dict[str, object]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=1000, help="passes of each candidate")
-    parser.add_argument("--write", action="store_true", help=f"write {RESULT.name}")
+    parser.add_argument("--output", type=Path, default=RESULT, help="where the result is written")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     found = rows(measure(arguments.rounds))
     for row in found:
         print(*row.values(), sep="\t")
-    if arguments.write:
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"],  # noqa: S607 - the repository's own git
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        result = {
-            "command": " ".join(["python", *sys.argv]),
-            "commit": commit,
-            "machine": {
-                "processor": platform.processor() or platform.machine(),
-                "cores": os.cpu_count(),
-                "memory": f"{memory / 2**30:.0f} GiB",
-                "load": os.getloadavg()[0],
-            },
-            "versions": {"python": platform.python_version(), "torch": torch.__version__},
-            "rows": found,
-        }
-        RESULT.write_text(json.dumps(result, indent=2) + "\n")
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"],  # noqa: S607 - the repository's own git
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    result = {
+        "command": " ".join(["python", *sys.argv]),
+        "commit": commit,
+        "machine": {
+            "processor": platform.processor() or platform.machine(),
+            "cores": os.cpu_count(),
+            "memory": f"{memory / 2**30:.0f} GiB",
+            "load": os.getloadavg()[0],
+        },
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "rows": found,
+    }
+    arguments.output.write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":

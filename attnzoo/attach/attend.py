@@ -71,23 +71,28 @@ class Attend(nn.Module):
         """Return ``x``, in its own layout, attended to."""
         if not self.active:
             return x
+        if self.spot.layout == "NCHW":
+            return self.blended(x, self.inputs(x, *beside))
         current = to_map(x, self.spot)
         return from_map(self.blended(current, self.inputs(current, *beside)), x, self.spot)
 
     def blended(self, x: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
         """Return the map ``x`` blended with ``layer(*inputs)``, in the dtype of ``x``."""
-        if self.blend is None:
-            plain: Tensor = self.layer(*inputs)
-            return plain.to(x.dtype)
+        layer: Any = self.layer
+        blend = self.blend
+        if blend is None:
+            return _as(layer(*inputs), x.dtype)
         if self.folds:
-            residual = getattr(self.layer, "residual", False)
-            gated: Any = self.layer
-            return apply_gates(x, gated.gates(*inputs), blend=self.blend, residual=residual)
+            return apply_gates(x, layer.gates(*inputs), blend=blend, residual=getattr(layer, "residual", False))
         # lerp is one pass, and at a = 1 exactly the layer's output (it then counts back from its end).
-        y: Tensor = self.layer(*inputs)
-        return torch.lerp(x, y.to(x.dtype), self.blend.to(x.dtype))
+        return torch.lerp(x, _as(layer(*inputs), x.dtype), _as(blend, x.dtype))
 
     def extra_repr(self) -> str:
         """Return layout and grid."""
         prefix = f", prefix_tokens={self.spot.prefix_tokens}" if self.spot.prefix_tokens else ""
         return f"layout={self.spot.layout}{prefix}, init={'paper' if self.blend is None else 'identity'!r}"
+
+
+def _as(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return ``x`` in ``dtype``; unlike ``Tensor.to``, it leaves no node in a graph where there is nothing to do."""
+    return x if x.dtype == dtype else x.to(dtype)

@@ -12,7 +12,6 @@ from torchvision.models.resnet import BasicBlock
 
 import attnzoo
 
-
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "resnet": lambda: timm.create_model("test_resnet", num_classes=5, zero_init_last=False),  # NCHW
     "torchvision": lambda: torchvision.models.resnet.ResNet(BasicBlock, [2, 1, 1, 1], num_classes=5),

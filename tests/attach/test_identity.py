@@ -111,7 +111,7 @@ def test_the_models_own_state_dict_has_the_attention_and_half_of_it_is_refused()
     other.load_state_dict(saved, strict=True)
     assert all(torch.equal(tensor, attachment.state_dict()[key]) for key, tensor in theirs.state_dict().items())
     half = {key: tensor for key, tensor in saved.items() if not key.startswith("layer4.0.attnzoo")}
-    with pytest.raises(RuntimeError, match=r'Missing key.*layer4\.0\.attnzoo\.0\.layer\.fc1\.weight'):
+    with pytest.raises(RuntimeError, match=r"Missing key.*layer4\.0\.attnzoo\.0\.layer\.fc1\.weight"):
         other.load_state_dict(half, strict=True)
     with pytest.raises(RuntimeError, match="Unexpected key"):
         model_of("resnet").load_state_dict(saved, strict=True)
