@@ -87,6 +87,8 @@ class TestWhere:
             ("layer4", ["layer4.0"]),  # a container is the same tensor as its last child, which is always called
             ("layer?.0.bn2", [f"layer{i}.0.bn2" for i in (1, 2, 3, 4)]),
             ("layer[34].*", ["layer3.0", "layer4.0"]),
+            ("layer[2-4]", ["layer2.0", "layer3.0", "layer4.0"]),
+            ("layer[!2-4]", ["layer1.0"]),
             ("layer2.**", ["layer2.0"]),  # the outermost of those that match
             (re.compile(r"layer\d\.0\.conv1"), [f"layer{i}.0.conv1" for i in (1, 2, 3, 4)]),
             (r"re:layer[12]\.0\.bn1", ["layer1.0.bn1", "layer2.0.bn1"]),
@@ -238,8 +240,12 @@ class TestRefusals:
             find_sites(torch.jit.script(nn.Sequential(nn.Conv2d(3, 4, 1))), "0")
 
     def test_a_model_that_takes_no_image(self) -> None:
-        with pytest.raises(ValueError, match="ran on no probe image .* pass example_inputs"):
+        with pytest.raises(ValueError, match=r"ran on no probe image .* pass example_inputs"):
             find_sites(nn.Sequential(nn.Linear(7, 3)), "0")
+
+    def test_meta_device(self) -> None:
+        with pytest.raises(ValueError, match="on the meta device"):
+            find_sites(nn.Sequential(nn.Conv2d(3, 4, 1, device="meta")), "0")
 
     def test_example_inputs_that_do_not_fit(self, resnet: nn.Module) -> None:
         with pytest.raises(ValueError, match="does not run on example_inputs"):
