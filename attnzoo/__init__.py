@@ -4,6 +4,7 @@ from attnzoo.attach import Attachment, Plan, PlanRow, PyramidClassifier, Site, S
 from attnzoo.costs import Cost, cost
 from attnzoo.layers import (
     CBAM,
+    DIFFERENCE_THRESHOLDS,
     LLAM,
     DenselyBackwardAttention,
     DifferenceGate,
@@ -19,6 +20,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CBAM",
+    "DIFFERENCE_THRESHOLDS",
     "LLAM",
     "Attachment",
     "Cost",

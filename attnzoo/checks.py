@@ -1,4 +1,4 @@
-"""Checks of arguments: each error names the argument, the value and what is allowed."""
+"""Checks of arguments, for layers of your own too: each error names the argument, the value and what is allowed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+__all__ = [
+    "feature_map",
+    "finite",
+    "flag",
+    "odd_kernel",
+    "one_of",
+    "positive_int",
+    "reduced_channels",
+]
 
 
 def positive_int(name: str, value: Any) -> int:

@@ -15,8 +15,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from attnzoo import RegionMask, threshold_maps
-from attnzoo.layers.difference_gate import PAPER_THRESHOLDS
+from attnzoo import DIFFERENCE_THRESHOLDS, RegionMask, threshold_maps
 from reference_models.extras import load
 from reference_models.faces.alignment import AlignedFace
 from reference_models.faces.images import RGBImage
@@ -96,7 +95,7 @@ def draw(sheet: Sheet) -> bytes:
     photograph_height = _PANEL * min(_TALLEST, rows / columns)
     heights = [max(_PANEL, photograph_height) + _TITLES, photograph_height + _TITLES + _SECOND_LINE]
     if sheet.difference is not None:
-        heights.append(_WIDTH / (1 + len(PAPER_THRESHOLDS)) + _TITLES)
+        heights.append(_WIDTH / (1 + len(DIFFERENCE_THRESHOLDS)) + _TITLES)
     figure = figure_module.Figure(
         figsize=(_WIDTH, sum(heights) + _HEADING), dpi=_DPI, facecolor=_PAPER, layout="constrained"
     )
@@ -167,7 +166,7 @@ def _draw_difference(part: Any, difference: NDArray[np.uint8]) -> None:
     levels, *maps = _panels(
         part,
         "What has changed since the neutral frame: CEDNN's difference maps (without its face mask)",
-        ["absolute difference", *(f"at least {threshold:.0f}" for threshold in PAPER_THRESHOLDS)],
+        ["absolute difference", *(f"at least {threshold:.0f}" for threshold in DIFFERENCE_THRESHOLDS)],
     )
     levels.imshow(difference, cmap="gray", vmin=0, vmax=max(1, int(difference.max())))
     binary = threshold_maps(torch.from_numpy(difference)[None, None])[0].numpy()

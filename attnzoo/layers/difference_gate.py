@@ -29,11 +29,12 @@ from attnzoo import checks
 from attnzoo.ops import apply_gates
 from attnzoo.registry import register
 
-PAPER_THRESHOLDS = (30.0, 35.0, 40.0, 45.0, 50.0)
+DIFFERENCE_THRESHOLDS = (30.0, 35.0, 40.0, 45.0, 50.0)
+"""The paper's grey levels."""
 Form = Literal["stack", "add", "multiply"]
 
 
-def threshold_maps(difference: Tensor, thresholds: Sequence[float] = PAPER_THRESHOLDS) -> Tensor:
+def threshold_maps(difference: Tensor, thresholds: Sequence[float] = DIFFERENCE_THRESHOLDS) -> Tensor:
     """Return the binary maps of a grey difference image, one for each threshold.
 
     Args:
