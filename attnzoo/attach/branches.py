@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from torch import nn
 
@@ -19,24 +18,12 @@ _PASSED_THROUGH = re.compile(r"Identity|Drop\w*|StochasticDepth")
 _GATE = re.compile(r"SqueezeExcit\w*|EffectiveSE\w*|SEModule|SELayer|EcaModule|Eca\w*|SqueezeAndExcitation")
 
 
-@dataclass(frozen=True, slots=True)
-class Branch:
-    """A place inside a residual branch.
-
-    Attributes:
-        name: The module after which attention goes.
-        slot: The block's attribute to fill, if ``name`` is ``<block>.<slot>``; else None.
-    """
-
-    name: str
-    slot: str | None = None
-
-
-def with_slots(probed: Probe, blocks: Sequence[str]) -> tuple[Probe, list[Branch]]:
+def with_slots(probed: Probe, blocks: Sequence[str]) -> tuple[Probe, list[str]]:
     """Find the blocks that have an empty slot for attention (timm's ``block.se``), by putting an identity in it.
 
     Returns:
-        A probe of a copy whose slots are filled, so that it shows what runs through them, and the slots that are used.
+        A probe of a copy whose slots are filled, so that it shows what runs through them, and the names of the slots
+        that are used (``layer1.0.se``).
     """
     filled = copy.deepcopy(probed.model)
     found = []
@@ -45,14 +32,14 @@ def with_slots(probed: Probe, blocks: Sequence[str]) -> tuple[Probe, list[Branch
         slot = next((slot for slot in _SLOTS if _is_empty(block, slot)), None)
         if slot is not None:
             setattr(block, slot, nn.Identity())
-            found.append(Branch(f"{name}.{slot}", slot))
+            found.append(f"{name}.{slot}")
     if not found:
         return probed, []
     again = probe(filled, probed.inputs)
-    return again, [branch for branch in found if branch.name in again.square.calls]
+    return again, [slot for slot in found if slot in again.square.calls]
 
 
-def before_additions(model: nn.Module, trace: Trace, block: str) -> list[Branch]:
+def before_additions(model: nn.Module, trace: Trace, block: str) -> list[str]:
     """Return the last module before each addition in a block, on the side that is not the shortcut.
 
     Raises:
@@ -63,7 +50,7 @@ def before_additions(model: nn.Module, trace: Trace, block: str) -> list[Branch]
         if _GATE.fullmatch(type(module).__name__) and name in trace.calls
     ]  # fmt: skip
     if gates:
-        return [Branch(gates[-1])]
+        return [gates[-1]]
     additions = [addition for addition in trace.additions if addition.inside == block]
     if not additions:
         additions = [
@@ -77,7 +64,7 @@ def before_additions(model: nn.Module, trace: Trace, block: str) -> list[Branch]
     names = [name for addition in additions for name in _branch_sides(model, trace, block, addition)]
     if not names:
         raise ValueError("what it adds to the shortcut is not what a module returned")
-    return [Branch(name) for name in dict.fromkeys(names)]
+    return list(dict.fromkeys(names))
 
 
 def _branch_sides(model: nn.Module, trace: Trace, block: str, addition: Addition) -> list[str]:

@@ -103,13 +103,12 @@ class Finder:
         """Native slots where blocks have them, elsewhere the last module before the addition."""
         probed, slots = with_slots(self.probed, self.blocks)
         filled = self if probed is self.probed else Finder(probed)
-        inside, refused = filled.proven([slot.name for slot in slots], shift=False, strict=False)
-        native = {slot.name: slot.slot for slot in slots}
-        sites = [changed(site, name=site.name.rpartition(".")[0], slot=native[site.name]) for site in inside]
+        inside, refused = filled.proven(slots, shift=False, strict=False)
+        sites = [changed(site, name=site.name.rpartition(".")[0], slot=site.name) for site in inside]
         names: list[str] = []
         for block in set(self.blocks) - {site.name for site in sites}:
             try:
-                names += [branch.name for branch in before_additions(self.model, self.trace, block)]
+                names += before_additions(self.model, self.trace, block)
             except ValueError as error:
                 refused[block] = str(error)
         others, reasons = self.proven(names, shift=False, strict=False)

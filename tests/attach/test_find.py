@@ -107,13 +107,13 @@ class TestWhere:
 class TestBranch:
     def test_native_slot(self, resnet: nn.Module) -> None:
         site = find_sites(resnet, "branch")[2]
-        assert (site.name, site.slot, site.spots[0].channels) == ("layer3.0", "se", 192)
+        assert (site.name, site.slot, site.spots[0].channels) == ("layer3.0", "layer3.0.se", 192)
         assert resnet.get_submodule("layer3.0").se is None
 
     def test_slot_in_the_middle_of_an_inverted_residual(self) -> None:
         model = create_model("test_efficientnet")
         sites = {site.name: site for site in find_sites(model, "branch")}
-        assert sites["blocks.1.0"].slot == "se"
+        assert sites["blocks.1.0"].slot == "blocks.1.0.se"
         assert sites["blocks.3.0.se"].slot is None  # taken: after the gate that is there
         assert sites["blocks.1.0"].spots[0].channels == model.blocks[1][0].conv_exp.out_channels
 
