@@ -83,6 +83,7 @@ def trained() -> dict:
     return {**results, "alone": attachment.state_dict(), "refusal": sharded["refusal"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["ddp", "fsdp"])
 def test_two_processes_train_the_attention_as_one_does(trained: dict, how: str) -> None:
     assert trained["alone"].keys() == trained[how].keys()
@@ -91,6 +92,7 @@ def test_two_processes_train_the_attention_as_one_does(trained: dict, how: str) 
         torch.testing.assert_close(trained[how][key], tensor, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_detaching_from_a_sharded_model_is_refused(trained: dict) -> None:
     assert "fully_shard changes it" in trained["refusal"]
 

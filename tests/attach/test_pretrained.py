@@ -58,6 +58,7 @@ def mobilenet() -> tuple[nn.Module, Tensor]:
     return model.eval(), photographs([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [efficientnet, mobilenet])
 def test_top_five_of_three_photographs(make: Callable[[], tuple[nn.Module, Tensor]], tmp_path: Path) -> None:
     model, x = make()
