@@ -58,7 +58,8 @@ def main() -> None:
     conditions = _conditions()
     done = _cached(args.cache, conditions)
     lines = _run(models, [family for family in wanted if family not in done], args, conditions)
-    lines = {family: line for family, line in {**done, **lines}.items() if family in wanted}
+    lines |= done
+    lines = {family: lines[family] for family in wanted}
     if args.pin:
         _pin(lines)
     for family, line in lines.items():

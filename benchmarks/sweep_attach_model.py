@@ -21,6 +21,8 @@ from attnzoo.attach.tensors import walk
 LAYERS = ("cbam", "timm/eca")
 WHERES = ("stage", "block")
 SEED = 20
+CALIBRATION = 12
+DRAWS = 8
 SHALLOW = {  # transformers of equal blocks, cut so that a sweep on two cores ends
     "beit": 6, "deepseek_vit": 3, "gemma4_vit": 3, "naflexvit": 6, "qwen3_vit": 5, "vision_transformer_sam": 6,
 }  # fmt: skip
@@ -113,11 +115,11 @@ def check_attach(
 def gradients(model: nn.Module, added: dict[str, nn.Parameter], image: Tensor) -> list[str]:
     """Return the added parameters that get no gradient in two steps; the first step moves the blends off zero.
 
-    A layer whose few hidden units happen to be dead is drawn again, twice at most.
+    A layer whose few hidden units happen to be dead (CBAM's one of 16 channels) is drawn again.
     """
     missing = list(added)
     initial = {name: parameter.detach().clone() for name, parameter in added.items()}
-    for draw in range(3):
+    for draw in range(DRAWS):
         torch.manual_seed(SEED + draw)
         missing = list(added)
         for _ in range(2):
@@ -252,7 +254,10 @@ def build(family: str, name: str, options: dict[str, Any]) -> nn.Module:
 
 
 def _calibrate(model: nn.Module, image: Tensor) -> None:
-    """Set running statistics to those of one batch: random weights otherwise make activations explode or vanish."""
+    """Set running statistics to those of one batch: random weights otherwise make activations explode or vanish.
+
+    The batch has many different images, for in deep stages a channel has one pixel an image.
+    """
     norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]  # noqa: SLF001
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
@@ -260,7 +265,7 @@ def _calibrate(model: nn.Module, image: Tensor) -> None:
         norm.momentum = 1.0
     try:
         with torch.no_grad():
-            model(torch.cat([image, image.flip(-1)]))
+            model(torch.randn(CALIBRATION, *image.shape[1:]))
     except REFUSALS:
         for norm in norms:
             norm.reset_running_stats()
