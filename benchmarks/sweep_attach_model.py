@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 import traceback
 import warnings
@@ -78,7 +79,7 @@ def check_attach(
     model: nn.Module, layer: str, sites: Sequence[Site], image: Tensor, before: list[Tensor]
 ) -> dict[str, Any]:
     """Attach ``layer`` at ``sites``, check every promise, and detach."""
-    bare = {key: value.clone() for key, value in model.state_dict().items()}
+    bare = copy.deepcopy(model.state_dict())  # with its metadata, as a checkpoint has it
     names = [name for name, _ in model.named_parameters()]
     torch.manual_seed(SEED)
     attachment = attach(model, layer, sites)
