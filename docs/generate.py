@@ -188,6 +188,28 @@ def results(path: Path, name: str) -> str:  # noqa: ARG001 - every part is given
     return f"{table(header, rows)}\n\n`{result['command']}`, commit {result['commit']}; {made}."
 
 
+def sweep(path: Path) -> str:  # noqa: ARG001 - every part is given its file
+    """Return what became of attaching to every family of models, and under which conditions."""
+    result = json.loads((ROOT / "benchmarks/results/attach-sweep.json").read_text())
+    totals = [
+        (library, f"{total['stage']} of {total['families']}", f"{total['block']} of {total['families']}")
+        for library, total in result["summary"].items()
+    ]
+    rows = []
+    for line in result["models"]:
+        layout = line.get("layout", {})
+        proven = f"{layout['proven']} of {layout['spots']}" if layout else "-"
+        outcomes = (_outcome(line, where, result["checks"]) for where in ("stage", "block"))
+        rows.append((line["family"], f"`{line['model']}`", *outcomes, proven))
+    conditions = result["conditions"]
+    made = ", ".join(f"{key} {conditions[key]}" for key in ("python", "torch", "timm", "torchvision", "device"))
+    return (
+        f"{table(('library', 'families that pass at stages', 'at blocks'), totals)}\n\n"
+        f"{table(('family', 'model', 'stage', 'block', 'layouts seen at two aspect ratios'), rows)}\n\n"
+        f"`{result['command']}`, commit {conditions['commit'][:10]}, {result['date'][:10]}; {made}."
+    )
+
+
 PARTS: Mapping[str, Callable[..., str]] = {
     "layers": layers,
     "layer": layer,
@@ -199,7 +221,19 @@ PARTS: Mapping[str, Callable[..., str]] = {
     "api": api,
     "conventions": conventions,
     "results": results,
+    "sweep": sweep,
 }
+
+
+def _outcome(line: Mapping[str, Any], where: str, checks: Sequence[str]) -> str:
+    """Return how many sites a family has, or what failed there."""
+    if "error" in line:
+        return str(line["error"])
+    if where in line.get("refused", {}):
+        return f"refused: {line['refused'][where]}"
+    layers = line["results"][where]
+    failed = [f"{layer}: {check}" for layer, outcome in layers.items() for check in checks if not outcome.get(check)]
+    return "failed: " + ", ".join(failed) if failed else f"{next(iter(layers.values()))['sites']} sites"
 
 
 def _entry(module: str, name: str) -> str:
