@@ -1,0 +1,154 @@
+// Vectors of floats, and the storage types that they are read from and written to.
+//
+// Every kernel is compiled once for each instruction set, with ATTNZOO_ISA naming the set. All code lives in a
+// namespace of that name and uses no template of the standard library: the linker keeps one copy of a template, and
+// a copy compiled for AVX-512 must not serve a machine without it.
+#pragma once
+
+#include <cstdint>
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+namespace attnzoo {
+namespace ATTNZOO_ISA {
+
+#if defined(__AVX512F__)
+constexpr int kLanes = 16;
+#elif defined(__AVX2__)
+constexpr int kLanes = 8;
+#else
+constexpr int kLanes = 4;
+#endif
+
+template <int N> struct Vector {
+  typedef float F __attribute__((vector_size(4 * N)));
+  typedef int32_t I __attribute__((vector_size(4 * N)));
+  typedef uint32_t U __attribute__((vector_size(4 * N)));
+  typedef uint16_t H __attribute__((vector_size(2 * N)));
+};
+template <int N> using F = typename Vector<N>::F;
+template <int N> using I = typename Vector<N>::I;
+
+struct BFloat16 { uint16_t bits; };
+struct Float16 { uint16_t bits; };
+
+template <class V, class P> inline V raw(const P* p) {
+  V v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
+
+template <int N> inline F<N> load(const float* p) { return raw<F<N>>(p); }
+
+template <int N> inline F<N> load(const BFloat16* p) {
+  using U = typename Vector<N>::U;
+  return (F<N>)(__builtin_convertvector(raw<typename Vector<N>::H>(p), U) << 16);
+}
+
+template <int N> inline void store(float* p, F<N> v) { __builtin_memcpy(p, &v, sizeof v); }
+
+// Round to nearest, ties to even; NaN stays NaN.
+template <int N> inline void store(BFloat16* p, F<N> v) {
+  using U = typename Vector<N>::U;
+  using H = typename Vector<N>::H;
+  const U bits = (U)v;
+  const U rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+  const U kept = (U)(v == v);
+  const H half = __builtin_convertvector((rounded & kept) | (0x7fc0 & ~kept), H);
+  __builtin_memcpy(p, &half, sizeof half);
+}
+
+inline float widen(Float16 h) {
+  _Float16 value;
+  __builtin_memcpy(&value, &h, sizeof value);
+  return value;
+}
+inline Float16 narrow(float v) {
+  const _Float16 value = v;
+  Float16 h;
+  __builtin_memcpy(&h, &value, sizeof h);
+  return h;
+}
+
+template <int N> inline F<N> load(const Float16* p) {
+  F<N> v;
+#if defined(__AVX512F__)
+  if constexpr (N == 16) return (F<N>)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p));
+#elif defined(__AVX2__)
+  if constexpr (N == 8) return (F<N>)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p));
+#endif
+  for (int i = 0; i < N; ++i) v[i] = widen(p[i]);
+  return v;
+}
+
+template <int N> inline void store(Float16* p, F<N> v) {
+#if defined(__AVX512F__)
+  if constexpr (N == 16) return _mm256_storeu_si256((__m256i*)p, _mm512_cvtps_ph((__m512)v, 0));
+#elif defined(__AVX2__)
+  if constexpr (N == 8) return _mm_storeu_si128((__m128i*)p, _mm256_cvtps_ph((__m256)v, 0));
+#endif
+  for (int i = 0; i < N; ++i) p[i] = narrow(v[i]);
+}
+
+template <int N> inline F<N> all(float value) { return F<N>{} + value; }
+
+// b where a or b is NaN: what maxps does in one instruction.
+template <int N> inline F<N> larger(F<N> a, F<N> b) { return a > b ? a : b; }
+
+template <int N> inline F<N> where(I<N> mask, F<N> v) { return (F<N>)(mask & (I<N>)v); }
+
+template <int N> inline float sum(F<N> v) {
+  if constexpr (N == 1) {
+    return v[0];
+  } else {
+    F<N / 2> low, high;
+    __builtin_memcpy(&low, &v, sizeof low);
+    __builtin_memcpy(&high, (const char*)&v + sizeof low, sizeof high);
+    return sum<N / 2>(low + high);
+  }
+}
+
+template <int N> inline float largest(F<N> v) {
+  if constexpr (N == 1) {
+    return v[0];
+  } else {
+    F<N / 2> low, high;
+    __builtin_memcpy(&low, &v, sizeof low);
+    __builtin_memcpy(&high, (const char*)&v + sizeof low, sizeof high);
+    return largest<N / 2>(larger<N / 2>(low, high));
+  }
+}
+
+// Which lanes of a step are new. The last step of a sweep overlaps the one before it, so that no partial vector is
+// ever read or written: harmless for a maximum or a store, masked for a sum.
+struct AllNew {
+  template <class V> V operator()(V v) const { return v; }
+};
+template <int N> struct SomeNew {
+  I<N> mask;
+  F<N> operator()(F<N> v) const { return (F<N>)(mask & (I<N>)v); }
+  I<N> operator()(I<N> v) const { return mask & v; }
+};
+
+template <int N> inline SomeNew<N> last_lanes(int64_t count) {
+  SomeNew<N> fresh;
+  for (int i = 0; i < N; ++i) fresh.mask[i] = i >= N - count ? -1 : 0;
+  return fresh;
+}
+
+// Calls step(index, slot, fresh) for vectors that cover [0, n); needs n >= N or N == 1. `slot` runs through
+// [0, Slots), for as many independent accumulators.
+template <int N, int Slots = 1, class Step> inline void sweep(int64_t n, Step step) {
+  int64_t i = 0;
+  for (; i + Slots * N <= n; i += Slots * N) {
+#pragma GCC unroll 8
+    for (int slot = 0; slot < Slots; ++slot) step(i + slot * N, slot, AllNew{});
+  }
+  for (; i + N <= n; i += N) step(i, 0, AllNew{});
+  if (i < n) step(n - N, 0, last_lanes<N>(n - i));
+}
+
+}  // namespace ATTNZOO_ISA
+}  // namespace attnzoo
