@@ -47,7 +47,7 @@ struct Sums {
 
 // One channel of NCHW, `pixels` of it.
 template <int N, bool Spatial, class T>
-inline void backward_row(const T* dy, const T* x, float gate, Gates gates, T* dx, Sums sums, int64_t pixels) {
+ATTNZOO_HOT void backward_row(const T* dy, const T* x, float gate, Gates gates, T* dx, Sums sums, int64_t pixels) {
   F<N> weighted[4] = {}, plain[4] = {};
   const float fixed = gates.scale * gate;
   sweep<N, 4>(pixels, [&](int64_t i, int slot, auto fresh) {
@@ -69,7 +69,7 @@ inline void backward_row(const T* dy, const T* x, float gate, Gates gates, T* dx
 
 // One pixel of a channels-last map; adds to the sums over pixels.
 template <int N, bool Spatial, class T>
-inline void backward_pixel(const T* dy, const T* x, float spatial, Gates gates, T* dx, Sums sums, int64_t channels) {
+ATTNZOO_HOT void backward_pixel(const T* dy, const T* x, float spatial, Gates gates, T* dx, Sums sums, int64_t channels) {
   F<N> across = {};
   const float fixed = gates.scale * spatial;
   sweep<N>(channels, [&](int64_t c, int, auto fresh) {
@@ -87,7 +87,7 @@ inline void backward_pixel(const T* dy, const T* x, float spatial, Gates gates, 
 template <bool Spatial, class T>
 int apply_backward(const T* dy, const T* x, Gates gates, T* dx, Sums sums, const AttnzooMap& map) {
   const int64_t channels = map.channels, pixels = map.pixels;
-  const Chunks chunks(pixels, map.channels_last ? kTask / channels : 512);
+  const Chunks chunks(pixels, map.channels_last ? kTask / channels : kRun);
   const SumOfChunks channel(sums.channel, map.batch, chunks.count, channels);
   const SumOfChunks total(sums.total, map.batch, chunks.count, channels);
   if (channel.failed() || total.failed()) return kNoMemory;

@@ -10,7 +10,7 @@ struct Moments {
   float* ties;  // how many pixels reach the maximum; null: not wanted
 };
 
-template <int N, class T> void pool_row(const T* row, int64_t pixels, Moments out) {
+template <int N, class T> ATTNZOO_HOT void pool_row(const T* row, int64_t pixels, Moments out) {
   F<N> total[4] = {}, high[4];
   for (auto& h : high) h = all<N>(kLowest);
   const bool wants_high = out.high != nullptr;
@@ -49,7 +49,7 @@ template <class T> int pool_planar(const T* x, Moments out, const AttnzooMap& ma
 }
 
 // Sums, maxima and ties of `pixels` pixels of `channels` channels each, four pixels at a time.
-template <int N, class T> void pool_columns(const T* x, int64_t pixels, int64_t channels, Moments out) {
+template <int N, class T> ATTNZOO_HOT void pool_columns(const T* x, int64_t pixels, int64_t channels, Moments out) {
   for (int64_t c = 0; c < channels; ++c) out.mean[c] = 0;
   if (out.high) for (int64_t c = 0; c < channels; ++c) out.high[c] = kLowest;
   int64_t p = 0;
@@ -87,29 +87,27 @@ template <int N, class T> void pool_columns(const T* x, int64_t pixels, int64_t 
 }
 
 // Joins the moments of a map's chunks, kept as (chunks, 3, channels).
-inline void join(const float* parts, int64_t chunks, int64_t channels, int64_t pixels, Moments out) {
-  for (int64_t c = 0; c < channels; ++c) {
-    float total = 0, high = kLowest, ties = 0;
+template <int N> ATTNZOO_HOT void join(const float* parts, int64_t chunks, int64_t channels, int64_t pixels, Moments out) {
+  sweep<N>(channels, [&](int64_t c, int, auto) {
+    F<N> total = {}, high = all<N>(kLowest), ties = {};
     for (int64_t k = 0; k < chunks; ++k) {
       const float* part = parts + k * 3 * channels + c;
-      total += part[0];
+      total += load<N>(part);
       if (out.high == nullptr) continue;
-      const float next = part[channels];
-      if (next > high || next != next) {
-        high = next;
-        ties = 0;
-      }
-      if (next == high && out.ties) ties += part[2 * channels];
+      const F<N> next = load<N>(part + channels);
+      const I<N> above = (next > high) | (next != next);
+      high = above ? next : high;
+      if (out.ties) ties = where<N>(~above, ties) + where<N>(next == high, load<N>(part + 2 * channels));
     }
-    out.mean[c] = total / pixels;
-    if (out.high) out.high[c] = high;
-    if (out.ties) out.ties[c] = ties;
-  }
+    store<N>(out.mean + c, total / (float)pixels);
+    if (out.high) store<N>(out.high + c, high);
+    if (out.ties) store<N>(out.ties + c, ties);
+  });
 }
 
 template <class T> int pool_interleaved(const T* x, Moments out, const AttnzooMap& map) {
   const int64_t channels = map.channels;
-  const Chunks pixels(map.pixels, larger(4, kTask / channels));
+  const Chunks pixels(map.pixels, larger(64, kTask / channels));
   const Scratch parts(map.batch * pixels.count * 3 * channels);
   if (parts.failed()) return kNoMemory;
   parallel(map.threads, map.batch * pixels.count, map.batch * channels * map.pixels, [&](int64_t task) {
@@ -121,11 +119,14 @@ template <class T> int pool_interleaved(const T* x, Moments out, const AttnzooMa
       pool_columns<lanes(decltype(vector){})>(from, pixels.extent(k), channels, own);
     });
   });
-  for (int64_t b = 0; b < map.batch; ++b) {
-    const int64_t at = b * channels;
-    join(parts.data() + b * pixels.count * 3 * channels, pixels.count, channels, map.pixels,
-         {out.mean + at, out.high ? out.high + at : nullptr, out.ties ? out.ties + at : nullptr});
-  }
+  with_lanes(channels, [&](auto vector) {
+    for (int64_t b = 0; b < map.batch; ++b) {
+      const int64_t at = b * channels;
+      join<lanes(decltype(vector){})>(
+          parts.data() + b * pixels.count * 3 * channels, pixels.count, channels, map.pixels,
+          {out.mean + at, out.high ? out.high + at : nullptr, out.ties ? out.ties + at : nullptr});
+    }
+  });
   return kDone;
 }
 
@@ -133,7 +134,7 @@ template <int N> struct Term { F<N> shift, share, high; };
 
 // One row of dx = carried + shift + [x == high] * share; term(i) gives the three at vector i.
 template <int N, class T, class At>
-inline void gradient_row(const T* x, const T* carried, T* dx, int64_t length, At term) {
+ATTNZOO_HOT void gradient_row(const T* x, const T* carried, T* dx, int64_t length, At term) {
   sweep<N>(length, [&](int64_t i, int, auto) {
     const Term<N> t = term(i);
     F<N> gradient = t.shift;

@@ -11,6 +11,9 @@
 // The C name of a kernel: attnzoo_<op>_<instruction set>.
 #define ATTNZOO_EXPORT(op) extern "C" __attribute__((visibility("default"))) int ATTNZOO_NAME(op, ATTNZOO_ISA)
 
+// A loop over a row: everything that it calls is to be inlined, however deep the templates.
+#define ATTNZOO_HOT __attribute__((flatten)) inline
+
 // A map (batch, channels, pixels), stored channel by channel (NCHW) or pixel by pixel (channels-last).
 struct AttnzooMap {
   int64_t batch, channels, pixels;
@@ -24,6 +27,8 @@ enum Status { kDone = 0, kUnknownType = 1, kNoMemory = 2, kUnknownSize = 3 };
 
 constexpr float kLowest = -__builtin_inff();
 constexpr int64_t kTask = 32768;  // elements that are worth a thread's attention; 128 KB in fp32, in reach of L2
+
+constexpr int64_t kRun = 2048;    // pixels that a task takes of every channel; few enough for their sums to stay in L1
 
 inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }

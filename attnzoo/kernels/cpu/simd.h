@@ -42,21 +42,33 @@ template <class V, class P> inline V raw(const P* p) {
 
 template <int N> inline F<N> load(const float* p) { return raw<F<N>>(p); }
 
+// GCC makes poor code of a conversion between halves and words, so the usual vectors have their instruction named.
 template <int N> inline F<N> load(const BFloat16* p) {
   using U = typename Vector<N>::U;
+#if defined(__AVX512F__)
+  if constexpr (N == 16) return (F<N>)((U)_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p)) << 16);
+#elif defined(__AVX2__)
+  if constexpr (N == 8) return (F<N>)((U)_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)p)) << 16);
+#endif
   return (F<N>)(__builtin_convertvector(raw<typename Vector<N>::H>(p), U) << 16);
 }
 
 template <int N> inline void store(float* p, F<N> v) { __builtin_memcpy(p, &v, sizeof v); }
 
-// Round to nearest, ties to even; NaN stays NaN.
+// Rounds to nearest, ties to even; NaN stays NaN (all bits set).
 template <int N> inline void store(BFloat16* p, F<N> v) {
   using U = typename Vector<N>::U;
   using H = typename Vector<N>::H;
   const U bits = (U)v;
-  const U rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-  const U kept = (U)(v == v);
-  const H half = __builtin_convertvector((rounded & kept) | (0x7fc0 & ~kept), H);
+  const U rounded = ((bits + 0x7fff + ((bits >> 16) & 1)) | (U)(v != v)) >> 16;
+#if defined(__AVX2__) && !defined(__AVX512F__)
+  if constexpr (N == 8) {
+    const __m256i words = (__m256i)rounded;
+    const __m128i halves = _mm_packus_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+    return _mm_storeu_si128((__m128i*)p, halves);
+  }
+#endif
+  const H half = __builtin_convertvector(rounded, H);
   __builtin_memcpy(p, &half, sizeof half);
 }
 
@@ -132,10 +144,12 @@ template <int N> struct SomeNew {
   I<N> operator()(I<N> v) const { return mask & v; }
 };
 
+alignas(64) constexpr int32_t kLastLanes[32] = {0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,
+                                               -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};
+
+// The last `count` of N lanes.
 template <int N> inline SomeNew<N> last_lanes(int64_t count) {
-  SomeNew<N> fresh;
-  for (int i = 0; i < N; ++i) fresh.mask[i] = i >= N - count ? -1 : 0;
-  return fresh;
+  return {raw<I<N>>(kLastLanes + 16 - N + count)};
 }
 
 // Calls step(index, slot, fresh) for vectors that cover [0, n); needs n >= N or N == 1. `slot` runs through

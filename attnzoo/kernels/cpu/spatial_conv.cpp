@@ -36,7 +36,7 @@ class Padded {
 
 // out = the correlation of `in` planes with weight (outs, in, K, K), for one batch item's band of rows.
 template <int K>
-void correlate_band(const Padded& padded, int ins, int outs, const float* weight, float bias, float* out,
+ATTNZOO_HOT void correlate_band(const Padded& padded, int ins, int outs, const float* weight, float bias, float* out,
                     int64_t height, int64_t width, int64_t top, int64_t rows) {
   constexpr int N = kLanes;
   for (int o = 0; o < outs; ++o) {
@@ -83,7 +83,7 @@ int correlate(const float* in, int ins, int outs, const float* weight, float bia
 
 // d_weight (2, K, K) of one batch item.
 template <int K>
-void weight_gradient(const Padded& in, const Padded& d_out, Plane plane, float* d_weight) {
+ATTNZOO_HOT void weight_gradient(const Padded& in, const Padded& d_out, Plane plane, float* d_weight) {
   constexpr int N = kLanes;
   for (int i = 0; i < 2; ++i) {
     for (int ky = 0; ky < K; ++ky) {

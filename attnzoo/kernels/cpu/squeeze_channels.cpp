@@ -19,7 +19,7 @@ template <int N, class Fresh> inline void take(F<N> v, F<N>& high, F<N>& ties, F
 
 // `pixels` neighbouring pixels of a map whose channels lie `stride` apart, four channels at a time.
 template <int N, class T>
-void squeeze_rows(const T* x, int64_t stride, const float* gate, int64_t channels, int64_t pixels, Planes out) {
+ATTNZOO_HOT void squeeze_rows(const T* x, int64_t stride, const float* gate, int64_t channels, int64_t pixels, Planes out) {
   for (int64_t i = 0; i < pixels; ++i) out.mean[i] = 0;
   for (int64_t i = 0; i < pixels; ++i) out.high[i] = kLowest;
   if (out.ties) for (int64_t i = 0; i < pixels; ++i) out.ties[i] = 0;
@@ -47,7 +47,7 @@ void squeeze_rows(const T* x, int64_t stride, const float* gate, int64_t channel
 }
 
 // One pixel of a channels-last map.
-template <int N, class T> void squeeze_pixel(const T* x, const float* gate, int64_t channels, Planes out) {
+template <int N, class T> ATTNZOO_HOT void squeeze_pixel(const T* x, const float* gate, int64_t channels, Planes out) {
   F<N> total[4] = {}, high[4];
   for (auto& h : high) h = all<N>(kLowest);
   sweep<N, 4>(channels, [&](int64_t c, int slot, auto fresh) {
@@ -82,7 +82,7 @@ void finish(const T* x, int64_t pixel_stride, int64_t channel_stride, const floa
 
 template <class T> int squeeze(const T* x, const float* gate, float* planes, float* ties, const AttnzooMap& map) {
   const int64_t channels = map.channels, pixels = map.pixels;
-  const Chunks chunks(pixels, map.channels_last ? kTask / channels : 512);
+  const Chunks chunks(pixels, map.channels_last ? kTask / channels : kRun);
   parallel(map.threads, map.batch * chunks.count, map.batch * channels * pixels, [&](int64_t task) {
     const int64_t b = task / chunks.count, k = task % chunks.count, p = chunks.begin(k), n = chunks.extent(k);
     float* mean = planes + 2 * b * pixels;
@@ -112,7 +112,7 @@ struct Terms {
 
 // One channel of NCHW: dx = carried + gate * dL/d(gated x); returns the gate's gradient, summed over these pixels.
 template <int N, class T>
-inline float backward_row(const T* x, const T* carried, float gate, Terms terms, T* dx, int64_t pixels) {
+ATTNZOO_HOT float backward_row(const T* x, const T* carried, float gate, Terms terms, T* dx, int64_t pixels) {
   F<N> total[4] = {};
   sweep<N, 4>(pixels, [&](int64_t i, int slot, auto fresh) {
     const F<N> v = load<N>(x + i);
@@ -128,7 +128,7 @@ inline float backward_row(const T* x, const T* carried, float gate, Terms terms,
 
 // One pixel of a channels-last map; adds to the gradient of all gates.
 template <int N, class T>
-inline void backward_pixel(const T* x, const T* carried, const float* gate, float shift, float share, float high,
+ATTNZOO_HOT void backward_pixel(const T* x, const T* carried, const float* gate, float shift, float share, float high,
                            T* dx, float* d_gate, int64_t channels) {
   sweep<N>(channels, [&](int64_t c, int, auto fresh) {
     const F<N> v = load<N>(x + c), g = load<N>(gate + c);
@@ -144,7 +144,7 @@ template <class T>
 int squeeze_backward(const T* x, const T* carried, const float* gate, const float* planes, const float* ties,
                      const float* d_planes, T* dx, float* d_gate, const AttnzooMap& map) {
   const int64_t channels = map.channels, pixels = map.pixels;
-  const Chunks chunks(pixels, map.channels_last ? kTask / channels : 512);
+  const Chunks chunks(pixels, map.channels_last ? kTask / channels : kRun);
   const SumOfChunks gates(d_gate, map.batch, chunks.count, channels);
   const Scratch scratch(2 * map.batch * pixels);
   if (gates.failed() || scratch.failed()) return kNoMemory;
