@@ -108,9 +108,11 @@ torch.library.define(
 )
 
 
-@torch.library.register_fake("attnzoo::apply_gates")
 def _output(x: Tensor, channel: Tensor | None, spatial: Tensor | None, blend: Tensor | None, residual: bool) -> Tensor:
     return torch.empty_like(x)
+
+
+torch.library.register_fake("attnzoo::apply_gates", _output)
 
 
 @torch.library.impl("attnzoo::apply_gates", "CPU")
@@ -123,7 +125,6 @@ def _forward(x: Tensor, channel: Tensor | None, spatial: Tensor | None, blend: T
     return y
 
 
-@torch.library.register_fake("attnzoo::apply_gates_backward")
 def _gradients(
     dy: Tensor, x: Tensor, channel: Tensor | None, spatial: Tensor | None, blend: Tensor | None, residual: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -131,6 +132,9 @@ def _gradients(
     d_spatial = x.new_empty((0,) if spatial is None else (batch, 1, height, width), dtype=torch.float32)
     d_blend = x.new_empty((0,) if blend is None else (), dtype=torch.float32)
     return torch.empty_like(x), x.new_empty((batch, channels), dtype=torch.float32), d_spatial, d_blend
+
+
+torch.library.register_fake("attnzoo::apply_gates_backward", _gradients)
 
 
 @torch.library.impl("attnzoo::apply_gates_backward", "CPU")
@@ -142,16 +146,14 @@ def _backward(
     x = autograd.dense(x)
     dx, d_channel, d_spatial, d_blend = _gradients(dy, x, channel, spatial, blend, residual)
     gates = _flat(x, channel, spatial)
-    wants_total = blend is not None and spatial is not None and not residual
-    total = torch.empty_like(d_channel) if wants_total else None
+    shift = float(residual) - 1
+    sums = torch.empty_like(d_channel) if blend is not None and spatial is not None else None
     own_spatial = None if spatial is None else d_spatial
     launch.apply_gates_backward(
-        autograd.like(dy, x), x, *gates, *_line(blend, residual), dx, d_channel, own_spatial, total
+        autograd.like(dy, x), x, *gates, *_line(blend, residual), shift, dx, d_channel, own_spatial, sums
     )
     if blend is not None:
-        d_blend = (gates[0] * d_channel).sum()
-        if not residual:
-            d_blend -= (d_channel if total is None else total).sum()
+        d_blend = (d_channel * (gates[0] + shift) if sums is None else sums).sum()
         d_channel *= blend
         d_spatial *= blend
     return dx, d_channel, d_spatial, d_blend
@@ -181,7 +183,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _rule(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-    x, channel, spatial, blend = tensors = ctx.saved_tensors
+    tensors = ctx.saved_tensors
     if autograd.needs_reference():
 
         def recompute(x: Tensor, channel: Tensor | None, spatial: Tensor | None, blend: Tensor | None) -> tuple[Tensor]:
@@ -192,7 +194,7 @@ def _rule(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
     dx, *others = torch.ops.attnzoo.apply_gates_backward(dy, *tensors, ctx.residual)
     shaped = (
         None if t is None else gradient.to(t.dtype).view(t.shape)
-        for t, gradient in zip((channel, spatial, blend), others, strict=True)
+        for t, gradient in zip(tensors[1:], others, strict=True)
     )
     return (dx, *shaped, None)
 

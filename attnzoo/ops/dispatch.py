@@ -78,7 +78,9 @@ def takes_native(x: Tensor, requested: str | None, unfit: str | None = None) -> 
             f"got {type(x).__name__} of {x.dtype} on {x.device}"
         )
     if _traced_or_transformed():
-        raise RuntimeError("backend 'native' works neither in an exported graph nor under torch.func or forward-mode AD")
+        raise RuntimeError(
+            "backend 'native' works neither in an exported graph nor under torch.func or forward-mode AD"
+        )
     return True
 
 
@@ -95,7 +97,7 @@ def transformed() -> bool:
 def _traced_or_transformed() -> bool:
     if torch.compiler.is_compiling():
         return torch.compiler.is_exporting()
-    return transformed() or torch.jit.is_tracing()
+    return transformed() or torch._C._get_tracing_state() is not None  # noqa: SLF001 - torch.jit.trace
 
 
 def _fits(x: Tensor) -> bool:
@@ -109,7 +111,7 @@ def _check_name(name: str) -> None:
         raise RuntimeError(f"backend {name!r} is not available: {known[name].detail}")
 
 
-@torch.compiler.assume_constant_result
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _native_is_built() -> bool:
     return _native().available
 

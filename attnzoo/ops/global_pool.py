@@ -57,11 +57,13 @@ torch.library.define(
 )
 
 
-@torch.library.register_fake("attnzoo::global_pool")
 def _outputs(x: Tensor, maximum: bool, ties: bool) -> tuple[Tensor, Tensor]:
     batch, channels = x.shape[:2]
     values = x.new_empty((2 if maximum else 1, batch, channels), dtype=torch.float32)
     return values, x.new_empty((batch, channels) if ties else (0,), dtype=torch.float32)
+
+
+torch.library.register_fake("attnzoo::global_pool", _outputs)
 
 
 @torch.library.impl("attnzoo::global_pool", "CPU")
@@ -74,9 +76,11 @@ def _forward(x: Tensor, maximum: bool, ties: bool) -> tuple[Tensor, Tensor]:
     return values, counts
 
 
-@torch.library.register_fake("attnzoo::global_pool_backward")
 def _gradient(d_values: Tensor, carried: Tensor | None, x: Tensor, values: Tensor, ties: Tensor) -> Tensor:
     return torch.empty_like(x)
+
+
+torch.library.register_fake("attnzoo::global_pool_backward", _gradient)
 
 
 @torch.library.impl("attnzoo::global_pool_backward", "CPU")
@@ -100,8 +104,8 @@ def _rule(ctx: Any, d_values: Tensor | None, carried: Tensor | None) -> Tensor |
     if d_values is None:
         return carried
     if autograd.needs_reference():
-        (dx,) = autograd.reference_gradients(lambda x: (reference(x, len(values) == 2),), [x], [d_values])
-        return dx if carried is None else dx + carried
+        (direct,) = autograd.reference_gradients(lambda x: (reference(x, len(values) == 2),), [x], [d_values])
+        return direct if direct is None or carried is None else direct + carried
     dx: Tensor = torch.ops.attnzoo.global_pool_backward(d_values, carried, x, values, ties)
     return dx
 

@@ -57,10 +57,12 @@ torch.library.define(
 )
 
 
-@torch.library.register_fake("attnzoo::spatial_conv")
 def _output(planes: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     batch, _, height, width = planes.shape
-    return planes.new_empty(batch, 1, height, width)
+    return planes.new_empty((batch, 1, height, width))
+
+
+torch.library.register_fake("attnzoo::spatial_conv", _output)
 
 
 @torch.library.impl("attnzoo::spatial_conv", "CPU")
@@ -73,9 +75,11 @@ def _forward(planes: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return out
 
 
-@torch.library.register_fake("attnzoo::spatial_conv_backward")
 def _gradients(d_out: Tensor, planes: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     return planes.new_empty(planes.shape), planes.new_empty(weight.shape)
+
+
+torch.library.register_fake("attnzoo::spatial_conv_backward", _gradients)
 
 
 @torch.library.impl("attnzoo::spatial_conv_backward", "CPU")
@@ -88,7 +92,7 @@ def _backward(d_out: Tensor, planes: Tensor, weight: Tensor) -> tuple[Tensor, Te
     return d_planes, d_weight
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001 - torch's signature
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(*inputs)
 
 

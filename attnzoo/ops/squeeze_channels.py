@@ -59,11 +59,13 @@ torch.library.define(
 )
 
 
-@torch.library.register_fake("attnzoo::squeeze_channels")
 def _outputs(x: Tensor, gate: Tensor | None, ties: bool) -> tuple[Tensor, Tensor]:
     batch, _, height, width = x.shape
     planes = x.new_empty((batch, 2, height, width), dtype=torch.float32)
     return planes, x.new_empty((batch, height, width) if ties else (0,), dtype=torch.float32)
+
+
+torch.library.register_fake("attnzoo::squeeze_channels", _outputs)
 
 
 @torch.library.impl("attnzoo::squeeze_channels", "CPU")
@@ -76,15 +78,17 @@ def _forward(x: Tensor, gate: Tensor | None, ties: bool) -> tuple[Tensor, Tensor
     return planes, counts
 
 
-@torch.library.register_fake("attnzoo::squeeze_channels_backward")
-def _gradients(  # noqa: PLR0917 - a gradient depends on all that the operation depends on
+def _gradients(
     d_planes: Tensor, carried: Tensor | None, x: Tensor, gate: Tensor | None, planes: Tensor, ties: Tensor
 ) -> tuple[Tensor, Tensor]:
     return torch.empty_like(x), x.new_empty(x.shape[:2], dtype=torch.float32)
 
 
+torch.library.register_fake("attnzoo::squeeze_channels_backward", _gradients)
+
+
 @torch.library.impl("attnzoo::squeeze_channels_backward", "CPU")
-def _backward(  # noqa: PLR0917
+def _backward(
     d_planes: Tensor, carried: Tensor | None, x: Tensor, gate: Tensor | None, planes: Tensor, ties: Tensor
 ) -> tuple[Tensor, Tensor]:
     from attnzoo.kernels.cpu import launch
@@ -136,7 +140,5 @@ class _Squeeze(torch.autograd.Function):
         return planes, x
 
     @staticmethod
-    def backward(
-        ctx: Any, d_planes: Tensor | None, carried: Tensor | None
-    ) -> tuple[Tensor | None, Tensor | None]:
+    def backward(ctx: Any, d_planes: Tensor | None, carried: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
         return _rule(ctx, d_planes, carried)

@@ -8,6 +8,7 @@ namespace ATTNZOO_ISA {
 struct Gates {
   const float *channel, *spatial;
   float scale, offset;
+  float shift = 0;  // only for the sum over the blend's gradient
 };
 
 template <class T> int apply(const T* x, Gates gates, T* y, const AttnzooMap& map) {
@@ -39,23 +40,23 @@ template <class T> int apply(const T* x, Gates gates, T* y, const AttnzooMap& ma
 }
 
 // Where the gradients go: dx like x; channel (batch, channels) = sum over pixels of dy * x * spatial; spatial (batch,
-// pixels) = sum over channels of dy * x * channel; total (batch, channels) = sum over pixels of dy * x. All but dx
-// and channel may be null.
+// pixels) = sum over channels of dy * x * channel; blend (batch, channels) = sum over pixels of dy * x * (channel *
+// spatial + shift). spatial and blend may be null, blend is not looked at where there is no spatial gate.
 struct Sums {
-  float *channel, *spatial, *total;
+  float *channel, *spatial, *blend;
 };
 
 // One channel of NCHW, `pixels` of it.
 template <int N, bool Spatial, class T>
 ATTNZOO_HOT void backward_row(const T* dy, const T* x, float gate, Gates gates, T* dx, Sums sums, int64_t pixels) {
-  F<N> weighted[4] = {}, plain[4] = {};
+  F<N> weighted[4] = {}, blend[4] = {};
   const float fixed = gates.scale * gate;
   sweep<N, 4>(pixels, [&](int64_t i, int slot, auto fresh) {
     const F<N> d = load<N>(dy + i), product = fresh(d * load<N>(x + i));
     if constexpr (Spatial) {
       const F<N> s = load<N>(gates.spatial + i);
       weighted[slot] += product * s;
-      plain[slot] += product;
+      blend[slot] += product * (gate * s + gates.shift);
       store<N>(sums.spatial + i, load<N>(sums.spatial + i) + product * gate);
       store<N>(dx + i, d * (fixed * s + gates.offset));
     } else {
@@ -64,7 +65,7 @@ ATTNZOO_HOT void backward_row(const T* dy, const T* x, float gate, Gates gates, 
     }
   });
   *sums.channel = sum<N>((weighted[0] + weighted[1]) + (weighted[2] + weighted[3]));
-  if (Spatial && sums.total) *sums.total = sum<N>((plain[0] + plain[1]) + (plain[2] + plain[3]));
+  if (Spatial && sums.blend) *sums.blend = sum<N>((blend[0] + blend[1]) + (blend[2] + blend[3]));
 }
 
 // One pixel of a channels-last map; adds to the sums over pixels.
@@ -77,7 +78,7 @@ ATTNZOO_HOT void backward_pixel(const T* dy, const T* x, float spatial, Gates ga
     store<N>(sums.channel + c, load<N>(sums.channel + c) + product * spatial);
     if constexpr (Spatial) {
       across += product * g;
-      if (sums.total) store<N>(sums.total + c, load<N>(sums.total + c) + product);
+      if (sums.blend) store<N>(sums.blend + c, load<N>(sums.blend + c) + product * (g * spatial + gates.shift));
     }
     store<N>(dx + c, d * (fixed * g + gates.offset));
   });
@@ -87,43 +88,48 @@ ATTNZOO_HOT void backward_pixel(const T* dy, const T* x, float spatial, Gates ga
 template <bool Spatial, class T>
 int apply_backward(const T* dy, const T* x, Gates gates, T* dx, Sums sums, const AttnzooMap& map) {
   const int64_t channels = map.channels, pixels = map.pixels;
-  const Chunks chunks(pixels, map.channels_last ? kTask / channels : kRun);
+  const Chunks chunks = map.channels_last ? pixel_chunks(pixels, channels) : Chunks(pixels, kRun);
   const SumOfChunks channel(sums.channel, map.batch, chunks.count, channels);
-  const SumOfChunks total(sums.total, map.batch, chunks.count, channels);
-  if (channel.failed() || total.failed()) return kNoMemory;
+  const SumOfChunks blend(sums.blend, map.batch, chunks.count, channels);
+  if (channel.failed() || blend.failed()) return kNoMemory;
   parallel(map.threads, map.batch * chunks.count, map.batch * channels * pixels, [&](int64_t task) {
     const int64_t b = task / chunks.count, k = task % chunks.count, p = chunks.begin(k), n = chunks.extent(k);
     const int64_t at = b * pixels + p;
-    float *channel_row = channel.row(b, k), *total_row = total.row(b, k);
+    float *channel_row = channel.row(b, k), *blend_row = blend.row(b, k);
     Gates own = gates;
     own.channel += b * channels;
     if (map.channels_last) {
       for (int64_t c = 0; c < channels; ++c) channel_row[c] = 0;
-      if (total_row) for (int64_t c = 0; c < channels; ++c) total_row[c] = 0;
+      if (blend_row) for (int64_t c = 0; c < channels; ++c) blend_row[c] = 0;
       with_lanes(channels, [&](auto vector) {
         for (int64_t i = 0; i < n; ++i) {
           const int64_t from = (at + i) * channels;
-          const Sums here{channel_row, Spatial ? sums.spatial + at + i : nullptr, total_row};
+          const Sums here{channel_row, Spatial ? sums.spatial + at + i : nullptr, blend_row};
           backward_pixel<lanes(decltype(vector){}), Spatial>(dy + from, x + from, Spatial ? gates.spatial[at + i] : 1,
                                                              own, dx + from, here, channels);
         }
       });
     } else {
+      alignas(64) float part[Spatial ? kRun : 1];  // the spatial sum over some channels, added to the whole in turn
       if (Spatial) {
         own.spatial += at;
-        for (int64_t i = 0; i < n; ++i) sums.spatial[at + i] = 0;
+        for (int64_t i = 0; i < n; ++i) sums.spatial[at + i] = part[i] = 0;
       }
       with_lanes(n, [&](auto vector) {
         for (int64_t c = 0; c < channels; ++c) {
           const int64_t from = (b * channels + c) * pixels + p;
-          const Sums here{channel_row + c, Spatial ? sums.spatial + at : nullptr, total_row ? total_row + c : nullptr};
+          const Sums here{channel_row + c, part, blend_row ? blend_row + c : nullptr};
           backward_row<lanes(decltype(vector){}), Spatial>(dy + from, x + from, own.channel[c], own, dx + from, here, n);
+          if (Spatial && (c % kChain == kChain - 1 || c == channels - 1)) {
+            for (int64_t i = 0; i < n; ++i) sums.spatial[at + i] += part[i];
+            for (int64_t i = 0; i < n; ++i) part[i] = 0;
+          }
         }
       });
     }
   });
   channel.join();
-  total.join();
+  blend.join();
   return kDone;
 }
 
@@ -142,11 +148,11 @@ ATTNZOO_EXPORT(apply_gates)(const AttnzooMap* map, const void* x, const float* c
 
 // The gradients before scale is applied to them; see Sums.
 ATTNZOO_EXPORT(apply_gates_backward)(const AttnzooMap* map, const void* dy, const void* x, const float* channel,
-                                     const float* spatial, float scale, float offset, void* dx, float* d_channel,
-                                     float* d_spatial, float* total) {
+                                     const float* spatial, float scale, float offset, float shift, void* dx,
+                                     float* d_channel, float* d_spatial, float* blend) {
   return with_storage(map->dtype, [&](auto type) {
-    const Gates gates{channel, spatial, scale, offset};
-    const Sums sums{d_channel, d_spatial, total};
+    const Gates gates{channel, spatial, scale, offset, shift};
+    const Sums sums{d_channel, d_spatial, blend};
     return spatial ? apply_backward<true>(type.in(dy), type.in(x), gates, type.out(dx), sums, *map)
                    : apply_backward<false>(type.in(dy), type.in(x), gates, type.out(dx), sums, *map);
   });

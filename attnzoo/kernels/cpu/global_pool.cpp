@@ -107,7 +107,7 @@ template <int N> ATTNZOO_HOT void join(const float* parts, int64_t chunks, int64
 
 template <class T> int pool_interleaved(const T* x, Moments out, const AttnzooMap& map) {
   const int64_t channels = map.channels;
-  const Chunks pixels(map.pixels, larger(64, kTask / channels));
+  const Chunks pixels = pixel_chunks(map.pixels, channels);
   const Scratch parts(map.batch * pixels.count * 3 * channels);
   if (parts.failed()) return kNoMemory;
   parallel(map.threads, map.batch * pixels.count, map.batch * channels * map.pixels, [&](int64_t task) {

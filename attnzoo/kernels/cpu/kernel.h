@@ -29,6 +29,7 @@ constexpr float kLowest = -__builtin_inff();
 constexpr int64_t kTask = 32768;  // elements that are worth a thread's attention; 128 KB in fp32, in reach of L2
 
 constexpr int64_t kRun = 2048;    // pixels that a task takes of every channel; few enough for their sums to stay in L1
+constexpr int64_t kChain = 64;    // numbers that are added one after the other; longer sums are made of such sums
 
 inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -47,6 +48,11 @@ struct Chunks {
   int64_t begin(int64_t chunk) const { return chunk * size; }
   int64_t extent(int64_t chunk) const { return smaller(size, length - chunk * size); }
 };
+
+// The pixels of a channels-last map, in tasks.
+inline Chunks pixel_chunks(int64_t pixels, int64_t channels) {
+  return Chunks(pixels, larger(kChain, smaller(kTask / channels, 8 * kChain)));
+}
 
 class Scratch {
  public:

@@ -6,6 +6,7 @@ Maps are (B, C, H, W), dense in NCHW or channels-last order, of one dtype; every
 from __future__ import annotations
 
 import ctypes
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -80,15 +81,19 @@ def apply_gates_backward(
     spatial: Tensor | None,
     scale: float,
     offset: float,
+    shift: float,
     dx: Tensor,
     d_channel: Tensor,
     d_spatial: Tensor | None,
-    total: Tensor | None,
+    blend: Tensor | None,
 ) -> None:
-    """Fill ``dx``; ``d_channel`` (B, C) and ``d_spatial`` (B, 1, H, W) before ``scale``; ``total`` (B, C) of dy * x."""
+    """Fill ``dx``; ``d_channel`` (B, C) and ``d_spatial`` (B, 1, H, W) before ``scale`` is applied.
+
+    Where there is a spatial gate, ``blend`` (B, C) is the sum of ``dy * x * (channel * spatial + shift)``.
+    """
     inputs = map(_pointer, (dy, x, channel, spatial))
-    outputs = map(_pointer, (dx, d_channel, d_spatial, total))
-    _check(kernels().apply_gates_backward(_map(x), *inputs, scale, offset, *outputs))
+    outputs = map(_pointer, (dx, d_channel, d_spatial, blend))
+    _check(kernels().apply_gates_backward(_map(x), *inputs, scale, offset, shift, *outputs))
 
 
 def spatial_conv(planes: Tensor, weight: Tensor, bias: float, out: Tensor) -> None:
@@ -103,7 +108,7 @@ def spatial_conv_backward(planes: Tensor, weight: Tensor, d_out: Tensor, d_plane
     _check(kernels().spatial_conv_backward(*_plane(planes, weight), *(t.data_ptr() for t in tensors)))
 
 
-def _map(x: Tensor) -> ctypes.c_void_p:
+def _map(x: Tensor) -> Any:
     batch, channels, height, width = x.shape
     return ctypes.byref(
         Map(batch, channels, height * width, channels_last(x), DTYPES[x.dtype], torch.get_num_threads())

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+from collections.abc import Callable
 from ctypes import c_float, c_int, c_int32, c_int64, c_void_p
 from pathlib import Path
+from typing import Any
 
 # torch comes first: it brings the OpenMP runtime that the kernels share, so that there is one pool of threads.
 import torch  # noqa: F401
@@ -29,20 +31,29 @@ class Map(ctypes.Structure):
 
 
 _MAP = ctypes.POINTER(Map)
-_SIGNATURES = {
+_SIGNATURES: dict[str, tuple[Any, ...]] = {
     "global_pool": (_MAP, *[c_void_p] * 4),
     "global_pool_backward": (_MAP, *[c_void_p] * 7),
     "squeeze_channels": (_MAP, *[c_void_p] * 4),
     "squeeze_channels_backward": (_MAP, *[c_void_p] * 8),
     "apply_gates": (_MAP, *[c_void_p] * 3, c_float, c_float, c_void_p),
-    "apply_gates_backward": (_MAP, *[c_void_p] * 4, c_float, c_float, *[c_void_p] * 4),
+    "apply_gates_backward": (_MAP, *[c_void_p] * 4, c_float, c_float, c_float, *[c_void_p] * 4),
     "spatial_conv": (*[c_int64] * 4, c_int, *[c_void_p] * 2, c_float, c_void_p),
     "spatial_conv_backward": (*[c_int64] * 4, c_int, *[c_void_p] * 5),
 }
 
 
 class Kernels:
-    """The kernels of one instruction set, as attributes named like the operations."""
+    """The kernels of one instruction set. Each returns a status, 0 if all went well."""
+
+    global_pool: Callable[..., int]
+    global_pool_backward: Callable[..., int]
+    squeeze_channels: Callable[..., int]
+    squeeze_channels_backward: Callable[..., int]
+    apply_gates: Callable[..., int]
+    apply_gates_backward: Callable[..., int]
+    spatial_conv: Callable[..., int]
+    spatial_conv_backward: Callable[..., int]
 
     def __init__(self, isa: str) -> None:
         library = _open()
@@ -61,7 +72,9 @@ def instruction_sets() -> list[str]:
         OSError: If the library was not built, or cannot be loaded.
     """
     library = _open()
-    return [isa for isa in INSTRUCTION_SETS if hasattr(library, f"attnzoo_has_{isa}") and library[f"attnzoo_has_{isa}"]()]
+    return [
+        isa for isa in INSTRUCTION_SETS if hasattr(library, f"attnzoo_has_{isa}") and library[f"attnzoo_has_{isa}"]()
+    ]
 
 
 @functools.cache

@@ -82,7 +82,7 @@ void finish(const T* x, int64_t pixel_stride, int64_t channel_stride, const floa
 
 template <class T> int squeeze(const T* x, const float* gate, float* planes, float* ties, const AttnzooMap& map) {
   const int64_t channels = map.channels, pixels = map.pixels;
-  const Chunks chunks(pixels, map.channels_last ? kTask / channels : kRun);
+  const Chunks chunks = map.channels_last ? pixel_chunks(pixels, channels) : Chunks(pixels, kRun);
   parallel(map.threads, map.batch * chunks.count, map.batch * channels * pixels, [&](int64_t task) {
     const int64_t b = task / chunks.count, k = task % chunks.count, p = chunks.begin(k), n = chunks.extent(k);
     float* mean = planes + 2 * b * pixels;
@@ -144,7 +144,7 @@ template <class T>
 int squeeze_backward(const T* x, const T* carried, const float* gate, const float* planes, const float* ties,
                      const float* d_planes, T* dx, float* d_gate, const AttnzooMap& map) {
   const int64_t channels = map.channels, pixels = map.pixels;
-  const Chunks chunks(pixels, map.channels_last ? kTask / channels : kRun);
+  const Chunks chunks = map.channels_last ? pixel_chunks(pixels, channels) : Chunks(pixels, kRun);
   const SumOfChunks gates(d_gate, map.batch, chunks.count, channels);
   const Scratch scratch(2 * map.batch * pixels);
   if (gates.failed() || scratch.failed()) return kNoMemory;
