@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.flop_counter import register_flop_formula
 
 from attnzoo.ops import autograd, dispatch
 
@@ -106,3 +108,15 @@ def _rule(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:
 
 
 torch.library.register_autograd("attnzoo::spatial_conv", _rule, setup_context=_save)
+
+
+@register_flop_formula(torch.ops.attnzoo.spatial_conv)
+def _flops(planes: torch.Size, weight: torch.Size, *_: Any, **__: Any) -> int:
+    """Count as torch counts a convolution: two operations for each weight and pixel."""
+    return 2 * planes[0] * planes[2] * planes[3] * math.prod(weight)
+
+
+@register_flop_formula(torch.ops.attnzoo.spatial_conv_backward)
+def _backward_flops(d_out: torch.Size, planes: torch.Size, weight: torch.Size, *_: Any, **__: Any) -> int:
+    """The gradients of the planes and of the weight cost one convolution each."""
+    return 2 * _flops(planes, weight)

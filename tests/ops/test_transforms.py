@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.func import functional_call
+from torch.utils.flop_counter import FlopCounterMode
 
 from attnzoo import CBAM, SqueezeExcite, ops
 from tests.layers.cases import randomise
@@ -191,3 +192,15 @@ def test_saved_for_backward_is_the_map_and_small_tensors(channels: int):
         layer(x)
     saved = sum(size for pointer, size in storages.items() if pointer not in parameters)
     assert x.untyped_storage().nbytes() <= saved <= 1.2 * x.untyped_storage().nbytes()
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_torch_counts_the_same_operations(name: str):
+    """torch counts products and convolutions only; those of the kernels are registered."""
+    counts = []
+    for backend in ("native", "torch"):
+        layer, x = LAYERS[name](), torch.randn(2, 12, 4, 5, requires_grad=True)
+        with ops.backend(backend), FlopCounterMode(display=False) as counter:
+            layer(x).sum().backward()
+        counts.append(counter.get_total_flops())
+    assert counts[0] == counts[1] > 0
