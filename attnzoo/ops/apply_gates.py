@@ -47,8 +47,11 @@ def apply_gates(
     unfit = None if pair else "gates must be one (B, C, 1, 1), one (B, 1, H, W) or one of each"
     if not dispatch.takes_native(x, backend, unfit) or pair is None:
         return reference(x, gates, blend, residual)
-    y: Tensor = torch.ops.attnzoo.apply_gates(autograd.dense(x), *pair, blend, residual)
-    return y
+    inputs = (autograd.dense(x), *pair, blend, residual)
+    if torch.is_grad_enabled() and any(isinstance(t, Tensor) and t.requires_grad for t in inputs):
+        y: Tensor = _Apply.apply(*inputs)
+        return y
+    return dispatch.operator("apply_gates", _forward)(*inputs)
 
 
 def reference(x: Tensor, gates: Sequence[Tensor], blend: Tensor | None, residual: bool) -> Tensor:
@@ -115,7 +118,6 @@ def _output(x: Tensor, channel: Tensor | None, spatial: Tensor | None, blend: Te
 torch.library.register_fake("attnzoo::apply_gates", _output)
 
 
-@torch.library.impl("attnzoo::apply_gates", "CPU")
 def _forward(x: Tensor, channel: Tensor | None, spatial: Tensor | None, blend: Tensor | None, residual: bool) -> Tensor:
     from attnzoo.kernels.cpu import launch
 
@@ -123,6 +125,9 @@ def _forward(x: Tensor, channel: Tensor | None, spatial: Tensor | None, blend: T
     y = torch.empty_like(x)
     launch.apply_gates(x, *_flat(x, channel, spatial), *_line(blend, residual), y)
     return y
+
+
+torch.library.impl("attnzoo::apply_gates", "CPU", _forward)
 
 
 def _gradients(
@@ -137,7 +142,6 @@ def _gradients(
 torch.library.register_fake("attnzoo::apply_gates_backward", _gradients)
 
 
-@torch.library.impl("attnzoo::apply_gates_backward", "CPU")
 def _backward(
     dy: Tensor, x: Tensor, channel: Tensor | None, spatial: Tensor | None, blend: Tensor | None, residual: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -157,6 +161,10 @@ def _backward(
         d_channel *= blend
         d_spatial *= blend
     return dx, d_channel, d_spatial, d_blend
+
+
+torch.library.impl("attnzoo::apply_gates_backward", "CPU", _backward)
+autograd.differentiable_once("attnzoo::apply_gates_backward")
 
 
 def _flat(x: Tensor, channel: Tensor | None, spatial: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -184,14 +192,15 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _rule(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
     tensors = ctx.saved_tensors
-    if autograd.needs_reference():
+    if autograd.needs_reference(dy):
 
         def recompute(x: Tensor, channel: Tensor | None, spatial: Tensor | None, blend: Tensor | None) -> tuple[Tensor]:
             gates = [gate for gate in (channel, spatial) if gate is not None]
             return (reference(x, gates, blend, ctx.residual),)
 
         return (*autograd.reference_gradients(recompute, tensors, [dy]), None)
-    dx, *others = torch.ops.attnzoo.apply_gates_backward(dy, *tensors, ctx.residual)
+    x, channel, spatial, blend = tensors
+    dx, *others = dispatch.operator("apply_gates_backward", _backward)(dy, x, channel, spatial, blend, ctx.residual)
     shaped = (
         None if t is None else gradient.to(t.dtype).view(t.shape)
         for t, gradient in zip(tensors[1:], others, strict=True)
@@ -200,3 +209,17 @@ def _rule(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
 
 
 torch.library.register_autograd("attnzoo::apply_gates", _rule, setup_context=_save)
+
+
+class _Apply(torch.autograd.Function):
+    """The operator's rule without the dispatcher's share of the time."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
+        y = dispatch.operator("apply_gates", _forward)(*inputs)
+        _save(ctx, inputs, y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        return _rule(ctx, dy)

@@ -11,9 +11,25 @@ from torch import Tensor
 from attnzoo.ops import dispatch
 
 
-def needs_reference() -> bool:
-    """Tell whether a backward must itself be differentiable, or runs under a transform."""
-    return torch.is_grad_enabled() or dispatch.transformed()
+def needs_reference(*gradients: Tensor | None) -> bool:
+    """Tell whether a backward must itself be differentiable, or meets tensors that hold no memory of their own."""
+    if torch.compiler.is_compiling():
+        return False
+    return torch.is_grad_enabled() or dispatch.transformed() or any(map(_is_batched, gradients))
+
+
+def _is_batched(gradient: Tensor | None) -> bool:
+    """Tell whether ``torch.autograd.grad(is_grads_batched=True)`` sent this; it is no transform of functorch's."""
+    return gradient is not None and torch._C._functorch.is_legacy_batchedtensor(gradient)  # noqa: SLF001
+
+
+def differentiable_once(operator: str) -> None:
+    """Let second derivatives raise where a compiler has fixed a graph with this backward operator in it."""
+
+    def rule(ctx: Any, *gradients: Tensor) -> None:
+        raise RuntimeError(f"{operator} is not differentiable: take second derivatives outside of torch.compile")
+
+    torch.library.register_autograd(operator, rule)
 
 
 def reference_gradients(

@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from typing import NamedTuple
+from typing import NamedTuple, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,8 @@ from torch.autograd import forward_ad
 from attnzoo import checks
 
 NATIVE_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+P = ParamSpec("P")
+R = TypeVar("R")
 _chosen: ContextVar[str] = ContextVar("attnzoo_backend", default="auto")
 
 
@@ -84,6 +86,18 @@ def takes_native(x: Tensor, requested: str | None, unfit: str | None = None) -> 
     return True
 
 
+def operator(name: str, implementation: Callable[P, R]) -> Callable[P, R]:
+    """Return the operator ``attnzoo::name``, or what computes it on the CPU where nobody looks at operators.
+
+    Compilers, counters and fake tensors must see the operator. In plain eager mode they are absent, and going through
+    the dispatcher to Python would cost as much as a small map's whole layer.
+    """
+    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():  # noqa: SLF001
+        found: Callable[P, R] = getattr(torch.ops.attnzoo, name)
+        return found
+    return implementation
+
+
 def transformed() -> bool:
     """Tell whether functorch (``vmap``, ``grad``, ``jvp``) or forward-mode AD is at work.
 
@@ -113,7 +127,13 @@ def _check_name(name: str) -> None:
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _native_is_built() -> bool:
-    return _native().available
+    from attnzoo.kernels.cpu import library
+
+    try:
+        library.kernels()
+    except OSError:
+        return False
+    return True
 
 
 def _native() -> BackendInfo:

@@ -40,7 +40,7 @@ def global_pool(x: Tensor, *, maximum: bool = True, backend: str | None = None) 
     x = autograd.dense(x)
     if torch.is_grad_enabled() and x.requires_grad:
         return Pooled(*_Pool.apply(x, maximum))
-    return Pooled(torch.ops.attnzoo.global_pool(x, maximum, False)[0], x)
+    return Pooled(dispatch.operator("global_pool", _forward)(x, maximum, False)[0], x)
 
 
 def reference(x: Tensor, maximum: bool) -> Tensor:
@@ -66,7 +66,6 @@ def _outputs(x: Tensor, maximum: bool, ties: bool) -> tuple[Tensor, Tensor]:
 torch.library.register_fake("attnzoo::global_pool", _outputs)
 
 
-@torch.library.impl("attnzoo::global_pool", "CPU")
 def _forward(x: Tensor, maximum: bool, ties: bool) -> tuple[Tensor, Tensor]:
     from attnzoo.kernels.cpu import launch
 
@@ -76,6 +75,9 @@ def _forward(x: Tensor, maximum: bool, ties: bool) -> tuple[Tensor, Tensor]:
     return values, counts
 
 
+torch.library.impl("attnzoo::global_pool", "CPU", _forward)
+
+
 def _gradient(d_values: Tensor, carried: Tensor | None, x: Tensor, values: Tensor, ties: Tensor) -> Tensor:
     return torch.empty_like(x)
 
@@ -83,7 +85,6 @@ def _gradient(d_values: Tensor, carried: Tensor | None, x: Tensor, values: Tenso
 torch.library.register_fake("attnzoo::global_pool_backward", _gradient)
 
 
-@torch.library.impl("attnzoo::global_pool_backward", "CPU")
 def _backward(d_values: Tensor, carried: Tensor | None, x: Tensor, values: Tensor, ties: Tensor) -> Tensor:
     from attnzoo.kernels.cpu import launch
 
@@ -92,6 +93,10 @@ def _backward(d_values: Tensor, carried: Tensor | None, x: Tensor, values: Tenso
     carried = None if carried is None else autograd.like(carried, x)
     launch.global_pool_backward(x, carried, d_values.contiguous(), values, ties if len(values) == 2 else None, dx)
     return dx
+
+
+torch.library.impl("attnzoo::global_pool_backward", "CPU", _backward)
+autograd.differentiable_once("attnzoo::global_pool_backward")
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -103,10 +108,10 @@ def _rule(ctx: Any, d_values: Tensor | None, carried: Tensor | None) -> Tensor |
     x, values, ties = ctx.saved_tensors
     if d_values is None:
         return carried
-    if autograd.needs_reference():
+    if autograd.needs_reference(d_values, carried):
         (direct,) = autograd.reference_gradients(lambda x: (reference(x, len(values) == 2),), [x], [d_values])
         return direct if direct is None or carried is None else direct + carried
-    dx: Tensor = torch.ops.attnzoo.global_pool_backward(d_values, carried, x, values, ties)
+    dx: Tensor = dispatch.operator("global_pool_backward", _backward)(d_values, carried, x, values, ties)
     return dx
 
 
@@ -120,7 +125,7 @@ class _Pool(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, maximum: bool) -> tuple[Tensor, Tensor]:
-        values, ties = torch.ops.attnzoo.global_pool(x, maximum, maximum)
+        values, ties = dispatch.operator("global_pool", _forward)(x, maximum, maximum)
         _save(ctx, (x,), (values, ties))
         return values, x
 

@@ -42,8 +42,11 @@ def spatial_conv(planes: Tensor, weight: Tensor, bias: Tensor | None = None, *, 
     if size not in NATIVE_SIZES or planes.dtype != torch.float32:
         unfit = f"float32 planes and K in {NATIVE_SIZES} are needed, got {planes.dtype} and K = {size}"
     if dispatch.takes_native(planes, backend, unfit):
-        out: Tensor = torch.ops.attnzoo.spatial_conv(planes, weight, bias)
-        return out
+        inputs = (planes, weight, bias)
+        if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs):
+            out: Tensor = _Convolve.apply(*inputs)
+            return out
+        return dispatch.operator("spatial_conv", _forward)(*inputs)
     return reference(planes, weight, bias)
 
 
@@ -67,7 +70,6 @@ def _output(planes: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 torch.library.register_fake("attnzoo::spatial_conv", _output)
 
 
-@torch.library.impl("attnzoo::spatial_conv", "CPU")
 def _forward(planes: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     from attnzoo.kernels.cpu import launch
 
@@ -77,6 +79,9 @@ def _forward(planes: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return out
 
 
+torch.library.impl("attnzoo::spatial_conv", "CPU", _forward)
+
+
 def _gradients(d_out: Tensor, planes: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     return planes.new_empty(planes.shape), planes.new_empty(weight.shape)
 
@@ -84,7 +89,6 @@ def _gradients(d_out: Tensor, planes: Tensor, weight: Tensor) -> tuple[Tensor, T
 torch.library.register_fake("attnzoo::spatial_conv_backward", _gradients)
 
 
-@torch.library.impl("attnzoo::spatial_conv_backward", "CPU")
 def _backward(d_out: Tensor, planes: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     from attnzoo.kernels.cpu import launch
 
@@ -94,20 +98,38 @@ def _backward(d_out: Tensor, planes: Tensor, weight: Tensor) -> tuple[Tensor, Te
     return d_planes, d_weight
 
 
+torch.library.impl("attnzoo::spatial_conv_backward", "CPU", _backward)
+autograd.differentiable_once("attnzoo::spatial_conv_backward")
+
+
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(*inputs)
 
 
 def _rule(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:
     planes, weight, bias = ctx.saved_tensors
-    if autograd.needs_reference():
+    if autograd.needs_reference(d_out):
         return tuple(autograd.reference_gradients(lambda *i: (reference(*i),), [planes, weight, bias], [d_out]))
-    d_planes, d_weight = torch.ops.attnzoo.spatial_conv_backward(d_out, planes, weight)
+    d_planes, d_weight = dispatch.operator("spatial_conv_backward", _backward)(d_out, planes, weight)
     d_bias = None if bias is None else d_out.sum().view(1).to(bias.dtype)
     return d_planes, d_weight.to(weight.dtype), d_bias
 
 
 torch.library.register_autograd("attnzoo::spatial_conv", _rule, setup_context=_save)
+
+
+class _Convolve(torch.autograd.Function):
+    """The operator's rule without the dispatcher's share of the time."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
+        out = dispatch.operator("spatial_conv", _forward)(*inputs)
+        _save(ctx, inputs, out)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:
+        return _rule(ctx, d_out)
 
 
 @register_flop_formula(torch.ops.attnzoo.spatial_conv)

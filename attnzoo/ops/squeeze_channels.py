@@ -42,7 +42,7 @@ def squeeze_channels(x: Tensor, gate: Tensor | None = None, *, backend: str | No
     x = autograd.dense(x)
     if torch.is_grad_enabled() and (x.requires_grad or (gate is not None and gate.requires_grad)):
         return Squeezed(*_Squeeze.apply(x, gate))
-    return Squeezed(torch.ops.attnzoo.squeeze_channels(x, gate, False)[0], x)
+    return Squeezed(dispatch.operator("squeeze_channels", _forward)(x, gate, False)[0], x)
 
 
 def reference(x: Tensor, gate: Tensor | None) -> Tensor:
@@ -68,7 +68,6 @@ def _outputs(x: Tensor, gate: Tensor | None, ties: bool) -> tuple[Tensor, Tensor
 torch.library.register_fake("attnzoo::squeeze_channels", _outputs)
 
 
-@torch.library.impl("attnzoo::squeeze_channels", "CPU")
 def _forward(x: Tensor, gate: Tensor | None, ties: bool) -> tuple[Tensor, Tensor]:
     from attnzoo.kernels.cpu import launch
 
@@ -76,6 +75,9 @@ def _forward(x: Tensor, gate: Tensor | None, ties: bool) -> tuple[Tensor, Tensor
     planes, counts = _outputs(x, gate, ties)
     launch.squeeze_channels(x, _flat(x, gate), planes, counts if ties else None)
     return planes, counts
+
+
+torch.library.impl("attnzoo::squeeze_channels", "CPU", _forward)
 
 
 def _gradients(
@@ -87,7 +89,6 @@ def _gradients(
 torch.library.register_fake("attnzoo::squeeze_channels_backward", _gradients)
 
 
-@torch.library.impl("attnzoo::squeeze_channels_backward", "CPU")
 def _backward(
     d_planes: Tensor, carried: Tensor | None, x: Tensor, gate: Tensor | None, planes: Tensor, ties: Tensor
 ) -> tuple[Tensor, Tensor]:
@@ -98,6 +99,10 @@ def _backward(
     carried = None if carried is None else autograd.like(carried, x)
     launch.squeeze_channels_backward(x, carried, _flat(x, gate), planes, ties, d_planes.contiguous(), dx, d_gate)
     return dx, d_gate
+
+
+torch.library.impl("attnzoo::squeeze_channels_backward", "CPU", _backward)
+autograd.differentiable_once("attnzoo::squeeze_channels_backward")
 
 
 def _flat(x: Tensor, gate: Tensor | None) -> Tensor:
@@ -116,12 +121,12 @@ def _rule(ctx: Any, d_planes: Tensor | None, carried: Tensor | None) -> tuple[Te
     x, gate, planes, ties = ctx.saved_tensors
     if d_planes is None:
         return carried, None
-    if autograd.needs_reference():
+    if autograd.needs_reference(d_planes, carried):
         dx, d_gate = autograd.reference_gradients(lambda *i: (reference(*i),), [x, gate], [d_planes])
         if carried is not None:
             dx = carried if dx is None else dx + carried
         return dx, d_gate
-    dx, d_gate = torch.ops.attnzoo.squeeze_channels_backward(d_planes, carried, x, gate, planes, ties)
+    dx, d_gate = dispatch.operator("squeeze_channels_backward", _backward)(d_planes, carried, x, gate, planes, ties)
     return dx, None if gate is None else d_gate.to(gate.dtype).view(gate.shape)
 
 
@@ -135,7 +140,7 @@ class _Squeeze(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, gate: Tensor | None) -> tuple[Tensor, Tensor]:
-        planes, ties = torch.ops.attnzoo.squeeze_channels(x, gate, True)
+        planes, ties = dispatch.operator("squeeze_channels", _forward)(x, gate, True)
         _save(ctx, (x, gate), (planes, ties))
         return planes, x
 

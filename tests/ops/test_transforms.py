@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from functorch.compile import make_boxed_func
 from torch import Tensor, nn
+from torch._dynamo.backends.common import aot_autograd
 from torch.autograd import forward_ad
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
@@ -129,20 +131,36 @@ def test_native_and_torch_agree_under_autocast(name: str):
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_compiled_graph_holds_the_operators(name: str):
-    layer = LAYERS[name]()
-    seen: list[str] = []
+def test_compiled_graphs_hold_the_operators_forward_and_backward(name: str):
+    layer, x = LAYERS[name](), torch.randn(2, 12, 4, 5)
+    graphs: dict[str, list[str]] = {}
 
-    def backend(graph: torch.fx.GraphModule, _: list[Tensor]) -> Callable[..., object]:
-        seen.extend(str(node.target) for module in graph.modules() for node in module.graph.nodes)
-        return graph.forward
+    def keep(part: str) -> Callable[[torch.fx.GraphModule, list[Tensor]], torch.fx.GraphModule]:
+        def compiler(graph: torch.fx.GraphModule, _: list[Tensor]) -> torch.fx.GraphModule:
+            graphs[part] = [str(node.target) for node in graph.graph.nodes]
+            return make_boxed_func(graph.forward)
+
+        return compiler
 
     torch.compiler.reset()
-    x = torch.randn(2, 12, 4, 5)
-    with torch.no_grad():
-        got = torch.compile(layer, backend=backend, fullgraph=True)(x)
-    assert any("attnzoo.apply_gates" in target for target in seen)
-    close(got, layer(x))
+    backend = aot_autograd(fw_compiler=keep("forward"), bw_compiler=keep("backward"))
+    torch.compile(layer, backend=backend, fullgraph=True)(x.requires_grad_()).sum().backward()
+    assert any("attnzoo.apply_gates" in target for target in graphs["forward"])
+    for operator in ("apply_gates_backward", "global_pool_backward"):
+        assert any(f"attnzoo.{operator}" in target for target in graphs["backward"])
+
+
+def test_second_derivatives_raise_where_a_graph_is_fixed():
+    torch.compiler.reset()
+    x = torch.randn(2, 12, 4, 5, requires_grad=True)
+    y = torch.compile(SqueezeExcite(12), backend="aot_eager", fullgraph=True)(x)
+    (gradient,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="double backward"):
+        gradient.sum().backward()
+    values, ties = torch.ops.attnzoo.global_pool(x.detach(), True, True)
+    dx = torch.ops.attnzoo.global_pool_backward(values.requires_grad_(), None, x, values, ties)
+    with pytest.raises(RuntimeError, match=r"global_pool_backward is not differentiable.*outside of torch\.compile"):
+        dx.sum().backward()
 
 
 def test_compiled_code_follows_the_context():

@@ -5,12 +5,13 @@ namespace attnzoo {
 namespace ATTNZOO_ISA {
 
 constexpr int64_t kBand = 16;  // rows of output that are computed from one padded copy
+constexpr int kRows = 4;       // rows of output that are computed together
 
 // `planes` planes of `rows` rows, each with zeros around it, wide enough for whole vectors at every offset.
 class Padded {
  public:
   Padded(int64_t planes, int64_t rows, int64_t width, int radius)
-      : radius_(radius), rows_(rows + 2 * radius), stride_(ceil_div(width, kLanes) * kLanes + 2 * radius),
+      : radius_(radius), rows_(ceil_div(rows, kRows) * kRows + 2 * radius), stride_(ceil_div(width, kLanes) * kLanes + 2 * radius),
         planes_(planes), data_(planes * rows_ * stride_ + kLanes) {}
   bool failed() const { return data_.failed(); }
   const float* row(int64_t plane, int64_t y) const { return data_.data() + (plane * rows_ + y) * stride_; }
@@ -34,26 +35,31 @@ class Padded {
   Scratch data_;
 };
 
-// out = the correlation of `in` planes with weight (outs, in, K, K), for one batch item's band of rows.
+// out = the correlation of `ins` planes with weight (outs, ins, K, K), for one batch item's band of rows. Four rows at a
+// time share each weight, and four sums in flight hide the latency of an addition.
 template <int K>
 ATTNZOO_HOT void correlate_band(const Padded& padded, int ins, int outs, const float* weight, float bias, float* out,
-                    int64_t height, int64_t width, int64_t top, int64_t rows) {
+                                int64_t height, int64_t width, int64_t top, int64_t rows) {
   constexpr int N = kLanes;
   for (int o = 0; o < outs; ++o) {
-    for (int64_t y = 0; y < rows; ++y) {
-      float* to = out + (o * height + top + y) * width;
+    for (int64_t y = 0; y < rows; y += kRows) {
       for (int64_t x = 0; x < width; x += N) {
-        F<N> even = all<N>(bias), odd = {};
+        F<N> sums[kRows];
+        for (auto& sum : sums) sum = all<N>(bias);
         for (int i = 0; i < ins; ++i) {
           for (int ky = 0; ky < K; ++ky) {
-            const float* from = padded.row(i, y + ky) + x;
+            const float* from[kRows];
+            for (int r = 0; r < kRows; ++r) from[r] = padded.row(i, y + r + ky) + x;
             const float* w = weight + ((o * ins + i) * K + ky) * K;
 #pragma GCC unroll 7
-            for (int kx = 0; kx < K; ++kx) (kx % 2 ? odd : even) += load<N>(from + kx) * w[kx];
+            for (int kx = 0; kx < K; ++kx) {
+              for (int r = 0; r < kRows; ++r) sums[r] += load<N>(from[r] + kx) * w[kx];
+            }
           }
         }
-        const F<N> value = even + odd;
-        __builtin_memcpy(to + x, &value, smaller(N, width - x) * sizeof(float));
+        float* to = out + (o * height + top + y) * width + x;
+        for (int r = 0; r < smaller(kRows, rows - y); ++r)
+          __builtin_memcpy(to + r * width, &sums[r], smaller(N, width - x) * sizeof(float));
       }
     }
   }
