@@ -21,6 +21,8 @@ from torch.nn import functional as F
 
 from attnzoo import checks
 from attnzoo.ops import apply_gates, global_pool, spatial_conv, squeeze_channels
+from attnzoo.ops.gate_images import Bottleneck, Convolution, applies, gate_images
+from attnzoo.ops.spatial_conv import NATIVE_SIZES
 from attnzoo.registry import register
 
 
@@ -43,6 +45,11 @@ class ChannelGate(nn.Module):
         self.fc1 = nn.Conv2d(channels, hidden, 1, bias=bias, device=device, dtype=dtype)
         self.act = act_layer()
         self.fc2 = nn.Conv2d(hidden, channels, 1, bias=bias, device=device, dtype=dtype)
+
+    def plain(self) -> Bottleneck | None:
+        """Return the layers if they are the paper's, for which there is a kernel."""
+        kinds = (type(self.fc1), type(self.act), type(self.fc2))
+        return Bottleneck(self.fc1, self.fc2, maxima=True) if kinds == (nn.Conv2d, nn.ReLU, nn.Conv2d) else None
 
     def forward(self, pooled: Tensor) -> Tensor:
         """Return the gate (B, C, 1, 1) from ``pooled`` (2, B, C), the averages and the maxima over all pixels."""
@@ -71,6 +78,16 @@ class SpatialGate(nn.Module):
             2, 1, kernel_size, padding=kernel_size // 2, bias=norm_layer is None, device=device, dtype=dtype
         )
         self.norm = nn.Identity() if norm_layer is None else norm_layer(1, device=device, dtype=dtype)
+
+    def plain(self) -> Convolution | None:
+        """Return the layers if there is a kernel for them: a small one, and in evaluation."""
+        if type(self.conv) is not nn.Conv2d or self.conv.kernel_size[0] not in NATIVE_SIZES:
+            return None
+        if isinstance(self.norm, nn.Identity):
+            return Convolution(self.conv, None)
+        if type(self.norm) is nn.BatchNorm2d and not self.norm.training and self.norm.running_mean is not None:
+            return Convolution(self.conv, self.norm)
+        return None
 
     def forward(self, planes: Tensor) -> Tensor:
         """Return the gate (B, 1, H, W) from ``planes`` (B, 2, H, W), the averages and the maxima over all channels."""
@@ -182,8 +199,23 @@ class CBAM(nn.Module):
             TypeError: If ``x`` is no floating tensor of the parameters' dtype.
             ValueError: If its shape does not fit.
         """
+        if not torch.is_grad_enabled():
+            y = self._infer(x)
+            if y is not None:
+                return y
         gates, x = self._gates(x)
         return apply_gates(x, gates, residual=self.residual)
+
+    def _infer(self, x: Tensor) -> Tensor | None:
+        """Return the gated map by the kernel for whole images, or None where it does not apply."""
+        channel = None if self.channel is None else self.channel.plain()
+        spatial = None if self.spatial is None else self.spatial.plain()
+        if (channel is None) != (self.channel is None) or (spatial is None) != (self.spatial is None):
+            return None
+        checks.feature_map("x", x, self.channels, like=next(self.parameters()))
+        if not applies(x, *self.modules()):
+            return None
+        return gate_images(x, channel, spatial, residual=self.residual)
 
     def extra_repr(self) -> str:
         """Return the options that the submodules do not show."""

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from attnzoo import checks
 from attnzoo.ops import apply_gates, global_pool
+from attnzoo.ops.gate_images import Bottleneck, applies, gate_images
 from attnzoo.registry import register
 
 
@@ -107,8 +108,16 @@ class SqueezeExcite(nn.Module):
             TypeError: If ``x`` is no floating tensor of the parameters' dtype.
             ValueError: If its shape does not fit.
         """
+        checks.feature_map("x", x, self.channels, like=self.fc1.weight)
+        if self._is_plain() and applies(x, self.fc1, self.act, self.fc2, self.gate):
+            return gate_images(x, Bottleneck(self.fc1, self.fc2, maxima=False), None, residual=self.residual)
         gates, x = self._gates(x)
         return apply_gates(x, gates, residual=self.residual)
+
+    def _is_plain(self) -> bool:
+        """Tell whether the gate is the paper's, for which there is a kernel."""
+        kinds = (type(self.fc1), type(self.act), type(self.fc2), type(self.gate))
+        return kinds == (nn.Conv2d, nn.ReLU, nn.Conv2d, nn.Sigmoid)
 
     def extra_repr(self) -> str:
         """Return the options that the submodules do not show."""

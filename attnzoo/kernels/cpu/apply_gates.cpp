@@ -27,9 +27,9 @@ template <class T> int apply(const T* x, Gates gates, T* y, const AttnzooMap& ma
         const float* whole = map.channels_last ? gates.spatial : gates.channel;  // one value a row
         const F<N> fixed = all<N>(gates.scale * (whole ? whole[r] : 1)), offset = all<N>(gates.offset);
         if (across == nullptr) {
-          sweep<N>(length, [&](int64_t i, int, auto) { store<N>(to + i, load<N>(from + i) * (fixed + offset)); });
+          sweep<N, 4>(length, [&](int64_t i, int, auto) { store<N>(to + i, load<N>(from + i) * (fixed + offset)); });
         } else {
-          sweep<N>(length, [&](int64_t i, int, auto) {
+          sweep<N, 4>(length, [&](int64_t i, int, auto) {
             store<N>(to + i, load<N>(from + i) * (fixed * load<N>(across + i) + offset));
           });
         }

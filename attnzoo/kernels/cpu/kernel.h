@@ -107,6 +107,7 @@ template <class Task> inline void parallel(int threads, int64_t tasks, int64_t e
 }
 
 template <class T> struct Storage {
+  using Type = T;
   static const T* in(const void* p) { return (const T*)p; }
   static T* out(void* p) { return (T*)p; }
 };

@@ -6,11 +6,12 @@ Maps are (B, C, H, W), dense in NCHW or channels-last order, of one dtype; every
 from __future__ import annotations
 
 import ctypes
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from attnzoo.kernels.cpu import library
 from attnzoo.kernels.cpu.library import Map, kernels
 
 DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
@@ -106,6 +107,39 @@ def spatial_conv_backward(planes: Tensor, weight: Tensor, d_out: Tensor, d_plane
     """Fill ``d_planes`` and ``d_weight``."""
     tensors = (planes, weight, d_out, d_planes, d_weight)
     _check(kernels().spatial_conv_backward(*_plane(planes, weight), *(t.data_ptr() for t in tensors)))
+
+
+class Bottleneck(NamedTuple):
+    """Weights (hidden, C, ...) and (C, hidden, ...) of one dtype, biases or None; whether maxima are pooled as well."""
+
+    reduce: Tensor
+    expand: Tensor
+    reduce_bias: Tensor | None
+    expand_bias: Tensor | None
+    maxima: bool
+
+
+class Convolution(NamedTuple):
+    """Weight (1, 2, K, K), and the affine function of its output."""
+
+    weight: Tensor
+    scale: float
+    shift: float
+
+
+def gate_images(x: Tensor, net: Bottleneck | None, conv: Convolution | None, offset: float, y: Tensor) -> None:
+    """Fill ``y`` with ``x * (gates + offset)``, the gates being those that are given."""
+    batch, channels, height, width = x.shape
+    first, second = library.Bottleneck(), library.Convolution()
+    if net is not None:
+        tensors = map(_pointer, net[:4])
+        first = library.Bottleneck(len(net.reduce), *tensors, DTYPES[net.reduce.dtype], net.maxima)
+    if conv is not None:
+        second = library.Convolution(conv.weight.shape[-1], conv.weight.data_ptr(), conv.scale, conv.shift)
+    gates = torch.empty(batch * (channels + height * width))
+    pointers = (gates.data_ptr(), gates[batch * channels :].data_ptr(), y.data_ptr())
+    structures = (ctypes.byref(first), ctypes.byref(second))
+    _check(kernels().gate_images(_map(x), height, x.element_size(), *structures, x.data_ptr(), offset, *pointers))
 
 
 def _map(x: Tensor) -> Any:

@@ -30,7 +30,28 @@ class Map(ctypes.Structure):
     )
 
 
+class Bottleneck(ctypes.Structure):
+    """``AttnzooBottleneck`` of gate_images.cpp."""
+
+    _fields_ = (
+        ("hidden", c_int64),
+        ("reduce", c_void_p),
+        ("expand", c_void_p),
+        ("reduce_bias", c_void_p),
+        ("expand_bias", c_void_p),
+        ("dtype", c_int32),
+        ("maxima", c_int32),
+    )
+
+
+class Convolution(ctypes.Structure):
+    """``AttnzooConvolution`` of gate_images.cpp."""
+
+    _fields_ = (("size", c_int64), ("weight", c_void_p), ("scale", c_float), ("shift", c_float))
+
+
 _MAP = ctypes.POINTER(Map)
+_GATES = (ctypes.POINTER(Bottleneck), ctypes.POINTER(Convolution))
 _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "global_pool": (_MAP, *[c_void_p] * 4),
     "global_pool_backward": (_MAP, *[c_void_p] * 7),
@@ -38,6 +59,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "squeeze_channels_backward": (_MAP, *[c_void_p] * 8),
     "apply_gates": (_MAP, *[c_void_p] * 3, c_float, c_float, c_void_p),
     "apply_gates_backward": (_MAP, *[c_void_p] * 4, c_float, c_float, c_float, *[c_void_p] * 4),
+    "gate_images": (_MAP, c_int64, c_int64, *_GATES, c_void_p, c_float, *[c_void_p] * 3),
     "spatial_conv": (*[c_int64] * 4, c_int, *[c_void_p] * 2, c_float, c_void_p),
     "spatial_conv_backward": (*[c_int64] * 4, c_int, *[c_void_p] * 5),
 }
@@ -52,6 +74,7 @@ class Kernels:
     squeeze_channels_backward: Callable[..., int]
     apply_gates: Callable[..., int]
     apply_gates_backward: Callable[..., int]
+    gate_images: Callable[..., int]
     spatial_conv: Callable[..., int]
     spatial_conv_backward: Callable[..., int]
 
