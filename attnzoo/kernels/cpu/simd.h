@@ -133,6 +133,22 @@ template <int N> inline float largest(F<N> v) {
   }
 }
 
+// e^x to about one unit in the last place (Cephes' polynomial); infinite from 88.4 on, never 0.
+template <int N> inline F<N> exponential(F<N> x) {
+  constexpr float kRound = 12582912;  // 1.5 * 2^23: adding it leaves no room for a fraction
+  F<N> bounded = x > 89.f ? all<N>(89) : x;
+  bounded = bounded < -87.f ? all<N>(-87) : bounded;
+  const F<N> power = (bounded * 1.44269504f + kRound) - kRound;
+  const F<N> rest = bounded - power * 0.693359375f + power * 2.12194440e-4f;
+  F<N> series = rest * 1.9875691500e-4f + 1.3981999507e-3f;
+  series = series * rest + 8.3334519073e-3f;
+  series = series * rest + 4.1665795894e-2f;
+  series = series * rest + 1.6666665459e-1f;
+  series = series * rest + 5.0000001201e-1f;
+  series = series * rest * rest + rest + 1.f;
+  return series * (F<N>)((__builtin_convertvector(power, I<N>) + 127) << 23);
+}
+
 // Which lanes of a step are new. The last step of a sweep overlaps the one before it, so that no partial vector is
 // ever read or written: harmless for a maximum or a store, masked for a sum.
 struct AllNew {
