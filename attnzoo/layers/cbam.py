@@ -17,9 +17,12 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from attnzoo import checks
-from attnzoo.ops import apply_gates
+from attnzoo.ops import apply_gates, global_pool, spatial_conv, squeeze_channels
+from attnzoo.ops.gate_images import Bottleneck, Convolution, applies, gate_images
+from attnzoo.ops.spatial_conv import NATIVE_SIZES
 from attnzoo.registry import register
 
 
@@ -43,12 +46,18 @@ class ChannelGate(nn.Module):
         self.act = act_layer()
         self.fc2 = nn.Conv2d(hidden, channels, 1, bias=bias, device=device, dtype=dtype)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the gate (B, C, 1, 1) of ``x`` (B, C, H, W)."""
-        average = self.fc2(self.act(self.fc1(x.mean((2, 3), keepdim=True))))
-        maximum = self.fc2(self.act(self.fc1(x.amax((2, 3), keepdim=True))))
-        gate: Tensor = (average + maximum).sigmoid()
-        return gate
+    def plain(self) -> Bottleneck | None:
+        """Return the layers if they are the paper's, for which there is a kernel."""
+        kinds = (type(self.fc1), type(self.act), type(self.fc2))
+        return Bottleneck(self.fc1, self.fc2, maxima=True) if kinds == (nn.Conv2d, nn.ReLU, nn.Conv2d) else None
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Return the gate (B, C, 1, 1) from ``pooled`` (2, B, C), the averages and the maxima over all pixels."""
+        _, batch, channels = pooled.shape
+        hidden = self.act(_linear(pooled.flatten(0, 1), self.fc1, times=1))  # (2B, hidden)
+        # fc2(a) + fc2(b) = W(a + b) + 2 * bias: one product instead of two
+        logits = _linear(hidden.unflatten(0, (2, batch)).sum(0), self.fc2, times=2)
+        return logits.sigmoid().view(batch, channels, 1, 1)
 
 
 class SpatialGate(nn.Module):
@@ -70,11 +79,27 @@ class SpatialGate(nn.Module):
         )
         self.norm = nn.Identity() if norm_layer is None else norm_layer(1, device=device, dtype=dtype)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the gate (B, 1, H, W) of ``x`` (B, C, H, W)."""
-        planes = torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], dim=1)  # (B, 2, H, W)
-        gate: Tensor = self.norm(self.conv(planes)).sigmoid()
+    def plain(self) -> Convolution | None:
+        """Return the layers if there is a kernel for them: a small one, and in evaluation."""
+        if type(self.conv) is not nn.Conv2d or self.conv.kernel_size[0] not in NATIVE_SIZES:
+            return None
+        if isinstance(self.norm, nn.Identity):
+            return Convolution(self.conv, None)
+        if type(self.norm) is nn.BatchNorm2d and not self.norm.training and self.norm.running_mean is not None:
+            return Convolution(self.conv, self.norm)
+        return None
+
+    def forward(self, planes: Tensor) -> Tensor:
+        """Return the gate (B, 1, H, W) from ``planes`` (B, 2, H, W), the averages and the maxima over all channels."""
+        logits = spatial_conv(planes, self.conv.weight, self.conv.bias)
+        gate: Tensor = self.norm(logits.to(self.conv.weight.dtype)).sigmoid()
         return gate
+
+
+def _linear(x: Tensor, layer: nn.Conv2d, times: int) -> Tensor:
+    """Return the 1x1 convolution of vectors (N, C), as a product in their dtype, with the bias taken ``times``."""
+    bias = None if layer.bias is None else layer.bias.to(x.dtype)
+    return F.linear(x, layer.weight.flatten(1).to(x.dtype), bias if bias is None or times == 1 else bias * times)
 
 
 @register(
@@ -147,13 +172,19 @@ class CBAM(nn.Module):
 
     def gates(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return the channel gate (B, C, 1, 1) and the spatial gate (B, 1, H, W) of ``x``, those that are there."""
+        return self._gates(x)[0]
+
+    def _gates(self, x: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Return the gates, and ``x`` to go on with."""
         checks.feature_map("x", x, self.channels, like=next(self.parameters()))
-        gates = []
+        channel = spatial = None
         if self.channel is not None:
-            gates.append(self.channel(x))
+            pooled, x = global_pool(x)
+            channel = self.channel(pooled)
         if self.spatial is not None:
-            gates.append(self.spatial(apply_gates(x, gates) if gates else x))
-        return tuple(gates)
+            planes, x = squeeze_channels(x, channel)
+            spatial = self.spatial(planes)
+        return tuple(gate for gate in (channel, spatial) if gate is not None), x
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the gated map.
@@ -168,7 +199,23 @@ class CBAM(nn.Module):
             TypeError: If ``x`` is no floating tensor of the parameters' dtype.
             ValueError: If its shape does not fit.
         """
-        return apply_gates(x, self.gates(x), residual=self.residual)
+        if not torch.is_grad_enabled():
+            y = self._infer(x)
+            if y is not None:
+                return y
+        gates, x = self._gates(x)
+        return apply_gates(x, gates, residual=self.residual)
+
+    def _infer(self, x: Tensor) -> Tensor | None:
+        """Return the gated map by the kernel for whole images, or None where it does not apply."""
+        channel = None if self.channel is None else self.channel.plain()
+        spatial = None if self.spatial is None else self.spatial.plain()
+        if (channel is None) != (self.channel is None) or (spatial is None) != (self.spatial is None):
+            return None
+        checks.feature_map("x", x, self.channels, like=next(self.parameters()))
+        if not applies(x, *self.modules()):
+            return None
+        return gate_images(x, channel, spatial, residual=self.residual)
 
     def extra_repr(self) -> str:
         """Return the options that the submodules do not show."""

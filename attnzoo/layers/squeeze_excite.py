@@ -17,9 +17,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from attnzoo import checks
-from attnzoo.ops import apply_gates
+from attnzoo.ops import apply_gates, global_pool
+from attnzoo.ops.gate_images import Bottleneck, applies, gate_images
 from attnzoo.registry import register
 
 
@@ -84,9 +86,14 @@ class SqueezeExcite(nn.Module):
 
     def gates(self, x: Tensor) -> tuple[Tensor]:
         """Return the channel gate (B, C, 1, 1) of ``x`` (B, C, H, W)."""
+        return self._gates(x)[0]
+
+    def _gates(self, x: Tensor) -> tuple[tuple[Tensor], Tensor]:
+        """Return the gate, and ``x`` to go on with."""
         checks.feature_map("x", x, self.channels, like=self.fc1.weight)
-        squeezed = x.mean((2, 3), keepdim=True)  # (B, C, 1, 1)
-        return (self.gate(self.fc2(self.act(self.fc1(squeezed)))),)
+        pooled, x = global_pool(x, maximum=False)
+        logits = _linear(self.act(_linear(pooled[0], self.fc1)), self.fc2)  # (B, C)
+        return (self.gate(logits)[:, :, None, None],), x
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the gated map.
@@ -101,8 +108,23 @@ class SqueezeExcite(nn.Module):
             TypeError: If ``x`` is no floating tensor of the parameters' dtype.
             ValueError: If its shape does not fit.
         """
-        return apply_gates(x, self.gates(x), residual=self.residual)
+        checks.feature_map("x", x, self.channels, like=self.fc1.weight)
+        if self._is_plain() and applies(x, self.fc1, self.act, self.fc2, self.gate):
+            return gate_images(x, Bottleneck(self.fc1, self.fc2, maxima=False), None, residual=self.residual)
+        gates, x = self._gates(x)
+        return apply_gates(x, gates, residual=self.residual)
+
+    def _is_plain(self) -> bool:
+        """Tell whether the gate is the paper's, for which there is a kernel."""
+        kinds = (type(self.fc1), type(self.act), type(self.fc2), type(self.gate))
+        return kinds == (nn.Conv2d, nn.ReLU, nn.Conv2d, nn.Sigmoid)
 
     def extra_repr(self) -> str:
         """Return the options that the submodules do not show."""
         return f"channels={self.channels}, residual={self.residual}"
+
+
+def _linear(x: Tensor, layer: nn.Conv2d) -> Tensor:
+    """Return the 1x1 convolution of vectors (N, C), as a product in their dtype."""
+    bias = None if layer.bias is None else layer.bias.to(x.dtype)
+    return F.linear(x, layer.weight.flatten(1).to(x.dtype), bias)

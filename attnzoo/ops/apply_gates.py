@@ -1,34 +1,61 @@
-"""Multiply a map by gates, optionally blended with the identity or added to the map itself."""
+"""Multiply a map by gates, optionally blended with the identity or added to the map itself, in one pass."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
+from attnzoo.ops import autograd, dispatch
 
-def apply_gates(x: Tensor, gates: Sequence[Tensor], *, blend: Tensor | None = None, residual: bool = False) -> Tensor:
-    """Return ``x * g``, ``x * g + x`` or ``x * (1 + blend * (g - 1))``, where ``g`` is the product of the gates.
+
+def apply_gates(
+    x: Tensor,
+    gates: Sequence[Tensor],
+    *,
+    blend: Tensor | None = None,
+    residual: bool = False,
+    backend: str | None = None,
+) -> Tensor:
+    """Return ``x * g``, ``x * (g + 1)`` or ``x * (1 + blend * (g - 1))``, where ``g`` is the product of the gates.
 
     The blend is folded into the gate, so that it costs no pass over ``x`` and ``blend = 0`` returns ``x`` bit for bit
     wherever the gates are finite.
 
     Args:
         x: Map of any shape.
-        gates: Gates that broadcast to ``x``, such as (B, C, 1, 1) and (B, 1, H, W); at least one.
+        gates: Gates that broadcast to ``x``, at least one. Of a map (B, C, H, W), one gate (B, C, 1, 1), one
+            (B, 1, H, W) or one of each are applied by the native kernels, all others by torch.
         blend: Scalar ``a``: 0 is the identity, 1 the plain gate.
-        residual: Add ``x``, as eq. (3) of TRA-Net does.
+        residual: Add 1 to ``g``, as eq. (3) of TRA-Net does.
+        backend: Overrides ``attnzoo.ops.backend`` for this call.
 
     Returns:
         A tensor of the shape and dtype of ``x``.
 
     Raises:
+        RuntimeError: If the backend asked for cannot run.
         ValueError: If there is no gate, or one does not broadcast to ``x``.
     """
     if not gates:
         raise ValueError(f"gates must hold at least one tensor, got {gates!r}")
     for gate in gates:
         _check_gate(gate, x)
+    pair = _pair(x, gates)
+    unfit = None if pair else "gates must be one (B, C, 1, 1), one (B, 1, H, W) or one of each"
+    if not dispatch.takes_native(x, backend, unfit) or pair is None:
+        return reference(x, gates, blend, residual)
+    inputs = (autograd.dense(x), *pair, blend, residual)
+    if torch.is_grad_enabled() and any(isinstance(t, Tensor) and t.requires_grad for t in inputs):
+        y: Tensor = _Apply.apply(*inputs)
+        return y
+    return dispatch.operator("apply_gates", _forward)(*inputs)
+
+
+def reference(x: Tensor, gates: Sequence[Tensor], blend: Tensor | None, residual: bool) -> Tensor:
+    """Compute it by torch."""
     first, *others = gates
     if blend is None and not residual:
         gated = x * first
@@ -49,3 +76,150 @@ def _check_gate(gate: Tensor, x: Tensor) -> None:
     missing = x.dim() - gate.dim()
     if missing < 0 or any(size not in (given, 1) for size, given in zip(gate.shape, x.shape[missing:], strict=True)):
         raise ValueError(f"gates must broadcast to x {tuple(x.shape)}, got one of shape {tuple(gate.shape)}")
+
+
+class _Pair(NamedTuple):
+    channel: Tensor | None
+    spatial: Tensor | None
+
+
+def _pair(x: Tensor, gates: Sequence[Tensor]) -> _Pair | None:
+    """Return the gates as one of channels and one of pixels, or None if they are anything else."""
+    if x.dim() != 4 or len(gates) > 2:
+        return None
+    batch, channels, height, width = x.shape
+    found: dict[str, Tensor] = {}
+    for gate in gates:
+        if not gate.dtype.is_floating_point or gate.device != x.device:
+            return None
+        if "channel" not in found and gate.shape == (batch, channels, 1, 1):
+            found["channel"] = gate
+        elif "spatial" not in found and gate.shape == (batch, 1, height, width):
+            found["spatial"] = gate
+        else:
+            return None
+    return _Pair(found.get("channel"), found.get("spatial"))
+
+
+torch.library.define(
+    "attnzoo::apply_gates", "(Tensor x, Tensor? channel, Tensor? spatial, Tensor? blend, bool residual) -> Tensor"
+)
+torch.library.define(
+    "attnzoo::apply_gates_backward",
+    "(Tensor dy, Tensor x, Tensor? channel, Tensor? spatial, Tensor? blend, bool residual)"
+    " -> (Tensor, Tensor, Tensor, Tensor)",
+)
+
+
+def _output(x: Tensor, channel: Tensor | None, spatial: Tensor | None, blend: Tensor | None, residual: bool) -> Tensor:
+    return torch.empty_like(x)
+
+
+torch.library.register_fake("attnzoo::apply_gates", _output)
+
+
+def _forward(x: Tensor, channel: Tensor | None, spatial: Tensor | None, blend: Tensor | None, residual: bool) -> Tensor:
+    from attnzoo.kernels.cpu import launch
+
+    x = autograd.dense(x)
+    y = torch.empty_like(x)
+    launch.apply_gates(x, *_flat(x, channel, spatial), *_line(blend, residual), y)
+    return y
+
+
+torch.library.impl("attnzoo::apply_gates", "CPU", _forward)
+
+
+def _gradients(
+    dy: Tensor, x: Tensor, channel: Tensor | None, spatial: Tensor | None, blend: Tensor | None, residual: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    batch, channels, height, width = x.shape
+    d_spatial = x.new_empty((0,) if spatial is None else (batch, 1, height, width), dtype=torch.float32)
+    d_blend = x.new_empty((0,) if blend is None else (), dtype=torch.float32)
+    return torch.empty_like(x), x.new_empty((batch, channels), dtype=torch.float32), d_spatial, d_blend
+
+
+torch.library.register_fake("attnzoo::apply_gates_backward", _gradients)
+
+
+def _backward(
+    dy: Tensor, x: Tensor, channel: Tensor | None, spatial: Tensor | None, blend: Tensor | None, residual: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    from attnzoo.kernels.cpu import launch
+
+    x = autograd.dense(x)
+    dx, d_channel, d_spatial, d_blend = _gradients(dy, x, channel, spatial, blend, residual)
+    gates = _flat(x, channel, spatial)
+    shift = float(residual) - 1
+    sums = torch.empty_like(d_channel) if blend is not None and spatial is not None else None
+    own_spatial = None if spatial is None else d_spatial
+    launch.apply_gates_backward(
+        autograd.like(dy, x), x, *gates, *_line(blend, residual), shift, dx, d_channel, own_spatial, sums
+    )
+    if blend is not None:
+        d_blend = (d_channel * (gates[0] + shift) if sums is None else sums).sum()
+        d_channel *= blend
+        d_spatial *= blend
+    return dx, d_channel, d_spatial, d_blend
+
+
+torch.library.impl("attnzoo::apply_gates_backward", "CPU", _backward)
+autograd.differentiable_once("attnzoo::apply_gates_backward")
+
+
+def _flat(x: Tensor, channel: Tensor | None, spatial: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Return the gates as the kernels read them."""
+    if channel is None:
+        channel = x.new_ones(x.shape[:2], dtype=torch.float32)
+    return (
+        channel.reshape(x.shape[:2]).float().contiguous(),
+        None if spatial is None else spatial.float().contiguous(),
+    )
+
+
+def _line(blend: Tensor | None, residual: bool) -> tuple[float, float]:
+    """Return scale and offset of the factor: ``scale * channel * spatial + offset``."""
+    if blend is None:
+        return 1.0, float(residual)
+    scale = blend.item()
+    return scale, 1 + scale * (int(residual) - 1)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    *tensors, ctx.residual = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _rule(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+    tensors = ctx.saved_tensors
+    if autograd.needs_reference(dy):
+
+        def recompute(x: Tensor, channel: Tensor | None, spatial: Tensor | None, blend: Tensor | None) -> tuple[Tensor]:
+            gates = [gate for gate in (channel, spatial) if gate is not None]
+            return (reference(x, gates, blend, ctx.residual),)
+
+        return (*autograd.reference_gradients(recompute, tensors, [dy]), None)
+    x, channel, spatial, blend = tensors
+    dx, *others = dispatch.operator("apply_gates_backward", _backward)(dy, x, channel, spatial, blend, ctx.residual)
+    shaped = (
+        None if t is None else gradient.to(t.dtype).view(t.shape)
+        for t, gradient in zip(tensors[1:], others, strict=True)
+    )
+    return (dx, *shaped, None)
+
+
+torch.library.register_autograd("attnzoo::apply_gates", _rule, setup_context=_save)
+
+
+class _Apply(torch.autograd.Function):
+    """The operator's rule without the dispatcher's share of the time."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
+        y = dispatch.operator("apply_gates", _forward)(*inputs)
+        _save(ctx, inputs, y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        return _rule(ctx, dy)

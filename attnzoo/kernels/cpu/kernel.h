@@ -1,0 +1,150 @@
+// What all kernels share: the map's geometry, its division into tasks, the choice of storage type.
+#pragma once
+
+#include <cstdint>
+#include <cstdlib>
+
+#include "simd.h"
+
+#define ATTNZOO_JOIN(a, b, c) attnzoo_##a##_##b
+#define ATTNZOO_NAME(op, isa) ATTNZOO_JOIN(op, isa, )
+// The C name of a kernel: attnzoo_<op>_<instruction set>.
+#define ATTNZOO_EXPORT(op) extern "C" __attribute__((visibility("default"))) int ATTNZOO_NAME(op, ATTNZOO_ISA)
+
+// A loop over a row: everything that it calls is to be inlined, however deep the templates.
+#define ATTNZOO_HOT __attribute__((flatten)) inline
+
+// A map (batch, channels, pixels), stored channel by channel (NCHW) or pixel by pixel (channels-last).
+struct AttnzooMap {
+  int64_t batch, channels, pixels;
+  int32_t channels_last, dtype, threads;
+};
+
+namespace attnzoo {
+namespace ATTNZOO_ISA {
+
+enum Status { kDone = 0, kUnknownType = 1, kNoMemory = 2, kUnknownSize = 3 };
+
+constexpr float kLowest = -__builtin_inff();
+constexpr int64_t kTask = 32768;  // elements that are worth a thread's attention; 128 KB in fp32, in reach of L2
+
+constexpr int64_t kRun = 2048;    // pixels that a task takes of every channel; few enough for their sums to stay in L1
+constexpr int64_t kChain = 64;    // numbers that are added one after the other; longer sums are made of such sums
+
+inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+
+inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// [0, length) cut into `count` chunks of about the wanted size. Depends on sizes only, never on the number of
+// threads, so that sums come out the same on any number.
+struct Chunks {
+  int64_t length, size, count;
+  Chunks(int64_t length, int64_t wanted) : length(length) {
+    const int64_t cuts = larger(1, ceil_div(length, larger(1, wanted)));
+    size = larger(1, ceil_div(ceil_div(length, cuts), kLanes) * kLanes);
+    count = ceil_div(length, size);
+  }
+  int64_t begin(int64_t chunk) const { return chunk * size; }
+  int64_t extent(int64_t chunk) const { return smaller(size, length - chunk * size); }
+};
+
+// The pixels of a channels-last map, in tasks.
+inline Chunks pixel_chunks(int64_t pixels, int64_t channels) {
+  return Chunks(pixels, larger(kChain, smaller(kTask / channels, 8 * kChain)));
+}
+
+class Scratch {
+ public:
+  explicit Scratch(int64_t floats)
+      : data_(floats == 0 ? nullptr : (float*)malloc(floats * sizeof(float))), floats_(floats) {}
+  ~Scratch() { free(data_); }
+  Scratch(const Scratch&) = delete;
+  bool failed() const { return floats_ != 0 && data_ == nullptr; }
+  float* data() const { return data_; }
+
+ private:
+  float* data_;
+  int64_t floats_;
+};
+
+// A sum (batch, length) that several chunks of each batch item contribute to: each has a row of its own, and the rows
+// are added in order. With one chunk the row is the result itself.
+class SumOfChunks {
+ public:
+  SumOfChunks(float* result, int64_t batch, int64_t chunks, int64_t length)
+      : result_(result), batch_(batch), chunks_(chunks), length_(length),
+        rows_(result == nullptr || chunks == 1 ? 0 : batch * chunks * length) {}
+  bool failed() const { return rows_.failed(); }
+  float* row(int64_t item, int64_t chunk) const {
+    if (result_ == nullptr) return nullptr;
+    return (chunks_ == 1 ? result_ : rows_.data()) + (item * chunks_ + chunk) * length_;
+  }
+  void join() const {
+    if (result_ == nullptr || chunks_ == 1) return;
+    for (int64_t b = 0; b < batch_; ++b) {
+      for (int64_t i = 0; i < length_; ++i) {
+        float total = 0;
+        for (int64_t k = 0; k < chunks_; ++k) total += row(b, k)[i];
+        result_[b * length_ + i] = total;
+      }
+    }
+  }
+
+ private:
+  float* result_;
+  int64_t batch_, chunks_, length_;
+  Scratch rows_;
+};
+
+template <class Task> inline void parallel(int threads, int64_t tasks, int64_t elements, Task task) {
+  if (threads == 1 || tasks == 1 || elements < kTask) {
+    for (int64_t i = 0; i < tasks; ++i) task(i);
+    return;
+  }
+#pragma omp parallel for schedule(static) num_threads(threads)
+  for (int64_t i = 0; i < tasks; ++i) task(i);
+}
+
+template <class T> struct Storage {
+  using Type = T;
+  static const T* in(const void* p) { return (const T*)p; }
+  static T* out(void* p) { return (T*)p; }
+};
+
+// Calls kernel with the storage type that `dtype` stands for.
+template <class Kernel> inline int with_storage(int dtype, Kernel kernel) {
+  switch (dtype) {
+    case 0: return kernel(Storage<float>{});
+    case 1: return kernel(Storage<BFloat16>{});
+    case 2: return kernel(Storage<Float16>{});
+    default: return kUnknownType;
+  }
+}
+
+// Calls kernel with full vectors if `length` holds one, else with vectors of one lane.
+template <class Kernel> inline void with_lanes(int64_t length, Kernel kernel) {
+  if (length >= kLanes) {
+    kernel(Vector<kLanes>{});
+  } else {
+    kernel(Vector<1>{});
+  }
+}
+template <int N> constexpr int lanes(Vector<N>) { return N; }
+
+template <class T> inline float one(const T* p) { return load<1>(p)[0]; }
+
+// The maximum as torch's amax defines it: NaN if any value is. `value(i)` gives the i-th of n values. Needed only
+// where the sum came out as NaN, which every NaN sees to (and infinities of both signs).
+template <class Value> inline float largest_or_nan(int64_t n, Value value) {
+  float high = kLowest;
+  for (int64_t i = 0; i < n; ++i) {
+    const float v = value(i);
+    if (v != v) return v;
+    high = v > high ? v : high;
+  }
+  return high;
+}
+
+}  // namespace ATTNZOO_ISA
+}  // namespace attnzoo

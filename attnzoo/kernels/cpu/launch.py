@@ -1,0 +1,165 @@
+"""Calls the CPU kernels on tensors: pointers, sizes, layout. Outputs are given, dense and of the right type.
+
+Maps are (B, C, H, W), dense in NCHW or channels-last order, of one dtype; everything else is contiguous float32.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from attnzoo.kernels.cpu import library
+from attnzoo.kernels.cpu.library import Map, kernels
+
+DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
+_STATUS = {1: "unknown dtype", 2: "out of memory", 3: "unsupported kernel size"}
+
+
+def channels_last(x: Tensor) -> bool:
+    """Tell whether the kernels read ``x`` pixel by pixel; a map that is dense in both orders is read in long rows."""
+    if not x.is_contiguous(memory_format=torch.channels_last):
+        return False
+    return not x.is_contiguous() or x.shape[1] > x.shape[2] * x.shape[3]
+
+
+def global_pool(x: Tensor, pooled: Tensor, ties: Tensor | None) -> None:
+    """Fill ``pooled`` (1, B, C) with the averages, or (2, B, C) also with the maxima; ``ties`` (B, C)."""
+    maxima = pooled[1] if len(pooled) == 2 else None
+    _check(kernels().global_pool(_map(x), x.data_ptr(), pooled.data_ptr(), _pointer(maxima), _pointer(ties)))
+
+
+def global_pool_backward(
+    x: Tensor, carried: Tensor | None, d_pooled: Tensor, pooled: Tensor, ties: Tensor | None, dx: Tensor
+) -> None:
+    """Fill ``dx`` with the gradient of the averages and, where ``ties`` are given, of the maxima, plus ``carried``."""
+    both = ties is not None
+    arguments = (
+        x.data_ptr() if both else None,
+        _pointer(carried),
+        d_pooled.data_ptr(),
+        d_pooled[1].data_ptr() if both else None,
+        pooled[1].data_ptr() if both else None,
+        _pointer(ties),
+        dx.data_ptr(),
+    )
+    _check(kernels().global_pool_backward(_map(x), *arguments))
+
+
+def squeeze_channels(x: Tensor, gate: Tensor, planes: Tensor, ties: Tensor | None) -> None:
+    """Fill ``planes`` (B, 2, H, W) from ``x`` and ``gate`` (B, C), and ``ties`` (B, H, W)."""
+    pointers = (x.data_ptr(), gate.data_ptr(), planes.data_ptr(), _pointer(ties))
+    _check(kernels().squeeze_channels(_map(x), *pointers))
+
+
+def squeeze_channels_backward(
+    x: Tensor,
+    carried: Tensor | None,
+    gate: Tensor,
+    planes: Tensor,
+    ties: Tensor,
+    d_planes: Tensor,
+    dx: Tensor,
+    d_gate: Tensor,
+) -> None:
+    """Fill ``dx``, to which ``carried`` is added, and ``d_gate`` (B, C)."""
+    tensors = (x, carried, gate, planes, ties, d_planes, dx, d_gate)
+    _check(kernels().squeeze_channels_backward(_map(x), *map(_pointer, tensors)))
+
+
+def apply_gates(x: Tensor, channel: Tensor, spatial: Tensor | None, scale: float, offset: float, y: Tensor) -> None:
+    """Fill ``y`` with ``x * (scale * channel * spatial + offset)``; channel (B, C), spatial (B, 1, H, W)."""
+    pointers = (x.data_ptr(), channel.data_ptr(), _pointer(spatial))
+    _check(kernels().apply_gates(_map(x), *pointers, scale, offset, y.data_ptr()))
+
+
+def apply_gates_backward(
+    dy: Tensor,
+    x: Tensor,
+    channel: Tensor,
+    spatial: Tensor | None,
+    scale: float,
+    offset: float,
+    shift: float,
+    dx: Tensor,
+    d_channel: Tensor,
+    d_spatial: Tensor | None,
+    blend: Tensor | None,
+) -> None:
+    """Fill ``dx``; ``d_channel`` (B, C) and ``d_spatial`` (B, 1, H, W) before ``scale`` is applied.
+
+    Where there is a spatial gate, ``blend`` (B, C) is the sum of ``dy * x * (channel * spatial + shift)``.
+    """
+    inputs = map(_pointer, (dy, x, channel, spatial))
+    outputs = map(_pointer, (dx, d_channel, d_spatial, blend))
+    _check(kernels().apply_gates_backward(_map(x), *inputs, scale, offset, shift, *outputs))
+
+
+def spatial_conv(planes: Tensor, weight: Tensor, bias: float, out: Tensor) -> None:
+    """Fill ``out`` (B, 1, H, W) with ``planes`` (B, 2, H, W) convolved by ``weight`` (1, 2, K, K), zero padded."""
+    pointers = (planes.data_ptr(), weight.data_ptr())
+    _check(kernels().spatial_conv(*_plane(planes, weight), *pointers, bias, out.data_ptr()))
+
+
+def spatial_conv_backward(planes: Tensor, weight: Tensor, d_out: Tensor, d_planes: Tensor, d_weight: Tensor) -> None:
+    """Fill ``d_planes`` and ``d_weight``."""
+    tensors = (planes, weight, d_out, d_planes, d_weight)
+    _check(kernels().spatial_conv_backward(*_plane(planes, weight), *(t.data_ptr() for t in tensors)))
+
+
+class Bottleneck(NamedTuple):
+    """Weights (hidden, C, ...) and (C, hidden, ...) of one dtype, biases or None; whether maxima are pooled as well."""
+
+    reduce: Tensor
+    expand: Tensor
+    reduce_bias: Tensor | None
+    expand_bias: Tensor | None
+    maxima: bool
+
+
+class Convolution(NamedTuple):
+    """Weight (1, 2, K, K), and the affine function of its output."""
+
+    weight: Tensor
+    scale: float
+    shift: float
+
+
+def gate_images(x: Tensor, net: Bottleneck | None, conv: Convolution | None, offset: float, y: Tensor) -> None:
+    """Fill ``y`` with ``x * (gates + offset)``, the gates being those that are given."""
+    batch, channels, height, width = x.shape
+    first, second = library.Bottleneck(), library.Convolution()
+    if net is not None:
+        tensors = map(_pointer, net[:4])
+        first = library.Bottleneck(len(net.reduce), *tensors, DTYPES[net.reduce.dtype], net.maxima)
+    if conv is not None:
+        second = library.Convolution(conv.weight.shape[-1], conv.weight.data_ptr(), conv.scale, conv.shift)
+    gates = torch.empty(batch * (channels + height * width))
+    pointers = (gates.data_ptr(), gates[batch * channels :].data_ptr(), y.data_ptr())
+    structures = (ctypes.byref(first), ctypes.byref(second))
+    _check(kernels().gate_images(_map(x), height, x.element_size(), *structures, x.data_ptr(), offset, *pointers))
+
+
+def _map(x: Tensor) -> Any:
+    batch, channels, height, width = x.shape
+    return ctypes.byref(
+        Map(batch, channels, height * width, channels_last(x), DTYPES[x.dtype], torch.get_num_threads())
+    )
+
+
+def _plane(planes: Tensor, weight: Tensor) -> tuple[int, int, int, int, int]:
+    batch, _, height, width = planes.shape
+    return batch, height, width, weight.shape[-1], torch.get_num_threads()
+
+
+def _pointer(tensor: Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()
+
+
+def _check(status: int) -> None:
+    if status == 2:
+        raise MemoryError("a CPU kernel of attnzoo ran out of memory")
+    if status:
+        raise RuntimeError(f"a CPU kernel of attnzoo failed: {_STATUS.get(status, status)}")

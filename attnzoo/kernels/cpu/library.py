@@ -1,0 +1,122 @@
+"""Loads the shared library of the CPU kernels and chooses the instruction set, once in a process."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+from collections.abc import Callable
+from ctypes import c_float, c_int, c_int32, c_int64, c_void_p
+from pathlib import Path
+from typing import Any
+
+# torch comes first: it brings the OpenMP runtime that the kernels share, so that there is one pool of threads.
+import torch  # noqa: F401
+
+PATH = Path(__file__).with_name("libattnzoo.so")
+INSTRUCTION_SETS = ("avx512", "avx2", "baseline")
+
+
+class Map(ctypes.Structure):
+    """``AttnzooMap`` of kernel.h."""
+
+    _fields_ = (
+        ("batch", c_int64),
+        ("channels", c_int64),
+        ("pixels", c_int64),
+        ("channels_last", c_int32),
+        ("dtype", c_int32),
+        ("threads", c_int32),
+    )
+
+
+class Bottleneck(ctypes.Structure):
+    """``AttnzooBottleneck`` of gate_images.cpp."""
+
+    _fields_ = (
+        ("hidden", c_int64),
+        ("reduce", c_void_p),
+        ("expand", c_void_p),
+        ("reduce_bias", c_void_p),
+        ("expand_bias", c_void_p),
+        ("dtype", c_int32),
+        ("maxima", c_int32),
+    )
+
+
+class Convolution(ctypes.Structure):
+    """``AttnzooConvolution`` of gate_images.cpp."""
+
+    _fields_ = (("size", c_int64), ("weight", c_void_p), ("scale", c_float), ("shift", c_float))
+
+
+_MAP = ctypes.POINTER(Map)
+_GATES = (ctypes.POINTER(Bottleneck), ctypes.POINTER(Convolution))
+_SIGNATURES: dict[str, tuple[Any, ...]] = {
+    "global_pool": (_MAP, *[c_void_p] * 4),
+    "global_pool_backward": (_MAP, *[c_void_p] * 7),
+    "squeeze_channels": (_MAP, *[c_void_p] * 4),
+    "squeeze_channels_backward": (_MAP, *[c_void_p] * 8),
+    "apply_gates": (_MAP, *[c_void_p] * 3, c_float, c_float, c_void_p),
+    "apply_gates_backward": (_MAP, *[c_void_p] * 4, c_float, c_float, c_float, *[c_void_p] * 4),
+    "gate_images": (_MAP, c_int64, c_int64, *_GATES, c_void_p, c_float, *[c_void_p] * 3),
+    "spatial_conv": (*[c_int64] * 4, c_int, *[c_void_p] * 2, c_float, c_void_p),
+    "spatial_conv_backward": (*[c_int64] * 4, c_int, *[c_void_p] * 5),
+}
+
+
+class Kernels:
+    """The kernels of one instruction set. Each returns a status, 0 if all went well."""
+
+    global_pool: Callable[..., int]
+    global_pool_backward: Callable[..., int]
+    squeeze_channels: Callable[..., int]
+    squeeze_channels_backward: Callable[..., int]
+    apply_gates: Callable[..., int]
+    apply_gates_backward: Callable[..., int]
+    gate_images: Callable[..., int]
+    spatial_conv: Callable[..., int]
+    spatial_conv_backward: Callable[..., int]
+
+    def __init__(self, isa: str) -> None:
+        library = _open()
+        self.isa = isa
+        for name, argtypes in _SIGNATURES.items():
+            function = library[f"attnzoo_{name}_{isa}"]
+            function.argtypes = argtypes
+            function.restype = c_int
+            setattr(self, name, function)
+
+
+def instruction_sets() -> list[str]:
+    """Return the instruction sets that this machine can run, the widest first.
+
+    Raises:
+        OSError: If the library was not built, or cannot be loaded.
+    """
+    library = _open()
+    return [
+        isa for isa in INSTRUCTION_SETS if hasattr(library, f"attnzoo_has_{isa}") and library[f"attnzoo_has_{isa}"]()
+    ]
+
+
+@functools.cache
+def kernels() -> Kernels:
+    """Return the kernels for this machine: the widest instruction set, or the one that ``ATTNZOO_ISA`` names.
+
+    Raises:
+        OSError: If the library was not built, or cannot be loaded.
+        ValueError: If ``ATTNZOO_ISA`` names a set that this machine lacks.
+    """
+    available = instruction_sets()
+    wanted = os.environ.get("ATTNZOO_ISA", available[0])
+    if wanted not in available:
+        raise ValueError(f"ATTNZOO_ISA must be one of {', '.join(available)} on this machine, got {wanted!r}")
+    return Kernels(wanted)
+
+
+@functools.cache
+def _open() -> ctypes.CDLL:
+    if not PATH.exists():
+        raise OSError(f"{PATH.name} was not built: install attnzoo where there is a C++17 compiler with OpenMP")
+    return ctypes.CDLL(str(PATH))

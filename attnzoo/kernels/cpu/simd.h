@@ -1,0 +1,184 @@
+// Vectors of floats, and the storage types that they are read from and written to.
+//
+// Every kernel is compiled once for each instruction set, with ATTNZOO_ISA naming the set. All code lives in a
+// namespace of that name and uses no template of the standard library: the linker keeps one copy of a template, and
+// a copy compiled for AVX-512 must not serve a machine without it.
+#pragma once
+
+#include <cstdint>
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+namespace attnzoo {
+namespace ATTNZOO_ISA {
+
+#if defined(__AVX512F__)
+constexpr int kLanes = 16;
+#elif defined(__AVX2__)
+constexpr int kLanes = 8;
+#else
+constexpr int kLanes = 4;
+#endif
+
+template <int N> struct Vector {
+  typedef float F __attribute__((vector_size(4 * N)));
+  typedef int32_t I __attribute__((vector_size(4 * N)));
+  typedef uint32_t U __attribute__((vector_size(4 * N)));
+  typedef uint16_t H __attribute__((vector_size(2 * N)));
+};
+template <int N> using F = typename Vector<N>::F;
+template <int N> using I = typename Vector<N>::I;
+
+struct BFloat16 { uint16_t bits; };
+struct Float16 { uint16_t bits; };
+
+template <class V, class P> inline V raw(const P* p) {
+  V v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
+
+template <int N> inline F<N> load(const float* p) { return raw<F<N>>(p); }
+
+// GCC makes poor code of a conversion between halves and words, so the usual vectors have their instruction named.
+template <int N> inline F<N> load(const BFloat16* p) {
+  using U = typename Vector<N>::U;
+#if defined(__AVX512F__)
+  if constexpr (N == 16) return (F<N>)((U)_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p)) << 16);
+#elif defined(__AVX2__)
+  if constexpr (N == 8) return (F<N>)((U)_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)p)) << 16);
+#endif
+  return (F<N>)(__builtin_convertvector(raw<typename Vector<N>::H>(p), U) << 16);
+}
+
+template <int N> inline void store(float* p, F<N> v) { __builtin_memcpy(p, &v, sizeof v); }
+
+// Rounds to nearest, ties to even; NaN stays NaN (all bits set).
+template <int N> inline void store(BFloat16* p, F<N> v) {
+  using U = typename Vector<N>::U;
+  using H = typename Vector<N>::H;
+  const U bits = (U)v;
+  const U rounded = ((bits + 0x7fff + ((bits >> 16) & 1)) | (U)(v != v)) >> 16;
+#if defined(__AVX2__) && !defined(__AVX512F__)
+  if constexpr (N == 8) {
+    const __m256i words = (__m256i)rounded;
+    const __m128i halves = _mm_packus_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+    return _mm_storeu_si128((__m128i*)p, halves);
+  }
+#endif
+  const H half = __builtin_convertvector(rounded, H);
+  __builtin_memcpy(p, &half, sizeof half);
+}
+
+inline float widen(Float16 h) {
+  _Float16 value;
+  __builtin_memcpy(&value, &h, sizeof value);
+  return value;
+}
+inline Float16 narrow(float v) {
+  const _Float16 value = v;
+  Float16 h;
+  __builtin_memcpy(&h, &value, sizeof h);
+  return h;
+}
+
+template <int N> inline F<N> load(const Float16* p) {
+  F<N> v;
+#if defined(__AVX512F__)
+  if constexpr (N == 16) return (F<N>)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p));
+#elif defined(__AVX2__)
+  if constexpr (N == 8) return (F<N>)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p));
+#endif
+  for (int i = 0; i < N; ++i) v[i] = widen(p[i]);
+  return v;
+}
+
+template <int N> inline void store(Float16* p, F<N> v) {
+#if defined(__AVX512F__)
+  if constexpr (N == 16) return _mm256_storeu_si256((__m256i*)p, _mm512_cvtps_ph((__m512)v, 0));
+#elif defined(__AVX2__)
+  if constexpr (N == 8) return _mm_storeu_si128((__m128i*)p, _mm256_cvtps_ph((__m256)v, 0));
+#endif
+  for (int i = 0; i < N; ++i) p[i] = narrow(v[i]);
+}
+
+template <int N> inline F<N> all(float value) { return F<N>{} + value; }
+
+// b where a or b is NaN: what maxps does in one instruction.
+template <int N> inline F<N> larger(F<N> a, F<N> b) { return a > b ? a : b; }
+
+template <int N> inline F<N> where(I<N> mask, F<N> v) { return (F<N>)(mask & (I<N>)v); }
+
+template <int N> inline float sum(F<N> v) {
+  if constexpr (N == 1) {
+    return v[0];
+  } else {
+    F<N / 2> low, high;
+    __builtin_memcpy(&low, &v, sizeof low);
+    __builtin_memcpy(&high, (const char*)&v + sizeof low, sizeof high);
+    return sum<N / 2>(low + high);
+  }
+}
+
+template <int N> inline float largest(F<N> v) {
+  if constexpr (N == 1) {
+    return v[0];
+  } else {
+    F<N / 2> low, high;
+    __builtin_memcpy(&low, &v, sizeof low);
+    __builtin_memcpy(&high, (const char*)&v + sizeof low, sizeof high);
+    return largest<N / 2>(larger<N / 2>(low, high));
+  }
+}
+
+// e^x to about one unit in the last place (Cephes' polynomial); infinite from 88.4 on, never 0.
+template <int N> inline F<N> exponential(F<N> x) {
+  constexpr float kRound = 12582912;  // 1.5 * 2^23: adding it leaves no room for a fraction
+  F<N> bounded = x > 89.f ? all<N>(89) : x;
+  bounded = bounded < -87.f ? all<N>(-87) : bounded;
+  const F<N> power = (bounded * 1.44269504f + kRound) - kRound;
+  const F<N> rest = bounded - power * 0.693359375f + power * 2.12194440e-4f;
+  F<N> series = rest * 1.9875691500e-4f + 1.3981999507e-3f;
+  series = series * rest + 8.3334519073e-3f;
+  series = series * rest + 4.1665795894e-2f;
+  series = series * rest + 1.6666665459e-1f;
+  series = series * rest + 5.0000001201e-1f;
+  series = series * rest * rest + rest + 1.f;
+  return series * (F<N>)((__builtin_convertvector(power, I<N>) + 127) << 23);
+}
+
+// Which lanes of a step are new. The last step of a sweep overlaps the one before it, so that no partial vector is
+// ever read or written: harmless for a maximum or a store, masked for a sum.
+struct AllNew {
+  template <class V> V operator()(V v) const { return v; }
+};
+template <int N> struct SomeNew {
+  I<N> mask;
+  F<N> operator()(F<N> v) const { return (F<N>)(mask & (I<N>)v); }
+  I<N> operator()(I<N> v) const { return mask & v; }
+};
+
+alignas(64) constexpr int32_t kLastLanes[32] = {0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,
+                                               -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};
+
+// The last `count` of N lanes.
+template <int N> inline SomeNew<N> last_lanes(int64_t count) {
+  return {raw<I<N>>(kLastLanes + 16 - N + count)};
+}
+
+// Calls step(index, slot, fresh) for vectors that cover [0, n); needs n >= N or N == 1. `slot` runs through
+// [0, Slots), for as many independent accumulators.
+template <int N, int Slots = 1, class Step> inline void sweep(int64_t n, Step step) {
+  int64_t i = 0;
+  for (; i + Slots * N <= n; i += Slots * N) {
+#pragma GCC unroll 8
+    for (int slot = 0; slot < Slots; ++slot) step(i + slot * N, slot, AllNew{});
+  }
+  for (; i + N <= n; i += N) step(i, 0, AllNew{});
+  if (i < n) step(n - N, 0, last_lanes<N>(n - i));
+}
+
+}  // namespace ATTNZOO_ISA
+}  // namespace attnzoo

@@ -1,0 +1,134 @@
+"""Average and maximum of every channel over all pixels, in one read of the map."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from attnzoo.ops import autograd, dispatch
+
+
+class Pooled(NamedTuple):
+    """What ``global_pool`` returns."""
+
+    values: Tensor
+    """(1, B, C) averages, or (2, B, C) averages and maxima; float32, float64 for a float64 map."""
+    x: Tensor
+    """The map, to go on with: gradients that reach it this way are added up inside the pool's own backward pass."""
+
+
+def global_pool(x: Tensor, *, maximum: bool = True, backend: str | None = None) -> Pooled:
+    """Pool a map (B, C, H, W) over its pixels.
+
+    Where several pixels share the maximum they share its gradient evenly, as torch's ``amax`` does.
+
+    Args:
+        x: Floating map with at least one pixel.
+        maximum: Whether the maxima are wanted besides the averages.
+        backend: Overrides ``attnzoo.ops.backend`` for this call.
+
+    Raises:
+        RuntimeError: If the backend asked for cannot run.
+        ValueError: If ``x`` is no map with at least one pixel.
+    """
+    if x.dim() != 4 or x.shape[1] == 0 or x.shape[2] == 0 or x.shape[3] == 0:
+        raise ValueError(f"x must be a map (B, C, H, W) with at least one pixel, got {tuple(x.shape)}")
+    if not dispatch.takes_native(x, backend):
+        return Pooled(reference(x, maximum), x)
+    x = autograd.dense(x)
+    if torch.is_grad_enabled() and x.requires_grad:
+        return Pooled(*_Pool.apply(x, maximum))
+    return Pooled(dispatch.operator("global_pool", _forward)(x, maximum, False)[0], x)
+
+
+def reference(x: Tensor, maximum: bool) -> Tensor:
+    """Compute it by torch."""
+    sums = autograd.accumulator(x)
+    mean = x.mean((2, 3), dtype=sums)
+    return torch.stack([mean, x.amax((2, 3)).to(sums)]) if maximum else mean[None]
+
+
+torch.library.define("attnzoo::global_pool", "(Tensor x, bool maximum, bool ties) -> (Tensor, Tensor)")
+torch.library.define(
+    "attnzoo::global_pool_backward",
+    "(Tensor d_values, Tensor? carried, Tensor x, Tensor values, Tensor ties) -> Tensor",
+)
+
+
+def _outputs(x: Tensor, maximum: bool, ties: bool) -> tuple[Tensor, Tensor]:
+    batch, channels = x.shape[:2]
+    values = x.new_empty((2 if maximum else 1, batch, channels), dtype=torch.float32)
+    return values, x.new_empty((batch, channels) if ties else (0,), dtype=torch.float32)
+
+
+torch.library.register_fake("attnzoo::global_pool", _outputs)
+
+
+def _forward(x: Tensor, maximum: bool, ties: bool) -> tuple[Tensor, Tensor]:
+    from attnzoo.kernels.cpu import launch
+
+    x = autograd.dense(x)
+    values, counts = _outputs(x, maximum, ties)
+    launch.global_pool(x, values, counts if ties else None)
+    return values, counts
+
+
+torch.library.impl("attnzoo::global_pool", "CPU", _forward)
+
+
+def _gradient(d_values: Tensor, carried: Tensor | None, x: Tensor, values: Tensor, ties: Tensor) -> Tensor:
+    return torch.empty_like(x)
+
+
+torch.library.register_fake("attnzoo::global_pool_backward", _gradient)
+
+
+def _backward(d_values: Tensor, carried: Tensor | None, x: Tensor, values: Tensor, ties: Tensor) -> Tensor:
+    from attnzoo.kernels.cpu import launch
+
+    x = autograd.dense(x)
+    dx = torch.empty_like(x)
+    carried = None if carried is None else autograd.like(carried, x)
+    launch.global_pool_backward(x, carried, d_values.contiguous(), values, ties if len(values) == 2 else None, dx)
+    return dx
+
+
+torch.library.impl("attnzoo::global_pool_backward", "CPU", _backward)
+autograd.differentiable_once("attnzoo::global_pool_backward")
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.save_for_backward(inputs[0], *output)
+    ctx.set_materialize_grads(False)
+
+
+def _rule(ctx: Any, d_values: Tensor | None, carried: Tensor | None) -> Tensor | None:
+    x, values, ties = ctx.saved_tensors
+    if d_values is None:
+        return carried
+    if autograd.needs_reference(d_values, carried):
+        (direct,) = autograd.reference_gradients(lambda x: (reference(x, len(values) == 2),), [x], [d_values])
+        return direct if direct is None or carried is None else direct + carried
+    dx: Tensor = dispatch.operator("global_pool_backward", _backward)(d_values, carried, x, values, ties)
+    return dx
+
+
+torch.library.register_autograd(
+    "attnzoo::global_pool", lambda ctx, d_values, _: (_rule(ctx, d_values, None), None, None), setup_context=_save
+)
+
+
+class _Pool(torch.autograd.Function):
+    """The operator, with the map as another output so that what reaches it is added in the same pass."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, maximum: bool) -> tuple[Tensor, Tensor]:
+        values, ties = dispatch.operator("global_pool", _forward)(x, maximum, maximum)
+        _save(ctx, (x,), (values, ties))
+        return values, x
+
+    @staticmethod
+    def backward(ctx: Any, d_values: Tensor | None, carried: Tensor | None) -> tuple[Tensor | None, None]:
+        return _rule(ctx, d_values, carried), None

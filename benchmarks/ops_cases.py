@@ -1,0 +1,104 @@
+"""The maps and the implementations that the benchmarks of the operations compare."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from timm.layers.cbam import CbamModule
+from timm.layers.squeeze_excite import SEModule
+from torch import Tensor, nn
+from torchvision.ops import SqueezeExcitation
+
+from attnzoo import CBAM, SqueezeExcite, ops
+
+SHAPES = [(8, 64, 56, 56), (8, 256, 56, 56), (8, 512, 28, 28), (8, 1024, 14, 14), (8, 2048, 7, 7)]
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+LAYOUTS = {"NCHW": torch.contiguous_format, "channels-last": torch.channels_last}
+MODES = ("forward", "training")
+
+LAYERS: dict[str, dict[str, Callable[[int], nn.Module]]] = {
+    "cbam": {"attnzoo": CBAM, "timm": CbamModule},
+    "se": {
+        "attnzoo": SqueezeExcite,
+        "timm": SEModule,
+        "torchvision": lambda channels: SqueezeExcitation(channels, channels // 16),
+    },
+}
+"""What each layer's implementations are called; all have the same number of weights."""
+
+PROVIDERS = {
+    "attnzoo native": ("attnzoo", "native", False),
+    "attnzoo torch": ("attnzoo", "torch", False),
+    "attnzoo native compiled": ("attnzoo", "native", True),
+    "timm": ("timm", "torch", False),
+    "timm compiled": ("timm", "torch", True),
+    "torchvision": ("torchvision", "torch", False),
+}
+"""Who made the layer, our backend, whether it is compiled."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One layer on one map."""
+
+    layer: str
+    shape: tuple[int, int, int, int]
+    dtype: str
+    layout: str
+    mode: str
+
+    def map(self) -> Tensor:
+        """Return a random map of this case."""
+        return torch.randn(self.shape).to(DTYPES[self.dtype]).contiguous(memory_format=LAYOUTS[self.layout])
+
+
+def runner(case: Case, provider: str, x: Tensor, gradient: Tensor) -> Callable[[], object] | None:
+    """Return a function that runs the case once by the provider, or None if it has no such layer."""
+    maker, backend, compiled = PROVIDERS[provider]
+    if maker not in LAYERS[case.layer]:
+        return None
+    layer = LAYERS[case.layer][maker](case.shape[1]).to(x.dtype).train(case.mode == "training")
+    layer = layer.to(memory_format=LAYOUTS[case.layout])
+    function = torch.compile(copy.deepcopy(layer), fullgraph=True, dynamic=False) if compiled else layer
+    run = (
+        partial(_train, function, x.clone().requires_grad_(), gradient)
+        if layer.training
+        else partial(_infer, function, x)
+    )
+
+    def call() -> object:
+        with ops.backend(backend):
+            return run()
+
+    return call
+
+
+def _infer(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    with torch.no_grad():
+        return layer(x)
+
+
+def _train(layer: nn.Module, x: Tensor, gradient: Tensor) -> Tensor:
+    x.grad = None
+    for parameter in layer.parameters():
+        parameter.grad = None
+    y: Tensor = layer(x)
+    y.backward(gradient)
+    return y
+
+
+def saved_bytes(call: Callable[[], object]) -> int:
+    """Return the bytes that one training step keeps for its backward pass, each storage once."""
+    storages: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        call()
+    return sum(storages.values())

@@ -1,0 +1,84 @@
+"""Every operation as a function of a map and two gates, with the sizes and dtypes that its kernels must survive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from attnzoo import ops
+
+HAS_NATIVE = ops.backends()["native"].available
+native_only = pytest.mark.skipif(not HAS_NATIVE, reason=ops.backends()["native"].detail)
+
+Operation = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, ...]]
+
+
+def _chain(x: Tensor, channel: Tensor, spatial: Tensor, blend: Tensor) -> tuple[Tensor, ...]:
+    """All three, each on the map that the one before hands on: gradients are carried from one to the next."""
+    pooled, x = ops.global_pool(x)
+    planes, x = ops.squeeze_channels(x, channel)
+    return pooled, planes, ops.apply_gates(x, (channel, spatial), blend=blend)
+
+
+OPERATIONS: dict[str, Operation] = {
+    "mean": lambda x, c, s, a: ops.global_pool(x, maximum=False)[:1],
+    "pool": lambda x, c, s, a: ops.global_pool(x)[:1],
+    "squeeze": lambda x, c, s, a: ops.squeeze_channels(x)[:1],
+    "squeeze_gated": lambda x, c, s, a: ops.squeeze_channels(x, c)[:1],
+    "apply_channel": lambda x, c, s, a: (ops.apply_gates(x, (c,)),),
+    "apply_spatial": lambda x, c, s, a: (ops.apply_gates(x, (s,)),),
+    "apply_both": lambda x, c, s, a: (ops.apply_gates(x, (s, c)),),
+    "apply_residual": lambda x, c, s, a: (ops.apply_gates(x, (c, s), residual=True),),
+    "apply_blend": lambda x, c, s, a: (ops.apply_gates(x, (c, s), blend=a),),
+    "apply_channel_blend": lambda x, c, s, a: (ops.apply_gates(x, (c,), blend=a),),
+    "apply_blend_residual": lambda x, c, s, a: (ops.apply_gates(x, (c, s), blend=a, residual=True),),
+    "conv": lambda x, c, s, a: (ops.spatial_conv(s.expand(-1, 2, -1, -1) * a, c[:1, :1] * _kernel(7, x), a.view(1)),),
+    "conv3": lambda x, c, s, a: (ops.spatial_conv(s.expand(-1, 2, -1, -1) * a, c[:1, :1] * _kernel(3, x), None),),
+    "chain": _chain,
+}
+
+
+def _kernel(size: int, x: Tensor) -> Tensor:
+    steps = torch.arange(2 * size * size, dtype=torch.promote_types(x.dtype, torch.float32))
+    return (steps * 0.7).cos().view(1, 2, size, size)
+
+
+def lanes() -> int:
+    """Return how many floats a vector of the chosen kernels holds."""
+    from attnzoo.kernels.cpu.library import kernels
+
+    return {"avx512": 16, "avx2": 8, "baseline": 4}[kernels().isa] if HAS_NATIVE else 8
+
+
+def shapes() -> list[tuple[int, int, int, int]]:
+    """Return sizes at, below and above a vector in either axis, primes, single pixels, more than one task."""
+    n = lanes()
+    edges = [(2, 3, 1, n - 1), (1, n - 1, 1, n), (1, n, 1, n + 1), (2, n + 1, 2, n)]
+    return [*edges, (2, 37, 7, 7), (3, 13, 1, 1), (1, 1, 5, 3), (2, 5, 13, 11), (1, 19, 47, 59), (1, 1027, 9, 8)]
+
+
+def inputs(shape: Sequence[int], dtype: torch.dtype, last: bool = False) -> list[Tensor]:
+    """Return a map with ties, its two gates and a blend; the small ones in float32, as the layers make them."""
+    batch, channels, height, width = shape
+    x = (torch.randn(*shape).relu() * 8).round() / 8  # ties, as behind a ReLU
+    x = x.to(dtype).contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+    small = torch.promote_types(dtype, torch.float32)
+    gates = [torch.rand(batch, channels, 1, 1, dtype=small), torch.rand(batch, 1, height, width, dtype=small)]
+    return [x, *gates, torch.tensor(0.3, dtype=small)]
+
+
+def values_and_gradients(
+    operation: Operation, tensors: Sequence[Tensor], backend: str, dtype: torch.dtype | None = None
+) -> list[Tensor]:
+    """Return the outputs and the gradients of all inputs that there are, for a random gradient."""
+    leaves = [t.detach().to(dtype or t.dtype).requires_grad_() for t in tensors]
+    with ops.backend(backend):
+        outputs = operation(*leaves)
+    generator = torch.Generator().manual_seed(7)
+    seeds = [torch.randn(o.shape, generator=generator).to(tensors[0].dtype).to(o.dtype) for o in outputs]
+    gradients: tuple[Any, ...] = torch.autograd.grad(outputs, leaves, seeds, allow_unused=True)
+    return [*(o.detach() for o in outputs), *(g for g in gradients if g is not None)]

@@ -1,0 +1,149 @@
+"""Which backend computes, and that an explicit choice never becomes another."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from attnzoo import ops
+from attnzoo.kernels.cpu import library
+from attnzoo.ops import dispatch
+from tests.ops import cases
+from tests.ops.cases import native_only
+
+
+@pytest.fixture
+def not_built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Make this an installation without a compiler."""
+    monkeypatch.setattr(library, "PATH", tmp_path / "libattnzoo.so")
+    for cached in (library._open, library.kernels):
+        monkeypatch.setattr(library, cached.__name__, cached.__wrapped__)
+
+
+def test_backends_say_what_is_there():
+    assert list(ops.backends()) == ["torch", "native"]
+    assert ops.backends()["torch"] == (True, f"torch {torch.__version__}")
+
+
+def test_without_the_library_torch_serves_and_says_so(not_built: None):
+    info = ops.backends()["native"]
+    assert not info.available
+    assert "was not built: install attnzoo where there is a C++17 compiler" in info.detail
+    x = torch.randn(1, 3, 4, 5)
+    torch.testing.assert_close(ops.global_pool(x).values[0], x.mean((2, 3)))
+    with pytest.raises(RuntimeError, match=r"backend 'native' is not available: .*was not built"):
+        ops.global_pool(x, backend="native")
+    with pytest.raises(RuntimeError, match="not available"), ops.backend("native"):
+        pytest.fail("entered a context whose backend is missing")
+
+
+CALLS: list[Callable[..., object]] = [
+    ops.global_pool,
+    ops.squeeze_channels,
+    lambda x, **kwargs: ops.apply_gates(x, (x[:, :1],), **kwargs),
+    lambda x, **kwargs: ops.spatial_conv(x, torch.ones(1, 2, 3, 3, dtype=x.dtype), **kwargs),
+]
+
+
+@native_only
+@pytest.mark.parametrize("call", CALLS)
+def test_an_explicit_backend_that_cannot_run_raises(call: Callable[..., object]):
+    x = torch.randn(2, 2, 4, 5)
+    for unfit in (x.double(), x.to("meta")):
+        call(unfit)
+        with pytest.raises(RuntimeError, match=r"native"):
+            call(unfit, backend="native")
+        with ops.backend("native"), pytest.raises(RuntimeError, match=r"native"):
+            call(unfit)
+    with pytest.raises(RuntimeError, match=r"torch\.func"):
+        torch.func.vmap(lambda t: call(t, backend="native"))(x[None])
+    with pytest.raises(ValueError, match=r"backend must be one of 'auto', 'torch', 'native', got 'cuda'"):
+        call(x, backend="cuda")
+
+
+@native_only
+def test_what_no_kernel_does_raises_when_asked_for():
+    x = torch.randn(2, 3, 4, 5)
+    for gates in ((torch.ones(4, 5),), (torch.ones(2, 3, 1, 1),) * 2, (torch.ones_like(x),)):
+        assert torch.equal(ops.apply_gates(x, gates), x)
+        with pytest.raises(RuntimeError, match="gates must be one"):
+            ops.apply_gates(x, gates, backend="native")
+    with pytest.raises(RuntimeError, match=r"K in \(1, 3, 5, 7\).*K = 9"):
+        ops.spatial_conv(x[:, :2], torch.ones(1, 2, 9, 9), backend="native")
+
+
+def test_unknown_context_raises():
+    with pytest.raises(ValueError, match="got 'fast'"), ops.backend("fast"):
+        pytest.fail("entered a context that does not exist")
+
+
+@native_only
+def test_contexts_nest_and_the_argument_wins(monkeypatch: pytest.MonkeyPatch):
+    x = torch.randn(1, 2, 3, 4)
+    assert dispatch.takes_native(x, None)
+    with ops.backend("torch"):
+        assert not dispatch.takes_native(x, None)
+        assert dispatch.takes_native(x, "native")
+        with ops.backend("native"):
+            assert dispatch.takes_native(x, None)
+        assert not dispatch.takes_native(x, None)
+    assert dispatch.takes_native(x, None)
+    assert dispatch.takes_native(nn.Parameter(x), None)
+
+
+def test_bad_shapes_raise():
+    x = torch.randn(2, 3, 4, 5)
+    with pytest.raises(ValueError, match=r"at least one pixel, got \(2, 3, 0, 5\)"):
+        ops.global_pool(x[:, :, :0])
+    with pytest.raises(ValueError, match=r"at least one channel, got \(2, 0, 4, 5\)"):
+        ops.squeeze_channels(x[:, :0])
+    with pytest.raises(ValueError, match=r"gate must have shape \(2, 3, 1, 1\), got \(2, 3\)"):
+        ops.squeeze_channels(x, torch.ones(2, 3))
+    with pytest.raises(ValueError, match=r"planes must have shape \(B, 2, H, W\), got \(2, 3, 4, 5\)"):
+        ops.spatial_conv(x, torch.ones(1, 2, 3, 3))
+    with pytest.raises(ValueError, match=r"K odd, got \(1, 2, 4, 4\)"):
+        ops.spatial_conv(x[:, :2], torch.ones(1, 2, 4, 4))
+    with pytest.raises(ValueError, match=r"bias must have shape \(1,\), got \(2,\)"):
+        ops.spatial_conv(x[:, :2], torch.ones(1, 2, 3, 3), torch.ones(2))
+    with pytest.raises(ValueError, match="at least one tensor"):
+        ops.apply_gates(x, ())
+    with pytest.raises(ValueError, match=r"broadcast to x \(2, 3, 4, 5\), got one of shape \(2, 2, 1, 1\)"):
+        ops.apply_gates(x, (torch.ones(2, 2, 1, 1),))
+
+
+@native_only
+def test_threads_follow_torch(monkeypatch: pytest.MonkeyPatch):
+    from attnzoo.kernels.cpu import launch
+
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 5)
+    assert launch._map(torch.zeros(1, 2, 3, 4))._obj.threads == 5
+
+
+def test_importing_attnzoo_loads_no_kernel():
+    code = "import sys, attnzoo; assert not [m for m in sys.modules if m.startswith('attnzoo.kernels')]"
+    subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603 - the line above
+
+
+def test_installs_without_a_compiler(tmp_path: Path):
+    """The build of the kernels fails, is reported, and nothing else is lost."""
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "setup.py", "build_ext", "--build-lib", str(tmp_path), "--build-temp", str(tmp_path)]
+    tools = dict.fromkeys(("CC", "CXX", "LDSHARED", "LDCXXSHARED"), "/bin/false")
+    run = subprocess.run(command, cwd=root, env=tools, capture_output=True, text=True, check=False)  # noqa: S603
+    assert run.returncode == 0, run.stderr
+    assert 'building extension "attnzoo.kernels.cpu.libattnzoo" failed' in run.stdout + run.stderr
+    assert not list(tmp_path.rglob("*.so"))
+
+
+@native_only
+def test_gates_are_cast_not_refused():
+    x, channel, spatial, _ = cases.inputs((2, 3, 4, 5), torch.float32)
+    half: list[Tensor] = [channel.half(), spatial.bfloat16()]
+    expected = x * half[0] * half[1]
+    torch.testing.assert_close(ops.apply_gates(x, half, backend="native"), expected)
