@@ -17,10 +17,10 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from attnzoo import checks
-from attnzoo.ops import apply_gates, global_pool, spatial_conv, squeeze_channels
+from attnzoo.ops import apply_gates, global_pool, squeeze_channels
+from attnzoo.ops.convolution import planar, pointwise
 from attnzoo.ops.gate_images import Bottleneck, Convolution, applies, gate_images
 from attnzoo.ops.spatial_conv import NATIVE_SIZES
 from attnzoo.registry import register
@@ -53,11 +53,10 @@ class ChannelGate(nn.Module):
 
     def forward(self, pooled: Tensor) -> Tensor:
         """Return the gate (B, C, 1, 1) from ``pooled`` (2, B, C), the averages and the maxima over all pixels."""
-        _, batch, channels = pooled.shape
-        hidden = self.act(_linear(pooled.flatten(0, 1), self.fc1, times=1))  # (2B, hidden)
-        # fc2(a) + fc2(b) = W(a + b) + 2 * bias: one product instead of two
-        logits = _linear(hidden.unflatten(0, (2, batch)).sum(0), self.fc2, times=2)
-        return logits.sigmoid().view(batch, channels, 1, 1)
+        logits = pointwise(self.fc2, self.act(pointwise(self.fc1, pooled.flatten(0, 1))))  # (2B, C)
+        average, maximum = logits.view(pooled.shape)
+        gate: Tensor = (average + maximum).sigmoid()[:, :, None, None]
+        return gate
 
 
 class SpatialGate(nn.Module):
@@ -91,15 +90,8 @@ class SpatialGate(nn.Module):
 
     def forward(self, planes: Tensor) -> Tensor:
         """Return the gate (B, 1, H, W) from ``planes`` (B, 2, H, W), the averages and the maxima over all channels."""
-        logits = spatial_conv(planes, self.conv.weight, self.conv.bias)
-        gate: Tensor = self.norm(logits.to(self.conv.weight.dtype)).sigmoid()
+        gate: Tensor = self.norm(planar(self.conv, planes)).sigmoid()
         return gate
-
-
-def _linear(x: Tensor, layer: nn.Conv2d, times: int) -> Tensor:
-    """Return the 1x1 convolution of vectors (N, C), as a product in their dtype, with the bias taken ``times``."""
-    bias = None if layer.bias is None else layer.bias.to(x.dtype)
-    return F.linear(x, layer.weight.flatten(1).to(x.dtype), bias if bias is None or times == 1 else bias * times)
 
 
 @register(

@@ -17,10 +17,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from attnzoo import checks
 from attnzoo.ops import apply_gates, global_pool
+from attnzoo.ops.convolution import pointwise
 from attnzoo.ops.gate_images import Bottleneck, applies, gate_images
 from attnzoo.registry import register
 
@@ -90,9 +90,9 @@ class SqueezeExcite(nn.Module):
 
     def _gates(self, x: Tensor) -> tuple[tuple[Tensor], Tensor]:
         """Return the gate, and ``x`` to go on with."""
-        checks.feature_map("x", x, self.channels, like=self.fc1.weight)
+        checks.feature_map("x", x, self.channels, like=next(self.parameters()))
         pooled, x = global_pool(x, maximum=False)
-        logits = _linear(self.act(_linear(pooled[0], self.fc1)), self.fc2)  # (B, C)
+        logits = pointwise(self.fc2, self.act(pointwise(self.fc1, pooled[0])))  # (B, C)
         return (self.gate(logits)[:, :, None, None],), x
 
     def forward(self, x: Tensor) -> Tensor:
@@ -108,7 +108,7 @@ class SqueezeExcite(nn.Module):
             TypeError: If ``x`` is no floating tensor of the parameters' dtype.
             ValueError: If its shape does not fit.
         """
-        checks.feature_map("x", x, self.channels, like=self.fc1.weight)
+        checks.feature_map("x", x, self.channels, like=next(self.parameters()))
         if self._is_plain() and applies(x, self.fc1, self.act, self.fc2, self.gate):
             return gate_images(x, Bottleneck(self.fc1, self.fc2, maxima=False), None, residual=self.residual)
         gates, x = self._gates(x)
@@ -122,9 +122,3 @@ class SqueezeExcite(nn.Module):
     def extra_repr(self) -> str:
         """Return the options that the submodules do not show."""
         return f"channels={self.channels}, residual={self.residual}"
-
-
-def _linear(x: Tensor, layer: nn.Conv2d) -> Tensor:
-    """Return the 1x1 convolution of vectors (N, C), as a product in their dtype."""
-    bias = None if layer.bias is None else layer.bias.to(x.dtype)
-    return F.linear(x, layer.weight.flatten(1).to(x.dtype), bias)

@@ -81,7 +81,7 @@ def takes_native(x: Tensor, requested: str | None, unfit: str | None = None) -> 
         )
     if _traced_or_transformed():
         raise RuntimeError(
-            "backend 'native' works neither in an exported graph nor under torch.func or forward-mode AD"
+            "backend 'native' works in no exported graph and under no torch.func, forward-mode AD or dispatch mode"
         )
     return True
 
@@ -110,8 +110,11 @@ def transformed() -> bool:
 
 def _traced_or_transformed() -> bool:
     if torch.compiler.is_compiling():
-        return torch.compiler.is_exporting()
-    return transformed() or torch._C._get_tracing_state() is not None  # noqa: SLF001 - torch.jit.trace
+        # torch 2.6 cannot tell export from compile: it then takes the path that is right in both
+        return getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)()
+    # torch.jit.trace, and dispatch modes (counters, fake tensors, selective checkpointing), which look at operators
+    watched = torch._C._get_tracing_state() is not None or torch._C._len_torch_dispatch_stack() > 0  # noqa: SLF001
+    return transformed() or watched
 
 
 def _fits(x: Tensor) -> bool:
@@ -125,7 +128,6 @@ def _check_name(name: str) -> None:
         raise RuntimeError(f"backend {name!r} is not available: {known[name].detail}")
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _native_is_built() -> bool:
     from attnzoo.kernels.cpu import library
 
@@ -134,6 +136,10 @@ def _native_is_built() -> bool:
     except OSError:
         return False
     return True
+
+
+# what torch.compiler.assume_constant_result does, without its import of the compiler and of triton
+_native_is_built._dynamo_marked_constant = True  # type: ignore[attr-defined] # noqa: SLF001
 
 
 def _native() -> BackendInfo:

@@ -41,7 +41,6 @@ def applies(x: Tensor, *modules: nn.Module) -> bool:
         not torch.is_grad_enabled()
         and x.shape[0] >= torch.get_num_threads()
         and not torch.compiler.is_compiling()
-        and not torch._C._len_torch_dispatch_stack()  # noqa: SLF001
         and not any(m._forward_hooks or m._forward_pre_hooks for m in modules)  # noqa: SLF001
         and dispatch.takes_native(x, None)
     )

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.flop_counter import register_flop_formula
 
 from attnzoo.ops import autograd, dispatch
 
@@ -130,15 +128,3 @@ class _Convolve(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:
         return _rule(ctx, d_out)
-
-
-@register_flop_formula(torch.ops.attnzoo.spatial_conv)
-def _flops(planes: torch.Size, weight: torch.Size, *_: Any, **__: Any) -> int:
-    """Count as torch counts a convolution: two operations for each weight and pixel."""
-    return 2 * planes[0] * planes[2] * planes[3] * math.prod(weight)
-
-
-@register_flop_formula(torch.ops.attnzoo.spatial_conv_backward)
-def _backward_flops(d_out: torch.Size, planes: torch.Size, weight: torch.Size, *_: Any, **__: Any) -> int:
-    """The gradients of the planes and of the weight cost one convolution each."""
-    return 2 * _flops(planes, weight)

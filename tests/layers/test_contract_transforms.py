@@ -7,7 +7,7 @@ import pickle
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from attnzoo import LayerInfo, create
 from tests.layers import cases
@@ -124,3 +124,39 @@ def test_eval_is_deterministic_and_changes_no_state(info: LayerInfo):
     before = copy.deepcopy(layer.state_dict())
     torch.testing.assert_close(layer(*arguments), layer(*arguments), rtol=0, atol=0)
     torch.testing.assert_close(layer.state_dict(), before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("grad", [True, False], ids=["training", "inference"])
+@pytest.mark.parametrize("name", ["cbam", "se"])
+def test_inner_convolutions_may_be_watched_and_replaced(name: str, grad: bool):
+    """A hook on each convolution fires, and what an adapter in its place adds is not lost."""
+    layer = create(name, 48).eval()
+    x = torch.randn(4, 48, 7, 5)
+    with torch.set_grad_enabled(grad):
+        plain = layer(x)
+        convolutions = {key: each for key, each in layer.named_modules() if isinstance(each, nn.Conv2d)}
+        seen = []
+        handles = [
+            each.register_forward_hook(lambda module, args, out, key=key: seen.append(key))
+            for key, each in convolutions.items()
+        ]
+        torch.testing.assert_close(layer(x), plain)
+        assert set(seen) == set(convolutions)
+        for handle in handles:
+            handle.remove()
+        for key, each in convolutions.items():
+            parent, _, child = key.rpartition(".")
+            setattr(layer.get_submodule(parent), child, Doubled(each))
+            assert not torch.allclose(layer(x), plain), key
+            setattr(layer.get_submodule(parent), child, each)
+
+
+class Doubled(nn.Module):
+    """An adapter: the module and as much again."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 2 * self.module(x)

@@ -69,11 +69,11 @@ def test_bottleneck_width(options: dict[str, Any], width: int):
 def test_loads_timm_weights_strictly_and_gives_the_same(channels: int, bias: bool):
     from timm.layers import SEModule
 
-    theirs = randomise(SEModule(channels, bias=bias))
-    ours = SqueezeExcite(channels, rd_divisor=8, bias=bias)
+    theirs = randomise(SEModule(channels, bias=bias, dtype=torch.float64))
+    ours = SqueezeExcite(channels, rd_divisor=8, bias=bias, dtype=torch.float64)
     ours.load_state_dict(theirs.state_dict(), strict=True)
-    x = torch.randn(2, channels, 5, 4)
-    torch.testing.assert_close(ours(x), theirs(x), rtol=0, atol=0)
+    x = torch.randn(2, channels, 5, 4, dtype=torch.float64)
+    torch.testing.assert_close(ours(x), theirs(x), rtol=1e-13, atol=1e-13)
 
 
 def test_activation_and_gate_are_the_callers():
