@@ -115,10 +115,11 @@ def test_every_network_is_described():
         assert [name for name in reference_models.list_models() if f"generated: network {name} " not in text] == []
 
 
-@pytest.mark.parametrize("package", [attnzoo, reference_models])
+@pytest.mark.parametrize("package", [attnzoo, attnzoo.ops, reference_models])
 def test_every_public_name_has_a_reference_entry(package):
     text = (ROOT / "docs/api.md").read_text()
-    entries = re.findall(rf"^::: {package.__name__}\.(?:\w+\.)*(\w+)$", text, re.MULTILINE)
+    _, _, part = text.partition(f"<!-- generated: api {package.__name__} -->")
+    entries = re.findall(r"^::: [\w.]+\.(\w+)$", part.partition("<!-- end -->")[0], re.MULTILINE)
     assert sorted(entries) == sorted(package.__all__)
 
 
