@@ -12,7 +12,9 @@ test:
 	$(PYTHON) -m pytest
 
 bench:  ## what is measured, then what is counted; each writes its results under benchmarks/results
-	set -e; for script in $(wildcard benchmarks/bench_*.py) benchmarks/sweep_attach.py; do $(PYTHON) $$script; done
+	$(PYTHON) -m benchmarks.measure_ops
+	$(PYTHON) benchmarks/bench_attach_overhead.py
+	$(PYTHON) benchmarks/sweep_attach.py
 	reference-models ledger --json benchmarks/results/ledger.json
 
 docs:  ## bring the generated tables up to date, then build the site, where any warning is an error
