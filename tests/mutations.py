@@ -21,25 +21,24 @@ class Subject(NamedTuple):
     mutations: tuple[Mutation, ...]
 
 
-def _layer(source: str, name: str, *mutations: Mutation) -> Subject:
-    """Return a layer's subject: its own tests, then the contract's for its registry name."""
+def _layer(source: str, name: str, *mutations: Mutation, also: tuple[str, ...] = ()) -> Subject:
+    """Return a layer's subject: its own tests, then the contract's for its registry name, then others."""
     own = f"tests/layers/test_{source}.py"
     contract = f"tests/layers/test_contract.py tests/layers/test_contract_transforms.py -k {name}"
-    return Subject(f"attnzoo/layers/{source}.py", (own, contract), mutations)
+    return Subject(f"attnzoo/layers/{source}.py", (own, contract, *also), mutations)
 
 
 SUBJECTS = (
     _layer(
         "squeeze_excite",
         "se",
-        Mutation("identity", "return apply_gates(x, self.gates(x), residual=self.residual)", "return x * 1.0"),
-        Mutation(
-            "no sigmoid", "(self.gate(self.fc2(self.act(self.fc1(squeezed)))),)", "(self.fc2(self.fc1(squeezed)),)"
-        ),
-        Mutation("no activation", "self.act(self.fc1(squeezed))", "self.fc1(squeezed)"),
-        Mutation("maximum for mean", "x.mean((2, 3), keepdim=True)", "x.amax((2, 3), keepdim=True)"),
-        Mutation("mean over H only", "x.mean((2, 3), keepdim=True)", "x.mean((2,), keepdim=True)"),
-        Mutation("residual ignored", "residual=self.residual)", "residual=False)"),
+        Mutation("identity", "return apply_gates(x, gates, residual=self.residual)", "return x * 1.0"),
+        Mutation("no sigmoid", "self.gate(logits)[", "logits["),
+        Mutation("no activation", "self.act(pointwise(self.fc1, pooled[0]))", "pointwise(self.fc1, pooled[0])"),
+        Mutation("maximum for mean", "global_pool(x, maximum=False)", "global_pool(x)[0].flip(0), x"),
+        Mutation("maximum for mean in inference", "maxima=False", "maxima=True"),
+        Mutation("residual ignored", "(x, gates, residual=self.residual)", "(x, gates, residual=False)"),
+        Mutation("residual ignored in inference", "None, residual=self.residual)", "None, residual=False)"),
         Mutation(
             "bias ignored",
             "self.fc2 = nn.Conv2d(hidden, channels, 1, bias=bias,",
@@ -51,30 +50,30 @@ SUBJECTS = (
             "self.fc2 = nn.Conv2d(hidden, channels, 1, bias=bias, device=device, dtype=dtype)",
             "self.fc2 = nn.Conv2d(hidden, channels, 1, bias=bias, device=device)",
         ),
+        also=("tests/ops/test_gate_images.py",),
     ),
     _layer(
         "cbam",
         "cbam",
-        Mutation("identity", "return apply_gates(x, self.gates(x), residual=self.residual)", "return x * 1.0"),
+        Mutation("identity", "return apply_gates(x, gates, residual=self.residual)", "return x * 1.0"),
         Mutation("no sigmoid on channels", "(average + maximum).sigmoid()", "average + maximum"),
-        Mutation("no sigmoid on pixels", "self.norm(self.conv(planes)).sigmoid()", "self.norm(self.conv(planes))"),
+        Mutation(
+            "no sigmoid on pixels",
+            "self.norm(planar(self.conv, planes)).sigmoid()",
+            "self.norm(planar(self.conv, planes))",
+        ),
         Mutation("maximum left out", "(average + maximum)", "(average + average)"),
-        Mutation(
-            "H and W swapped", "self.norm(self.conv(planes)).sigmoid()", "self.norm(self.conv(planes.mT).mT).sigmoid()"
-        ),
-        Mutation(
-            "planes swapped",
-            "[x.mean(1, keepdim=True), x.amax(1, keepdim=True)]",
-            "[x.amax(1, keepdim=True), x.mean(1, keepdim=True)]",
-        ),
-        Mutation(
-            "pixels gated from the bare map", "self.spatial(apply_gates(x, gates) if gates else x)", "self.spatial(x)"
-        ),
+        Mutation("H and W swapped", "planar(self.conv, planes)", "planar(self.conv, planes.mT).mT"),
+        Mutation("planes swapped", "planar(self.conv, planes)", "planar(self.conv, planes.flip(1))"),
+        Mutation("pixels gated from the bare map", "squeeze_channels(x, channel)", "squeeze_channels(x, None)"),
         Mutation(
             "spatial=False ignored", "norm_layer, device, dtype) if spatial else None", "norm_layer, device, dtype)"
         ),
-        Mutation("residual ignored", "residual=self.residual)", "residual=False)"),
-        Mutation("norm left out", "self.norm(self.conv(planes))", "self.conv(planes)"),
+        Mutation("residual ignored", "(x, gates, residual=self.residual)", "(x, gates, residual=False)"),
+        Mutation("residual ignored in inference", "spatial, residual=self.residual)", "spatial, residual=False)"),
+        Mutation("norm left out in inference", "Convolution(self.conv, self.norm)", "Convolution(self.conv, None)"),
+        Mutation("norm left out", "self.norm(planar(self.conv, planes))", "planar(self.conv, planes)"),
+        also=("tests/ops/test_gate_images.py",),
     ),
     _layer(
         "region_mask",
