@@ -130,7 +130,7 @@ def _conditions() -> dict[str, Any]:
     import torchvision
 
     return {
-        "attach_tree": _git("rev-parse", "HEAD:attnzoo/attach"),
+        "tree": _git("rev-parse", "HEAD:attnzoo"),  # all of it: what an operation returns, the backbone goes on with
         "commit": _git("rev-parse", "HEAD"),
         "uncommitted_changes": bool(_git("status", "--porcelain", "attnzoo")),
         "python": platform.python_version(),

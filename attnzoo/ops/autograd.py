@@ -61,10 +61,15 @@ def reference_gradients(
 
 
 def dense(x: Tensor) -> Tensor:
-    """Return ``x`` itself if it is dense in NCHW or channels-last order, else a dense copy."""
+    """Return ``x`` itself if it is dense in NCHW or channels-last order, else a dense copy in the nearer of the two.
+
+    A convolution picks its algorithm by the order of the strides, dense or not: a copy in the other order would have
+    whatever follows round differently.
+    """
     if x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last):
         return x
-    return x.contiguous()
+    pixel_by_pixel = x.stride(1) < x.stride(3) <= x.stride(2)
+    return x.contiguous(memory_format=torch.channels_last if pixel_by_pixel else torch.contiguous_format)
 
 
 def like(gradient: Tensor, x: Tensor) -> Tensor:

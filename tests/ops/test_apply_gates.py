@@ -51,6 +51,18 @@ def test_blend_zero_is_the_identity_bit_for_bit(dtype: torch.dtype, residual: bo
     assert torch.equal(got.view(torch.uint8), x.view(torch.uint8))
 
 
+@pytest.mark.parametrize("memory", ["NCHW", "NHWC", "NWHC"])
+def test_a_map_with_gaps_comes_back_in_the_order_that_convolutions_see(memory: str):
+    """A convolution after an attached layer must take the algorithm that it took before, or it rounds differently."""
+    gaps = torch.randn(2, 9, 8, 8)[:, 1:]  # as tokens behind a class token have
+    x = gaps.permute([memory.index(axis) for axis in "NCHW"])
+    assert not x.is_contiguous()
+    assert not x.is_contiguous(memory_format=torch.channels_last)
+    y = apply_gates(x, [torch.rand(2, 8, 1, 1)], blend=torch.zeros(1), backend="native")
+    assert torch.equal(y, x)
+    assert y.is_contiguous(memory_format=torch.channels_last) == (memory == "NHWC")
+
+
 def test_gradient_of_a_blend_of_zero_is_not_zero():
     """The blend starts at 0 and must be able to leave it."""
     x = torch.randn(2, 3, 4, 5)
