@@ -16,7 +16,7 @@ the block's own shortcut where the shape changes, F_cur its output.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torchvision
@@ -27,6 +27,7 @@ from attnzoo import LLAM
 from reference_models import checks
 from reference_models.weights import load_weights
 
+RESNET_WIDTH = 64
 AFF_WILD2_EXPRESSIONS = ("Anger", "Disgust", "Fear", "Happy", "Sad", "Surprise", "Neutral")
 
 
@@ -67,6 +68,7 @@ class LLANet(torchvision.models.ResNet):
         kernel_size: Odd kernel of the attention's convolution, 3 (the reading built by default) or 1.
         placement: Where in a block the attention sits, ``conv`` or ``block``, see the module's text.
         attention: False gives the plain ResNet-18 with the same stem, to compare with.
+        width: Channels of the stem and the first stage, doubled in each later one; the paper's, ResNet-18's, is 64.
         pretrained: Load torchvision's ImageNet weights into the backbone (the paper's was pre-trained on RAF-DB); needs
             the network or torchvision's cache.
         device: Device of the parameters.
@@ -88,6 +90,7 @@ class LLANet(torchvision.models.ResNet):
         kernel_size: int = 3,
         placement: Literal["conv", "block"] = "conv",
         attention: bool = True,
+        width: int = RESNET_WIDTH,
         pretrained: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -96,8 +99,16 @@ class LLANet(torchvision.models.ResNet):
         checks.one_of("placement", placement, ("conv", "block"))
         checks.flag("attention", attention)
         checks.flag("pretrained", pretrained)
+        self.width = checks.positive_int("width", width)
+        if pretrained and width != RESNET_WIDTH:
+            raise ValueError(f"width must be {RESNET_WIDTH} with pretrained=True, got {width}")
         with torch.device(device if device is not None else torch.get_default_device()):
             super().__init__(BasicBlock, [2, 2, 2, 2], num_classes=num_classes)
+            if width != RESNET_WIDTH:
+                self.conv1 = nn.Conv2d(3, width, 7, padding=3, bias=False)
+                nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")  # as torchvision's
+                self.bn1 = nn.BatchNorm2d(width)
+                self.fc = nn.Linear(8 * width, num_classes)
         self.to(dtype=dtype)
         self.conv1.stride = (1, 1)
         if pretrained:
@@ -107,6 +118,12 @@ class LLANet(torchvision.models.ResNet):
             for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
                 for i, block in enumerate(stage):
                     stage[i] = LosslessBlock(block, kernel_size, placement)
+
+    def _make_layer(self, block: type[nn.Module], planes: int, *args: Any, **kwargs: Any) -> nn.Sequential:
+        """Return a stage of torchvision's, for ``planes`` at its own width."""
+        if planes == RESNET_WIDTH:
+            self.inplanes = self.width
+        return super()._make_layer(block, planes * self.width // RESNET_WIDTH, *args, **kwargs)
 
     def load_backbone(self, weights: Mapping[str, Tensor]) -> None:
         """Load a ResNet-18 state dict by torchvision's names, leaving the attention and the classifier as they are.

@@ -22,8 +22,8 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal, Self
 
-import timm
 import torch
+from timm.models.senet import SENet, SEResNetBottleneck
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -36,8 +36,27 @@ DISFA_AU_GROUPS: Mapping[str, tuple[int, ...]] = MappingProxyType(
 )
 """Region to action units, the paper's for DISFA."""
 
-DECODED_CHANNELS = 256
+SENET_WIDTH = 64
 POOLED_SIZE = 7
+
+
+class SENet50(SENet):
+    """timm's ``legacy_seresnet50`` without its classifier, of any width.
+
+    Args:
+        width: Channels of the stem; 64 is the published network.
+        **factory: ``device`` and ``dtype`` of the parameters.
+    """
+
+    def __init__(self, width: int, **factory: Any) -> None:
+        self.width = width
+        super().__init__(
+            SEResNetBottleneck, (3, 4, 6, 3), groups=1, reduction=16, inplanes=width, num_classes=0, **factory
+        )
+
+    def _make_layer(self, block: type[nn.Module], planes: int, **kwargs: Any) -> nn.Sequential:
+        """Return a stage of timm's, for ``planes`` at its own width."""
+        return super()._make_layer(block, planes * self.width // SENET_WIDTH, **kwargs)
 
 
 class DecoderStep(nn.Module):
@@ -98,6 +117,7 @@ class TRANet(nn.Module):
         au_groups: Region (``upper``, ``middle`` or ``lower``) to its action units.
         freeze: Freeze blocks 1 and 2 (stem and first stage), parameters and running statistics.
         image_size: Side of the square face in pixels; the unit of ``center_row``.
+        width: Channels of the backbone's stem, a multiple of 16, by which all other channels scale; the paper's is 64.
         device: Device of the parameters.
         dtype: Floating dtype of the parameters.
 
@@ -126,6 +146,7 @@ class TRANet(nn.Module):
         au_groups: Mapping[str, Sequence[int]] = DISFA_AU_GROUPS,
         freeze: bool = True,
         image_size: int = 224,
+        width: int = SENET_WIDTH,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -143,7 +164,8 @@ class TRANet(nn.Module):
         factory = {"device": device, "dtype": dtype}
         self.image_size = checks.positive_int("image_size", image_size)
         self.freeze = freeze
-        self.mask = RegionMask(DECODED_CHANNELS, frame_height=image_size)
+        channels = 4 * checks.multiple_of("width", width, 16)  # of the decoded map
+        self.mask = RegionMask(channels, frame_height=image_size)
         self.au_groups = _checked_groups(au_groups, tuple(self.mask.regions))
         self.aus = tuple(au for group in self.au_groups.values() for au in group)
         self.hard_mask = hard_mask
@@ -152,26 +174,30 @@ class TRANet(nn.Module):
             if not (channel_attention or spatial_attention):
                 return nn.Identity()
             return CBAM(
-                DECODED_CHANNELS,
+                channels,
                 channel=channel_attention,
                 spatial=spatial_attention,
                 residual=residual,
                 **factory,
             )
 
-        self.backbone = timm.create_model("legacy_seresnet50", num_classes=0, **factory)
+        self.backbone = SENet50(width, **factory)
         self.decoder = nn.ModuleList(
-            DecoderStep(channels, out_channels, se_residual=se_residual, **factory)
-            for channels, out_channels in ((2048, 1024), (2048, 512), (1024, DECODED_CHANNELS))
+            DecoderStep(given * channels, made * channels, se_residual=se_residual, **factory)
+            for given, made in ((8, 4), (8, 2), (4, 1))
         )
-        hidden = 256 if version == "v2" else 512
+        hidden = channels if version == "v2" else 2 * channels
         self.branches = nn.ModuleDict(
             {
                 region: nn.Sequential(
-                    *(_refinement(attention, **factory) if version == "v2" else (attention() for _ in range(3))),
+                    *(
+                        _refinement(attention, channels, **factory)
+                        if version == "v2"
+                        else (attention() for _ in range(3))
+                    ),
                     nn.AdaptiveAvgPool2d(POOLED_SIZE),
                     nn.Flatten(),
-                    nn.Linear(DECODED_CHANNELS * POOLED_SIZE**2, hidden, **factory),
+                    nn.Linear(channels * POOLED_SIZE**2, hidden, **factory),
                     nn.ReLU(),
                     nn.Linear(hidden, len(group), **factory),
                 )
@@ -204,7 +230,7 @@ class TRANet(nn.Module):
         return torch.cat([branch(views[region]) for region, branch in self.branches.items()], dim=1)
 
     def decode(self, x: Tensor) -> Tensor:
-        """Return the decoder's map (B, 256, H / 4, W / 4) of images (B, 3, H, W)."""
+        """Return the decoder's map (B, 4 * ``width``, H / 4, W / 4) of images (B, 3, H, W)."""
         block2 = self.backbone.layer1(self.backbone.pool0(self.backbone.layer0(x)))
         block3 = self.backbone.layer2(block2)
         block4 = self.backbone.layer3(block3)
@@ -240,17 +266,17 @@ class TRANet(nn.Module):
         return self.backbone.layer0, self.backbone.layer1
 
 
-def _refinement(attention: Callable[[], nn.Module], **factory: Any) -> tuple[nn.Module, ...]:
+def _refinement(attention: Callable[[], nn.Module], channels: int, **factory: Any) -> tuple[nn.Module, ...]:
     """Return the newer text's attention blocks, each followed by a pair of convolutions."""
     return (
         attention(),
-        ConvPair(DECODED_CHANNELS, residual=True, **factory),
+        ConvPair(channels, residual=True, **factory),
         nn.MaxPool2d(2),
         attention(),
-        ConvPair(DECODED_CHANNELS, residual=True, **factory),
+        ConvPair(channels, residual=True, **factory),
         nn.MaxPool2d(2),
         attention(),
-        ConvPair(DECODED_CHANNELS, residual=False, **factory),
+        ConvPair(channels, residual=False, **factory),
     )
 
 

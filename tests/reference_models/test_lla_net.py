@@ -52,6 +52,15 @@ def test_maps_have_the_sizes_that_resnet18_has_at_224():
     assert sizes == [56, 28, 14, 7]
 
 
+def test_width_scales_every_stage():
+    network = LLANet(width=16)
+    shapes = {name: tuple(p.shape[:2]) for name, p in network.named_parameters() if p.dim() == 4}
+    full = {name: tuple(p.shape[:2]) for name, p in LLANet().named_parameters() if p.dim() == 4}
+    assert shapes.pop("conv1.weight") == (16, 3)
+    assert shapes == {name: (a // 4, b // 4) for name, (a, b) in full.items() if name != "conv1.weight"}
+    assert network(torch.rand(2, 3, 32, 32)).shape == (2, 7)
+
+
 def test_every_parameter_learns():
     network = LLANet(kernel_size=1)
     network(torch.rand(4, 3, 32, 32)).square().sum().backward()
@@ -83,6 +92,8 @@ def test_another_checkpoint_is_refused_and_changes_nothing():
         ({"kernel_size": 2}, ValueError, "kernel_size must be odd .*got 2"),
         ({"placement": "stem"}, ValueError, "placement must be one of 'conv', 'block', got 'stem'"),
         ({"attention": 1}, TypeError, "attention must be True or False, got 1"),
+        ({"width": 0}, ValueError, "width must be at least 1, got 0"),
+        ({"width": 32, "pretrained": True}, ValueError, "width must be 64 with pretrained=True, got 32"),
         ({"pretrained": "yes"}, TypeError, "pretrained must be True or False, got 'yes'"),
     ],
 )

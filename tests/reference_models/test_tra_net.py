@@ -1,6 +1,7 @@
 import copy
 
 import pytest
+import timm
 import torch
 
 from attnzoo import CBAM
@@ -115,6 +116,22 @@ def test_without_hard_masks_every_branch_sees_the_whole_map(faces):
         torch.testing.assert_close(view, decoded, rtol=0, atol=0)
 
 
+def test_backbone_is_timms_and_width_scales_everything():
+    timms = timm.create_model("legacy_seresnet50", num_classes=0).eval()
+    network = TRANet(image_size=SIZE).eval()
+    timms.load_state_dict(network.backbone.state_dict())
+    x = torch.rand(1, 3, SIZE, SIZE)
+    torch.testing.assert_close(network.backbone(x), timms(x), rtol=0, atol=0)
+    narrow = TRANet(image_size=SIZE, width=16).eval()
+    full = {name: p.shape for name, p in network.named_parameters() if p.dim() == 4}
+    shapes = {name: p.shape for name, p in narrow.named_parameters() if p.dim() == 4}
+    scaled = [name for name, shape in full.items() if shape[1] > 3]  # not of the image, nor of a spatial gate's planes
+    assert {name: shapes[name][:2] for name in scaled} == {
+        name: torch.Size([full[name][0] // 4, full[name][1] // 4]) for name in scaled
+    }
+    assert narrow(x).shape == (1, 8)
+
+
 def test_residual_form_of_the_squeeze_and_excitation(network, faces):
     residual = TRANet(image_size=SIZE, se_residual=True).eval()
     residual.load_state_dict(network.state_dict())
@@ -169,6 +186,7 @@ def test_other_weights_are_refused():
         ({"au_groups": {"upper": (0,)}}, ValueError, r"au_groups\['upper'\] must be at least 1, got 0"),
         ({"au_groups": ()}, TypeError, r"au_groups must map regions to action units, got \(\)"),
         ({"image_size": 0}, ValueError, "image_size must be at least 1, got 0"),
+        ({"width": 24}, ValueError, "width must be a multiple of 16, got 24"),
     ],
 )
 def test_bad_arguments(kwargs, error, match):
