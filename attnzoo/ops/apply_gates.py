@@ -45,7 +45,7 @@ def apply_gates(
         _check_gate(gate, x)
     pair = _pair(x, gates)
     unfit = None if pair else "gates must be one (B, C, 1, 1), one (B, 1, H, W) or one of each"
-    if not dispatch.takes_native(x, backend, unfit) or pair is None:
+    if dispatch.choose(x, backend, unfit, beside=(blend,)) == "torch" or pair is None:
         return reference(x, gates, blend, residual)
     inputs = (autograd.dense(x), *pair, blend, residual)
     if torch.is_grad_enabled() and any(isinstance(t, Tensor) and t.requires_grad for t in inputs):
@@ -119,15 +119,14 @@ torch.library.register_fake("attnzoo::apply_gates", _output)
 
 
 def _forward(x: Tensor, channel: Tensor | None, spatial: Tensor | None, blend: Tensor | None, residual: bool) -> Tensor:
-    from attnzoo.kernels.cpu import launch
-
+    launch = dispatch.launcher(x)
     x = autograd.dense(x)
     y = torch.empty_like(x)
     launch.apply_gates(x, *_flat(x, channel, spatial), *_line(blend, residual), y)
     return y
 
 
-torch.library.impl("attnzoo::apply_gates", "CPU", _forward)
+torch.library.impl("attnzoo::apply_gates", ("CPU", "CUDA"), _forward)
 
 
 def _gradients(
@@ -145,8 +144,7 @@ torch.library.register_fake("attnzoo::apply_gates_backward", _gradients)
 def _backward(
     dy: Tensor, x: Tensor, channel: Tensor | None, spatial: Tensor | None, blend: Tensor | None, residual: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    from attnzoo.kernels.cpu import launch
-
+    launch = dispatch.launcher(x)
     x = autograd.dense(x)
     dx, d_channel, d_spatial, d_blend = _gradients(dy, x, channel, spatial, blend, residual)
     gates = _flat(x, channel, spatial)
@@ -163,7 +161,7 @@ def _backward(
     return dx, d_channel, d_spatial, d_blend
 
 
-torch.library.impl("attnzoo::apply_gates_backward", "CPU", _backward)
+torch.library.impl("attnzoo::apply_gates_backward", ("CPU", "CUDA"), _backward)
 autograd.differentiable_once("attnzoo::apply_gates_backward")
 
 

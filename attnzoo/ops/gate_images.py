@@ -42,7 +42,7 @@ def applies(x: Tensor, *modules: nn.Module) -> bool:
         and x.shape[0] >= torch.get_num_threads()
         and not torch.compiler.is_compiling()
         and not any(m._forward_hooks or m._forward_pre_hooks for m in modules)  # noqa: SLF001
-        and dispatch.takes_native(x, None)
+        and dispatch.choose(x, None) == "native"
     )
 
 

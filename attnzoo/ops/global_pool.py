@@ -35,7 +35,7 @@ def global_pool(x: Tensor, *, maximum: bool = True, backend: str | None = None) 
     """
     if x.dim() != 4 or x.shape[1] == 0 or x.shape[2] == 0 or x.shape[3] == 0:
         raise ValueError(f"x must be a map (B, C, H, W) with at least one pixel, got {tuple(x.shape)}")
-    if not dispatch.takes_native(x, backend):
+    if dispatch.choose(x, backend) == "torch":
         return Pooled(reference(x, maximum), x)
     x = autograd.dense(x)
     if torch.is_grad_enabled() and x.requires_grad:
@@ -67,15 +67,14 @@ torch.library.register_fake("attnzoo::global_pool", _outputs)
 
 
 def _forward(x: Tensor, maximum: bool, ties: bool) -> tuple[Tensor, Tensor]:
-    from attnzoo.kernels.cpu import launch
-
+    launch = dispatch.launcher(x)
     x = autograd.dense(x)
     values, counts = _outputs(x, maximum, ties)
     launch.global_pool(x, values, counts if ties else None)
     return values, counts
 
 
-torch.library.impl("attnzoo::global_pool", "CPU", _forward)
+torch.library.impl("attnzoo::global_pool", ("CPU", "CUDA"), _forward)
 
 
 def _gradient(d_values: Tensor, carried: Tensor | None, x: Tensor, values: Tensor, ties: Tensor) -> Tensor:
@@ -86,8 +85,7 @@ torch.library.register_fake("attnzoo::global_pool_backward", _gradient)
 
 
 def _backward(d_values: Tensor, carried: Tensor | None, x: Tensor, values: Tensor, ties: Tensor) -> Tensor:
-    from attnzoo.kernels.cpu import launch
-
+    launch = dispatch.launcher(x)
     x = autograd.dense(x)
     dx = torch.empty_like(x)
     carried = None if carried is None else autograd.like(carried, x)
@@ -95,7 +93,7 @@ def _backward(d_values: Tensor, carried: Tensor | None, x: Tensor, values: Tenso
     return dx
 
 
-torch.library.impl("attnzoo::global_pool_backward", "CPU", _backward)
+torch.library.impl("attnzoo::global_pool_backward", ("CPU", "CUDA"), _backward)
 autograd.differentiable_once("attnzoo::global_pool_backward")
 
 

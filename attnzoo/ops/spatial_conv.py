@@ -39,7 +39,7 @@ def spatial_conv(planes: Tensor, weight: Tensor, bias: Tensor | None = None, *, 
     unfit = None
     if size not in NATIVE_SIZES or planes.dtype != torch.float32:
         unfit = f"float32 planes and K in {NATIVE_SIZES} are needed, got {planes.dtype} and K = {size}"
-    if dispatch.takes_native(planes, backend, unfit):
+    if dispatch.choose(planes, backend, unfit, beside=(weight, bias)) != "torch":
         inputs = (planes, weight, bias)
         if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs):
             out: Tensor = _Convolve.apply(*inputs)
@@ -69,15 +69,14 @@ torch.library.register_fake("attnzoo::spatial_conv", _output)
 
 
 def _forward(planes: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    from attnzoo.kernels.cpu import launch
-
+    launch = dispatch.launcher(planes)
     out = _output(planes, weight, bias)
     kernel = weight.float().contiguous()
     launch.spatial_conv(planes.contiguous(), kernel, 0.0 if bias is None else bias.item(), out)
     return out
 
 
-torch.library.impl("attnzoo::spatial_conv", "CPU", _forward)
+torch.library.impl("attnzoo::spatial_conv", ("CPU", "CUDA"), _forward)
 
 
 def _gradients(d_out: Tensor, planes: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -88,15 +87,14 @@ torch.library.register_fake("attnzoo::spatial_conv_backward", _gradients)
 
 
 def _backward(d_out: Tensor, planes: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    from attnzoo.kernels.cpu import launch
-
+    launch = dispatch.launcher(planes)
     d_planes, d_weight = _gradients(d_out, planes, weight)
     kernel = weight.float().contiguous()
     launch.spatial_conv_backward(planes.contiguous(), kernel, d_out.contiguous(), d_planes, d_weight)
     return d_planes, d_weight
 
 
-torch.library.impl("attnzoo::spatial_conv_backward", "CPU", _backward)
+torch.library.impl("attnzoo::spatial_conv_backward", ("CPU", "CUDA"), _backward)
 autograd.differentiable_once("attnzoo::spatial_conv_backward")
 
 

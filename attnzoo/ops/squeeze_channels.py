@@ -37,7 +37,7 @@ def squeeze_channels(x: Tensor, gate: Tensor | None = None, *, backend: str | No
         raise ValueError(f"x must be a map (B, C, H, W) with at least one channel, got {tuple(x.shape)}")
     if gate is not None and gate.shape != (*x.shape[:2], 1, 1):
         raise ValueError(f"gate must have shape {(*x.shape[:2], 1, 1)}, got {tuple(gate.shape)}")
-    if not dispatch.takes_native(x, backend):
+    if dispatch.choose(x, backend, beside=(gate,)) == "torch":
         return Squeezed(reference(x, gate), x)
     x = autograd.dense(x)
     if torch.is_grad_enabled() and (x.requires_grad or (gate is not None and gate.requires_grad)):
@@ -69,15 +69,14 @@ torch.library.register_fake("attnzoo::squeeze_channels", _outputs)
 
 
 def _forward(x: Tensor, gate: Tensor | None, ties: bool) -> tuple[Tensor, Tensor]:
-    from attnzoo.kernels.cpu import launch
-
+    launch = dispatch.launcher(x)
     x = autograd.dense(x)
     planes, counts = _outputs(x, gate, ties)
     launch.squeeze_channels(x, _flat(x, gate), planes, counts if ties else None)
     return planes, counts
 
 
-torch.library.impl("attnzoo::squeeze_channels", "CPU", _forward)
+torch.library.impl("attnzoo::squeeze_channels", ("CPU", "CUDA"), _forward)
 
 
 def _gradients(
@@ -92,8 +91,7 @@ torch.library.register_fake("attnzoo::squeeze_channels_backward", _gradients)
 def _backward(
     d_planes: Tensor, carried: Tensor | None, x: Tensor, gate: Tensor | None, planes: Tensor, ties: Tensor
 ) -> tuple[Tensor, Tensor]:
-    from attnzoo.kernels.cpu import launch
-
+    launch = dispatch.launcher(x)
     x = autograd.dense(x)
     dx, d_gate = _gradients(d_planes, carried, x, gate, planes, ties)
     carried = None if carried is None else autograd.like(carried, x)
@@ -101,7 +99,7 @@ def _backward(
     return dx, d_gate
 
 
-torch.library.impl("attnzoo::squeeze_channels_backward", "CPU", _backward)
+torch.library.impl("attnzoo::squeeze_channels_backward", ("CPU", "CUDA"), _backward)
 autograd.differentiable_once("attnzoo::squeeze_channels_backward")
 
 

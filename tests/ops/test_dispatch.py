@@ -27,7 +27,7 @@ def not_built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_backends_say_what_is_there():
-    assert list(ops.backends()) == ["torch", "native"]
+    assert list(ops.backends()) == ["torch", "native", "triton"]
     assert ops.backends()["torch"] == (True, f"torch {torch.__version__}")
 
 
@@ -63,7 +63,7 @@ def test_an_explicit_backend_that_cannot_run_raises(call: Callable[..., object])
             call(unfit)
     with pytest.raises(RuntimeError, match=r"torch\.func"):
         torch.func.vmap(lambda t: call(t, backend="native"))(x[None])
-    with pytest.raises(ValueError, match=r"backend must be one of 'auto', 'torch', 'native', got 'cuda'"):
+    with pytest.raises(ValueError, match=r"backend must be one of 'auto', 'torch', 'native', 'triton', got 'cuda'"):
         call(x, backend="cuda")
 
 
@@ -86,15 +86,50 @@ def test_unknown_context_raises():
 @native_only
 def test_contexts_nest_and_the_argument_wins(monkeypatch: pytest.MonkeyPatch):
     x = torch.randn(1, 2, 3, 4)
-    assert dispatch.takes_native(x, None)
+    assert dispatch.choose(x, None) == "native"
     with ops.backend("torch"):
-        assert not dispatch.takes_native(x, None)
-        assert dispatch.takes_native(x, "native")
+        assert dispatch.choose(x, None) == "torch"
+        assert dispatch.choose(x, "native") == "native"
         with ops.backend("native"):
-            assert dispatch.takes_native(x, None)
-        assert not dispatch.takes_native(x, None)
-    assert dispatch.takes_native(x, None)
-    assert dispatch.takes_native(nn.Parameter(x), None)
+            assert dispatch.choose(x, None) == "native"
+        assert dispatch.choose(x, None) == "torch"
+    assert dispatch.choose(x, None) == "native"
+    assert dispatch.choose(nn.Parameter(x), None) == "native"
+    assert dispatch.choose(x, None, families=("triton",)) == "torch"
+
+
+NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+
+
+@NO_CUDA
+@pytest.mark.parametrize("call", CALLS)
+def test_without_a_cuda_device_triton_says_so_and_raises(call: Callable[..., object]):
+    info = ops.backends()["triton"]
+    assert not info.available
+    assert "no CUDA device" in info.detail or "not installed" in info.detail
+    x = torch.randn(2, 2, 4, 5)
+    with pytest.raises(RuntimeError, match="backend 'triton' is not available: "):
+        call(x, backend="triton")
+    with pytest.raises(RuntimeError, match="not available"), ops.backend("triton"):
+        pytest.fail("entered a context whose backend is missing")
+
+
+@native_only
+def test_tensors_elsewhere_than_the_map_meet_no_kernel():
+    x, away = torch.randn(2, 2, 4, 5), torch.ones(2, 2, 1, 1, device="meta")
+    for call in (
+        lambda: ops.squeeze_channels(x, away, backend="native"),
+        lambda: ops.apply_gates(x, (torch.ones(2, 2, 1, 1),), blend=torch.ones((), device="meta"), backend="native"),
+        lambda: ops.spatial_conv(x, torch.ones(1, 2, 3, 3, device="meta"), backend="native"),
+    ):
+        with pytest.raises(RuntimeError, match="all tensors must be on the device of x, cpu"):
+            call()
+
+
+@native_only
+def test_an_operation_without_such_a_kernel_raises_when_asked_for_it():
+    with pytest.raises(RuntimeError, match="backend 'native' cannot do this: there is no such kernel"):
+        dispatch.choose(torch.randn(1, 2, 3, 4), "native", families=("triton",))
 
 
 def test_bad_shapes_raise():

@@ -1,0 +1,1 @@
+"""Triton kernels for CUDA tensors: ``launch`` has a function for each. Importing this imports triton."""
