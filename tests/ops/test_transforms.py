@@ -192,7 +192,9 @@ def test_operators_pass_opcheck(last: bool):
     operators = torch.ops.attnzoo
     torch.library.opcheck(operators.global_pool, (x, True, True))
     torch.library.opcheck(operators.squeeze_channels, (x, channel, True))
-    torch.library.opcheck(operators.apply_gates, (x, channel, spatial, blend, False))
+    other = torch.randn_like(x).requires_grad_()
+    for shortcut, relu in ((None, False), (None, True), (other, False), (other, True)):
+        torch.library.opcheck(operators.apply_gates, (x, channel, spatial, blend, shortcut, False, relu))
     torch.library.opcheck(operators.spatial_conv, tuple(t.requires_grad_() for t in (planes, weight, bias)))
 
 
