@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from reference_models.data import ck_plus, disfa
+from reference_models.data import aff_wild2, affect_net, ck_plus, disfa, disfa_plus, raf_db
 from reference_models.data.labels import Labels
 from reference_models.data.records import Record
 from reference_models.data.tree import DataError, Finding, Tree, counted
@@ -64,7 +64,11 @@ _LAYOUTS = MappingProxyType(
         one.name: one
         for one in (
             Layout("disfa", "DISFA", disfa.read, _TRA_NET, 3, "tra_net"),
+            Layout("disfa+", "DISFA+", disfa_plus.read, Labels.of_units(disfa_plus.UNITS), 2, "cednn"),
             Layout("ck+", "CK+", ck_plus.read, Labels.of_units(ck_plus.UNITS), 1, "cednn"),
+            Layout("raf-db", "RAF-DB", raf_db.read, Labels.of_expressions(raf_db.CLASSES), None, "dba_net"),
+            Layout("aff-wild2", "Aff-Wild2", aff_wild2.read, Labels.of_expressions(), None, "lla_net"),
+            Layout("affectnet", "AffectNet", affect_net.read, Labels.of_expressions(), None, "lla_net"),
         )
     }
 )
