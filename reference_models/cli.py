@@ -103,7 +103,7 @@ def demo(
 
 @app.command("check-data")
 def check_data(
-    layout: Annotated[str, typer.Argument(help="disfa, disfa+, ck+, raf-db, aff-wild2 or affectnet.")],
+    layout: Annotated[str, typer.Argument(help="disfa, disfa+, ck+, raf-db, aff-wild2, affectnet or own.")],
     root: Annotated[Path, typer.Argument(help="The folder of your copy.")],
     *,
     pictures: Annotated[

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
@@ -86,18 +86,22 @@ def summary(reading: Reading) -> Table:
 
 
 def _labels(reading: Reading) -> Iterator[tuple[str, int]]:
-    layout = reading.layout
-    if layout.threshold is None:
-        shown = Counter(record.expression for record in reading.records)
-        yield from ((f"  {name}", shown[name]) for name in layout.labels.names)
-        return
-    yield (
-        f"coded frames; unit at level {layout.threshold} or more",
-        sum(bool(record.units) for record in reading.records),
-    )
-    for name, unit in zip(layout.labels.names, layout.labels.units, strict=True):
-        levels = [record.level(unit) for record in reading.records if unit in record.units]
-        yield f"  {name}", sum(level == PRESENT or level >= layout.threshold for level in levels)
+    """Yield what is counted and how often: the paper's labels, or whatever there is."""
+    threshold = reading.layout.threshold or 1
+    labels = reading.layout.labels
+    units: Iterable[int]
+    if labels is None:
+        units = sorted({unit for record in reading.records for unit in record.units})
+    else:
+        units = labels.units if labels.task == "action units" else ()
+    if coded := sum(bool(record.units) for record in reading.records):
+        yield f"coded frames; unit at level {threshold} or more", coded
+        for unit in units:
+            levels = [record.level(unit) for record in reading.records if unit in record.units]
+            yield f"  AU{unit}", sum(level == PRESENT or level >= threshold for level in levels)
+    if shown := Counter(record.expression for record in reading.records if record.expression):
+        yield "frames with an expression", shown.total()
+        yield from ((f"  {name}", count) for name, count in sorted(shown.items()))
 
 
 def _without_root(error: Exception, reading: Reading) -> str:

@@ -109,7 +109,7 @@ def test_wrong_input_is_code_2(tmp_path):
     assert "root must be a folder that can be listed" in error
     code, _, error = check("disfsa", tmp_path)
     assert code == 2
-    assert "must be one of aff-wild2, affectnet, ck+, disfa, disfa+, raf-db, got 'disfsa'" in error
+    assert "must be one of aff-wild2, affectnet, ck+, disfa, disfa+, own, raf-db, got 'disfsa'" in error
 
 
 def test_annotations_are_never_run(tmp_path):

@@ -155,7 +155,7 @@ def test_damage_in_aff_wild2(tmp_path):
             for n, t in ((4, "7"), (5, "4.0"), (6, "-2"))
         ),
         f"{name}/6-30-1920x1080_left.txt: must begin with a header that names the seven expressions",
-        f"{name.replace('Training', 'Validation')}/{third.name}: the video is among those for train too, and stays there",
+        f"{name.replace('Training', 'Validation')}/{third.name}: the video is among those for train too, and stays there",  # noqa: E501
         "cropped_aligned/77-30-1280x720: there is no folder with the video's pictures",
     }
 
