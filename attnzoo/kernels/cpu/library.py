@@ -60,6 +60,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "apply_gates": (_MAP, *[c_void_p] * 3, c_float, c_float, c_void_p),
     "apply_gates_backward": (_MAP, *[c_void_p] * 4, c_float, c_float, c_float, *[c_void_p] * 4),
     "gate_images": (_MAP, c_int64, c_int64, *_GATES, c_void_p, c_float, *[c_void_p] * 3),
+    "igc_block": (*[c_void_p] * 7,),
     "spatial_conv": (*[c_int64] * 4, c_int, *[c_void_p] * 2, c_float, c_void_p),
     "spatial_conv_backward": (*[c_int64] * 4, c_int, *[c_void_p] * 5),
 }
@@ -75,6 +76,7 @@ class Kernels:
     apply_gates: Callable[..., int]
     apply_gates_backward: Callable[..., int]
     gate_images: Callable[..., int]
+    igc_block: Callable[..., int]
     spatial_conv: Callable[..., int]
     spatial_conv_backward: Callable[..., int]
 
