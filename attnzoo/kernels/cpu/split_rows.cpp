@@ -53,19 +53,37 @@ int split_rows_backward(const T* const* gradients, const uint8_t* keep, int64_t 
                         const AttnzooMap& map) {
   const int64_t length = rows.length, table = map.batch * rows.height;
   rows.parts(map.threads, [=](int64_t row, int64_t number, int64_t mask) {
-    with_lanes(length, [&](auto vector) {
-      constexpr int N = lanes(decltype(vector){});
-      for (int64_t r = 0; r < number; ++r) {
-        const int64_t from = (row + r) * length;
-        sweep<N>(length, [&](int64_t i, int, auto) {
-          F<N> total = {};
-          for (int64_t region = 0; region < regions; ++region) {
-            if (keep[region * table + mask + r]) total += load<N>(gradients[region] + from + i);
-          }
-          store<N>(dx + from + i, total);
+    const auto kept = [&](int64_t region, int64_t r) { return keep[region * table + mask + r] != 0; };
+    for (int64_t r = 0, end; r < number; r = end) {
+      const auto alike = [&](int64_t other) {
+        for (int64_t region = 0; region < regions; ++region) {
+          if (kept(region, other) != kept(region, r)) return false;
+        }
+        return true;
+      };
+      for (end = r + 1; end < number && alike(end);) ++end;
+      const int64_t from = (row + r) * length, count = (end - r) * length;
+      int64_t copies = 0, first = 0;
+      for (int64_t region = regions - 1; region >= 0; --region) {
+        if (kept(region, r)) ++copies, first = region;
+      }
+      if (copies == 0) {
+        __builtin_memset(dx + from, 0, count * sizeof(T));
+      } else if (copies == 1) {
+        __builtin_memcpy(dx + from, gradients[first] + from, count * sizeof(T));
+      } else {
+        with_lanes(count, [&](auto vector) {
+          constexpr int N = lanes(decltype(vector){});
+          sweep<N>(count, [&](int64_t i, int, auto) {
+            F<N> total = load<N>(gradients[first] + from + i);
+            for (int64_t region = first + 1; region < regions; ++region) {
+              if (kept(region, r)) total += load<N>(gradients[region] + from + i);
+            }
+            store<N>(dx + from + i, total);
+          });
         });
       }
-    });
+    }
   });
   return kDone;
 }
