@@ -6,6 +6,7 @@ from attnzoo.ops.global_pool import Pooled, global_pool
 from attnzoo.ops.igc_block import IGCOutput, Stage, igc_block
 from attnzoo.ops.llam_gate import llam_gate
 from attnzoo.ops.spatial_conv import spatial_conv
+from attnzoo.ops.split_rows import split_rows
 from attnzoo.ops.squeeze_channels import Squeezed, squeeze_channels
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "igc_block",
     "llam_gate",
     "spatial_conv",
+    "split_rows",
     "squeeze_channels",
 ]
