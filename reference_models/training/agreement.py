@@ -1,8 +1,8 @@
 """Agreement of intensities: ICC(3,1) of predicted and coded levels.
 
 P. E. Shrout, J. L. Fleiss, "Intraclass Correlations: Uses in Assessing Rater Reliability", Psychological Bulletin
-86(2), 1979: ICC(3,1) = (BMS - EMS) / (BMS + (k - 1) EMS), with the mean squares between targets and of the residual of a
-two-way analysis of variance, k = 2 judges: the network and the coder. With centred sums S that is
+86(2), 1979: ICC(3,1) = (BMS - EMS) / (BMS + (k - 1) EMS), with the mean squares between targets and of the residual of
+a two-way analysis of variance, k = 2 judges: the network and the coder. With centred sums S that is
 2 S_xy / (S_xx + S_yy).
 
 Differences from the paper: none.
