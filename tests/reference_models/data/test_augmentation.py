@@ -131,7 +131,7 @@ def test_ten_crops_are_of_the_picture_alone():
 
 
 def test_bad_arguments():
-    with pytest.raises(ValueError, match="name must be one of 'cednn', 'dba-net', .* got 'igc-net'"):
+    with pytest.raises(ValueError, match=r"name must be one of 'cednn', 'dba-net', .* got 'igc-net'"):
         augmentation("igc-net", 112)
     with pytest.raises(ValueError, match="image_size must be at least 1, got 0"):
         augmentation("cednn", 0)
