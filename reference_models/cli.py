@@ -14,6 +14,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from reference_models.faces.command import difference_command
+
 app = typer.Typer(
     name="reference-models",
     help="Four published networks for facial behaviour, built from attnzoo.",
@@ -93,7 +95,7 @@ def demo(
     from reference_models.extras import MissingExtraError
     from reference_models.faces.images import ImageError
     from reference_models.faces.landmarks import NoFaceError
-    from reference_models.overlay import OutputError
+    from reference_models.output import OutputError
 
     try:
         run(image, output, neutral, console=Console(), progress=Console(stderr=True))
@@ -148,6 +150,9 @@ def check_data(
     errors = sum(finding.level == "error" for finding in findings)
     console.print(f"{errors:,} errors, {len(findings) - errors:,} notes", highlight=False)
     raise typer.Exit(1 if errors else 0)
+
+
+app.command("difference")(difference_command)
 
 
 @app.command("list")
