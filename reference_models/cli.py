@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from reference_models.faces.command import difference_command
+from reference_models.preparation.command import prepare_command
 
 app = typer.Typer(
     name="reference-models",
@@ -153,6 +154,7 @@ def check_data(
 
 
 app.command("difference")(difference_command)
+app.command("prepare")(prepare_command)
 
 
 @app.command("list")

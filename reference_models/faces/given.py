@@ -4,18 +4,14 @@ Files are read by their content:
 
 - text with one ``x y`` pair a line, blanks or a comma between, as CK+'s 68 points in scientific notation;
 - iBUG's ``.pts``, which puts the same lines between braces;
-- MATLAB's ``.mat`` (version 5) that holds one matrix of N points, as DISFA's 66 do; needs SciPy, which scikit-image
-  brings along.
+- MATLAB's ``.mat`` (version 5) with a matrix ``pts`` (N, 2), as DISFA's 66.
 
 Coordinates are taken as they stand, with the centre of the top left pixel at (0, 0).
 """
 
 from __future__ import annotations
 
-import io
 import re
-import struct
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,19 +19,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from reference_models.extras import load
 from reference_models.faces.face import Face
 from reference_models.faces.geometry import Points, as_points
 from reference_models.faces.images import as_rgb
+from reference_models.faces.mat_files import MAX_BYTES, is_matlab, parse_matrix
 from reference_models.faces.point_sets import COUNTS
 
-MAX_BYTES = 65_536
 SUFFIXES = (".txt", ".pts", ".csv", ".mat")
 """Endings that landmark files have."""
 
-_MATLAB = b"MATLAB 5.0"
-# scipy has no exception of its own for damaged files: these are what it lets through.
-_DAMAGE = (ValueError, TypeError, KeyError, IndexError, EOFError, OSError, MemoryError, struct.error, zlib.error)
+_VARIABLE = "pts"
 _BRACES = re.compile(r"\{(.*)\}", re.DOTALL)
 
 
@@ -54,7 +47,6 @@ def read_points(path: str | Path) -> Points:
 
     Raises:
         LandmarkError: If the file cannot be read, is no such file, or holds another number of points.
-        MissingExtraError: If it is a ``.mat`` file and SciPy is not installed.
     """
     path = Path(path)
     try:
@@ -72,15 +64,16 @@ def parse_points(data: bytes, *, name: str) -> Points:
 
     Raises:
         LandmarkError: If the content is none of the formats, or holds another number of points.
-        MissingExtraError: If it is MATLAB's and SciPy is not installed.
     """
     try:
-        points = _matrix(data) if data.startswith(_MATLAB) else _pairs(data.decode("ascii"))
-        return as_points("points", points, COUNTS)
+        points = parse_matrix(data, _VARIABLE) if is_matlab(data) else _pairs(data.decode("ascii"))
     except UnicodeDecodeError as error:
         raise LandmarkError(f"{name} holds no landmarks: it is neither text nor a MATLAB 5 file") from error
     except ValueError as error:
         raise LandmarkError(f"{name} holds no landmarks: {error}") from error
+    if points.ndim != 2 or points.shape[1] != 2 or len(points) not in COUNTS or not np.isfinite(points).all():
+        raise LandmarkError(f"{name} must hold 5, 49, 66 or 68 finite points, got shape {points.shape}")
+    return points
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,21 +114,3 @@ def _pairs(text: str) -> NDArray[np.float64]:
     if odd is not None:
         raise ValueError(f"a line must hold x and y, got {' '.join(odd)[:60]!r}")
     return np.array([[float(x), float(y)] for x, y in pairs], dtype=np.float64).reshape(-1, 2)
-
-
-def _matrix(data: bytes) -> NDArray[np.float64]:
-    """Return the one matrix (N, 2) of a MATLAB file."""
-    matlab = load("scipy.io", package="scipy", extra="faces")
-    try:
-        variables = matlab.loadmat(io.BytesIO(data))  # makes arrays and runs nothing
-    except _DAMAGE as error:
-        raise ValueError(f"it is damaged ({str(error) or type(error).__name__})") from error
-    found = [
-        value
-        for key, value in variables.items()
-        if not key.startswith("__") and getattr(value, "ndim", 0) == 2 and value.dtype.kind in "fiu"
-    ]
-    matrices = [value for value in found if value.shape[1] == 2]
-    if len(matrices) != 1:
-        raise ValueError(f"it must hold one matrix (N, 2), got the shapes {[value.shape for value in found]}")
-    return matrices[0].astype(np.float64)
