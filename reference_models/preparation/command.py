@@ -25,6 +25,14 @@ def prepare_command(
     root: Annotated[Path, typer.Argument(help="The folder with the photographs.", show_default=False)],
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder for the results.", show_default=False)],
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            help="Prepare what this dataset's labels name, with its own landmarks: disfa, disfa+, ck+, raf-db,"
+            " aff-wild2, affectnet or own.",
+            show_default=False,
+        ),
+    ] = None,
     network: Annotated[Network, typer.Option("--for", help="The network whose frames are made.")] = "cednn",
     size: Annotated[
         int | None, typer.Option(min=16, max=4096, help="Side of the frames, instead of the network's.")
@@ -32,8 +40,8 @@ def prepare_command(
     neutral: Annotated[
         str | None,
         typer.Option(
-            help="Store the difference to a neutral frame too: 'first' takes the first photograph of each folder; else"
-            " a CSV file with the columns image and neutral.",
+            help="Store the difference to a neutral frame too: 'first' takes the first photograph of each folder,"
+            " 'dataset' the dataset's own; else a CSV file with the columns image and neutral.",
             show_default=False,
         ),
     ] = None,
@@ -41,6 +49,7 @@ def prepare_command(
         Path | None,
         typer.Option(help="A folder with a landmark file for each photograph, instead of dlib.", show_default=False),
     ] = None,
+    detect: Annotated[bool, typer.Option("--detect", help="Use dlib even where the dataset has landmarks.")] = False,
     no_face: Annotated[
         NoFacePolicy, typer.Option(help="Without a face: leave it out (skip) or call it a failure (raise).")
     ] = "skip",
@@ -69,19 +78,12 @@ def prepare_command(
 
     reference-models prepare sequences -o frames --for cednn --neutral first
 
-    reference-models prepare cohn-kanade-images -o frames --landmarks Landmarks --workers 4
+    reference-models prepare CK+ -o frames --dataset ck+ --neutral dataset --workers 4
     """  # noqa: D412 - typer keeps only paragraphs apart
     from reference_models import cli
     from reference_models.extras import MissingExtraError
     from reference_models.output import OutputError
-    from reference_models.preparation.items import (
-        Item,
-        PreparationError,
-        scan,
-        with_first_as_neutral,
-        with_listed_neutrals,
-        with_points,
-    )
+    from reference_models.preparation.plan import planned
     from reference_models.preparation.run import prepare
     from reference_models.preparation.workers import cores
 
@@ -89,16 +91,9 @@ def prepare_command(
         recipe = RECIPES[network]
         options = {"no_face": no_face, "several": several, "difference": neutral is not None}
         recipe = replace(recipe, size=size or recipe.size, **options)
-        found = scan(root, without=output)
-        items = [Item(image) for image in found.images]
-        if neutral is not None:
-            items = with_first_as_neutral(items) if neutral == "first" else with_listed_neutrals(items, Path(neutral))
-        if landmarks is not None:
-            items = with_points(items, landmarks)
-        if not items and not found.problems:
-            raise PreparationError(f"{root} holds no photograph")
+        plan = planned(root, output, dataset=dataset, neutral=neutral, landmarks=landmarks, detect=detect)
         with _progress() as progress:
-            task = progress.add_task("Preparing", total=len(items), said="")
+            task = progress.add_task("Preparing", total=len(plan.items), said="")
 
             def advanced(report: Report) -> None:
                 failed = f"{len(report.failures):,} failed" if report.failures else ""
@@ -107,9 +102,9 @@ def prepare_command(
             report = prepare(
                 root,
                 output,
-                items,
+                plan.items,
                 recipe,
-                problems=found.problems,
+                problems=plan.problems,
                 workers=workers or cores(),
                 redo=redo,
                 advanced=advanced,
@@ -120,7 +115,7 @@ def prepare_command(
         typer.echo("reference-models: interrupted; what is done is kept, the same command goes on", err=True)
         raise typer.Exit(_INTERRUPTED) from None
     console = Console()
-    _print(console, report, found.ignored)
+    _print(console, report, plan.ignored)
     console.print(f"Results: [bold]{escape(str(output))}[/bold]")
     if report.failures:
         raise typer.Exit(_FAILED)

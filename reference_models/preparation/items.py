@@ -24,19 +24,35 @@ class PreparationError(ValueError):
 
 @dataclass(frozen=True)
 class Item:
-    """One photograph.
+    """One photograph, or one frame of a video.
 
     Attributes:
-        image: Its path relative to the root; also its name in the manifest and among the results.
+        image: Its path relative to the root.
+        frame: Its number, counted from 1, if ``image`` is a video.
         points: Path of the file with its landmarks, None to detect them.
+        box: Left, top, right, bottom in whole pixels, if it is cropped first.
         neutral: Path of the photograph of the same face at rest, None if there is none.
+        neutral_frame: Number of that frame, if ``neutral`` is a video.
         neutral_points: Path of the file with that one's landmarks.
     """
 
     image: str
+    frame: int | None = None
     points: Path | None = None
+    box: tuple[int, int, int, int] | None = None
     neutral: str | None = None
+    neutral_frame: int | None = None
     neutral_points: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """Its name in the manifest and among the results: the path, and for a frame of a video its number behind it."""
+        return named(self.image, self.frame)
+
+
+def named(image: str, frame: int | None) -> str:
+    """Return the name that a photograph, or a frame of a video, has among the results."""
+    return image if frame is None else f"{image}/{frame:06d}"
 
 
 @dataclass

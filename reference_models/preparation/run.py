@@ -98,17 +98,17 @@ def prepare(
     start = time.perf_counter()
     store = Store(out, recipe.identity(), redo=redo)
     try:
-        tasks = ((item, store.before.get(item.image)) for item in items)
+        tasks = ((item, store.before.get(item.name)) for item in items)
         for item, result in results(tasks, root, out, recipe, workers=workers):
             if isinstance(result, Done):
-                store.keep(item.image, result.entry)
+                store.keep(item.name, result.entry)
                 report.outcomes[result.entry.outcome] += 1
                 report.kept += result.kept
                 report.stages.update(result.seconds)
             elif isinstance(result, OutputError | MissingExtraError):
                 raise result
             else:
-                failures[item.image] = _said(result)
+                failures[item.name] = _said(result)
             report.failures = failures
             report.seconds = time.perf_counter() - start
             if advanced is not None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from reference_models.data.video import read_video_frame
 from reference_models.extras import load
 from reference_models.faces.alignment import AlignedFace, align_chip, align_tra_net, crop
 from reference_models.faces.difference import Pixels, difference
@@ -20,7 +21,7 @@ from reference_models.faces.face import Choice, Detector, Face, NoFaceError, Sev
 from reference_models.faces.given import GivenDetector, LandmarkError, parse_points
 from reference_models.faces.images import ImageError, RGBImage, decode_image
 from reference_models.faces.landmarks import DlibDetector
-from reference_models.preparation.items import Item, PreparationError
+from reference_models.preparation.items import Item, PreparationError, named
 from reference_models.preparation.recipe import Recipe, fingerprint
 from reference_models.preparation.store import Entry, is_intact, write_result
 
@@ -46,16 +47,27 @@ class Done:
 
 @dataclass(frozen=True, eq=False)
 class _Source:
-    """A photograph's file and that of its landmarks, read."""
+    """A photograph's file, or the pixels of a frame of a video, and the file of its landmarks, read."""
 
     name: str
-    data: bytes
+    data: bytes | RGBImage
     points: bytes | None
     points_name: str
+    box: tuple[int, int, int, int] | None
 
     def digest(self) -> dict[str, str | None]:
         points = None if self.points is None else hashlib.sha256(self.points).hexdigest()
-        return {"image": hashlib.sha256(self.data).hexdigest(), "points": points}
+        return {"image": hashlib.sha256(self.data).hexdigest(), "points": points, "box": str(self.box)}
+
+    def image(self) -> RGBImage:
+        pixels = decode_image(self.data, name=self.name) if isinstance(self.data, bytes) else self.data
+        if self.box is None:
+            return pixels
+        left, top, right, bottom = (max(0, edge) for edge in self.box)
+        cropped = pixels[top:bottom, left:right]
+        if cropped.size == 0:
+            raise ImageError(f"{self.name}: the box {self.box} lies outside its {pixels.shape[1::-1]} pixels")
+        return np.ascontiguousarray(cropped)
 
 
 @dataclass
@@ -90,7 +102,7 @@ class Preparer:
         """
         self._seconds = dict.fromkeys(STAGES, 0.0)
         with self._stage("read"):
-            source = self._read(item.image, item.points)
+            source = self._read(item.image, item.frame, item.points, item.box)
             neutral = self._read_neutral(item)
             contents = source.digest()
             if neutral is not None:
@@ -104,23 +116,30 @@ class Preparer:
         levels = None if neutral is None else self._levels(neutral, aligned)
         with self._stage("write"):
             files = {
-                f"faces/{item.image}.png": _png(aligned.image),
-                f"points/{item.image}.json": _numbers(choice, choice.face, aligned),
+                f"faces/{item.name}.png": _png(aligned.image),
+                f"points/{item.name}.json": _numbers(choice, choice.face, aligned),
             }
             if levels is not None:
-                files[f"levels/{item.image}.png"] = _png(levels)
+                files[f"levels/{item.name}.png"] = _png(levels)
             hashes = {name: write_result(self.out, name, data) for name, data in files.items()}
         return Done(Entry(cache, choice.outcome, hashes), False, self._seconds)
 
-    def _read(self, image: str, points: Path | None) -> _Source:
-        data = _content(self.root / image, image, ImageError)
+    def _read(
+        self,
+        image: str,
+        frame: int | None,
+        points: Path | None,
+        box: tuple[int, int, int, int] | None = None,
+    ) -> _Source:
+        path = self.root / image
+        data = _content(path, image, ImageError) if frame is None else read_video_frame(path, frame)
         landmarks = None if points is None else _content(points, str(points), LandmarkError)
-        return _Source(image, data, landmarks, str(points))
+        return _Source(named(image, frame), data, landmarks, str(points), box)
 
     def _aligned(self, source: _Source) -> tuple[Choice, AlignedFace | None]:
         recipe = self.recipe
         with self._stage("decode"):
-            image = decode_image(source.data, name=source.name)
+            image = source.image()
         with self._stage("detect"):
             choice = decide(
                 self._detector(source).detect(image), no_face=recipe.no_face, several=recipe.several, name=source.name
@@ -139,7 +158,7 @@ class Preparer:
         if item.neutral is None or not self.recipe.difference:
             return None
         try:
-            return self._read(item.neutral, item.neutral_points)
+            return self._read(item.neutral, item.neutral_frame, item.neutral_points)
         except (ImageError, LandmarkError) as error:
             raise PreparationError(f"its neutral frame: {error}") from error
 
