@@ -14,6 +14,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from reference_models.faces.command import difference_command
+from reference_models.preparation.command import prepare_command
+
 app = typer.Typer(
     name="reference-models",
     help="Four published networks for facial behaviour, built from attnzoo.",
@@ -93,7 +96,7 @@ def demo(
     from reference_models.extras import MissingExtraError
     from reference_models.faces.images import ImageError
     from reference_models.faces.landmarks import NoFaceError
-    from reference_models.overlay import OutputError
+    from reference_models.output import OutputError
 
     try:
         run(image, output, neutral, console=Console(), progress=Console(stderr=True))
@@ -204,6 +207,10 @@ def write_folds(
     console = Console()
     console.print(fold_table(manifest, records))
     console.print(f"{output}: {manifest.fingerprint}", soft_wrap=True, highlight=False)
+
+
+app.command("difference")(difference_command)
+app.command("prepare")(prepare_command)
 
 
 @app.command("list")
