@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 NOTHING = -1
 FAR = -1e30
+_SHADOW_SIDE = 160  # pixels of the shadow map
+_SHADOW_SCALE = 40.0  # pixels a decimetre
+_SHADOW_BIAS = 0.07  # decimetres by which a surface must be nearer to the lamp to shade another
 
 
 @njit(cache=True, nogil=True)
@@ -52,3 +55,37 @@ def rasterize(screen: Array, triangles: Array, two_sided: Array, width: int, hei
                     depth[row, column] = z
                     seen[row, column] = face
     return seen, depth
+
+
+@njit(cache=True, nogil=True)
+def lamp_shadow(vertices: Array, triangles: Array, parts: Array, direction: Array) -> Array:
+    """Return how much of the lamp's light reaches each vertex, 0 to 1, soft at the edges.
+
+    Args:
+        vertices: (V, 3).
+        triangles: (T, 3).
+        parts: (T,); triangles of the parts above 0 cast no shadow, they are too thin or inside.
+        direction: Unit vector towards the lamp, which is far away; not straight up.
+    """
+    length = np.sqrt(direction[2] * direction[2] + direction[0] * direction[0])
+    rx, rz = direction[2] / length, -direction[0] / length
+    ux, uy, uz = direction[1] * rz, direction[2] * rx - direction[0] * rz, -direction[1] * rx
+    flat = np.empty_like(vertices)
+    for vertex in range(len(vertices)):
+        x, y, z = vertices[vertex, 0], vertices[vertex, 1] - 7.0, vertices[vertex, 2]
+        flat[vertex, 0] = _SHADOW_SIDE / 2 + (x * rx + z * rz) * _SHADOW_SCALE
+        flat[vertex, 1] = _SHADOW_SIDE / 2 - (x * ux + y * uy + z * uz) * _SHADOW_SCALE
+        flat[vertex, 2] = x * direction[0] + y * direction[1] + z * direction[2]
+    solid = triangles[parts == 0]
+    _, depth = rasterize(flat, solid, np.zeros(len(solid), dtype=np.bool_), _SHADOW_SIDE, _SHADOW_SIDE)
+    light = np.ones(len(vertices))
+    for vertex in range(len(vertices)):
+        column, row = int(np.rint(flat[vertex, 0])), int(np.rint(flat[vertex, 1]))
+        if column < 3 or row < 3 or column >= _SHADOW_SIDE - 3 or row >= _SHADOW_SIDE - 3:
+            continue
+        reached = 0.0
+        for down in range(-2, 3):
+            for right in range(-2, 3):
+                reached += 1.0 if flat[vertex, 2] > depth[row + down, column + right] - _SHADOW_BIAS else 0.0
+        light[vertex] = reached / 25.0
+    return light
