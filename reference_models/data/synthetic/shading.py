@@ -45,8 +45,9 @@ def _lit(paint: tuple[float, float, float, float], n: Color, sky: float, shade: 
     s16 = s8 * s8
     s64 = s16 * s16 * s16 * s16
     edge = 1.0 - max(0.0, n[2])
-    gloss = paint[3] * (0.020 * s8 + 0.035 * s16 + (0.05 + 0.1 * max(0.0, paint[3] - 2.0)) * s64) * shade
-    gloss += paint[3] * 0.05 * edge * edge * edge * edge * sky * light.sky[1]
+    oily, wet = min(paint[3], 2.0), max(0.0, paint[3] - 2.0)
+    gloss = (oily * (0.020 * s8 + 0.035 * s16 + 0.05 * s64) + wet * 0.4 * s64 * s64 * s64 * s64) * shade
+    gloss += oily * 0.05 * edge * edge * edge * edge * sky * light.sky[1]
     rx, ry, rz = light.rim_direction
     behind = max(0.0, n[0] * rx + n[1] * ry + n[2] * rz) * sky * 0.5
     return (
@@ -115,7 +116,7 @@ def shade_cell(
         lids = (0.30 + 0.70 * smooth(0.62, 0.16, dy)) * (0.72 + 0.28 * smooth(-0.62, -0.25, dy)) * (0.62 + 0.38 * smooth(0.85, 0.45, abs(dx)))
         return _lit(eye_paint((dx, dy, dz), eyes, lattice), n, 0.80 * lids, 0.80 * lids * shade, 0.25, light)
     if part == TEETH:
-        return _lit(teeth_paint(p, eyes), (n[0], n[1], abs(n[2])), 0.55, 0.60 * shade, 0.3, light)
+        return _lit(teeth_paint(p, masks[a, 0] > 0.5, eyes), (n[0], n[1], abs(n[2])), 0.55, 0.60 * shade, 0.3, light)
     if part == HAIR:
         front = 1.0 if nz > 0.0 else -1.0
         return _lit(hair_paint(p, hair, lattice), (n[0] * front, n[1] * front, n[2] * front), 0.55, 0.45, 0.1, light)
