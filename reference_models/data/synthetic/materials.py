@@ -6,7 +6,7 @@ Points are those of the template, so that what is painted moves with the skin.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from reference_models.data.synthetic.compiled import compiled
 from numpy.typing import NDArray
 
 from reference_models.data.synthetic.looks import Backdrop, Color, Creases, Eyes, Hair, Skin
@@ -16,7 +16,7 @@ Lattice = NDArray[np.float64]
 Paint = tuple[float, float, float, float]
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled
 def _mix(a: Paint, color: Color, gloss: float, amount: float) -> Paint:
     rest = 1.0 - amount
     return (
@@ -27,14 +27,14 @@ def _mix(a: Paint, color: Color, gloss: float, amount: float) -> Paint:
     )
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled
 def _spot(x: float, y: float, cx: float, cy: float, radius: float) -> float:
     """Return 1 in the middle of a round spot, falling to 0 far away."""
     d = ((x - cx) * (x - cx) + (y - cy) * (y - cy)) / (radius * radius)
     return 1.0 / ((1.0 + d) * (1.0 + d))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def skin_paint(
     p: Color, masks: tuple[float, float, float, float], skin: Skin, hair: Hair, back: Backdrop, lattice: Lattice
 ) -> Paint:
@@ -87,7 +87,7 @@ def skin_paint(
     return paint
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _brow(x: float, y: float, z: float, hair: Hair, lattice: Lattice) -> float:
     side = abs(x)
     if z < 0.8 or y < 7.25 or y > 7.75 or side > 0.70:
@@ -103,7 +103,7 @@ def _brow(x: float, y: float, z: float, hair: Hair, lattice: Lattice) -> float:
     return min(1.0, hair.brow_density * strands) * cover
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def hair_cover(p: Color, ear: float, hair: Hair, lattice: Lattice) -> float:
     """Return how much of a point of the skin the hair of the head covers, 0 to 1."""
     x, y, z = p
@@ -123,7 +123,7 @@ def hair_cover(p: Color, ear: float, hair: Hair, lattice: Lattice) -> float:
     return smooth(-0.05, 0.12, y - line + ragged) * (1.0 - smooth(0.15, 0.45, ear)) * hair.density
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def hair_paint(p: Color, hair: Hair, lattice: Lattice) -> Paint:
     """Return the paint of hair: strands that run from the crown."""
     x, y, z = p
@@ -135,7 +135,7 @@ def hair_paint(p: Color, hair: Hair, lattice: Lattice) -> Paint:
     return (hair.color[0] * value, hair.color[1] * value, hair.color[2] * value, 0.9 + 0.5 * strands)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def eye_paint(d: Color, eyes: Eyes, lattice: Lattice) -> Paint:
     """Return the paint of a point of an eyeball; ``d`` is its direction from the ball's centre, at rest."""
     x, y, z = d
@@ -155,7 +155,7 @@ def eye_paint(d: Color, eyes: Eyes, lattice: Lattice) -> Paint:
     return paint
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def teeth_paint(p: Color, upper: bool, eyes: Eyes) -> Paint:
     """Return the paint of a point of the teeth: enamel, the gaps between them, gums."""
     side = abs(p[0]) / (1.0 if upper else 0.70)
@@ -171,7 +171,7 @@ def teeth_paint(p: Color, upper: bool, eyes: Eyes) -> Paint:
     return _mix(paint, (0.26 * inward, 0.075 * inward, 0.07 * inward), 1.5, gum)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def crease(p: Color, depth: Creases, lattice: Lattice) -> float:
     """Return how dark the lines in the skin are at a point, 0 to 1."""
     x, y, z = p

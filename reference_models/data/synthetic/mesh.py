@@ -7,7 +7,7 @@ mathematics but the square root, which is exact: the same numbers on every machi
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from reference_models.data.synthetic.compiled import compiled
 from numpy.typing import NDArray
 
 from reference_models.data.synthetic.looks import Hair
@@ -17,7 +17,7 @@ from reference_models.data.synthetic.noise import noise, smooth
 Array = NDArray[np.float64]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def add_targets(vertices: Array, weights: Array, start: Array, index: Array, delta: Array, unit: float) -> None:
     """Add ``weights[t] * unit * delta`` of each target ``t`` to ``vertices`` (V, 3), in place.
 
@@ -33,7 +33,7 @@ def add_targets(vertices: Array, weights: Array, start: Array, index: Array, del
                 vertices[vertex, axis] += weight * delta[entry, axis]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def normals(vertices: Array, triangles: Array) -> Array:
     """Return the unit normals of the vertices (V, 3): those of the triangles around, weighted by area."""
     result = np.zeros_like(vertices)
@@ -63,7 +63,7 @@ def normals(vertices: Array, triangles: Array) -> Array:
     return result
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def settle(vertices: Array, template: Array, chosen: Array) -> None:
     """Move and scale ``vertices`` in place such that the chosen ones lie about where the template has them."""
     middle, target = np.zeros(3), np.zeros(3)
@@ -82,7 +82,7 @@ def settle(vertices: Array, template: Array, chosen: Array) -> None:
             vertices[vertex, axis] = target[axis] + scale * (vertices[vertex, axis] - middle[axis])
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def turn(vertices: Array, pivot: Array, yaw: float, pitch: float, roll: float) -> None:
     """Turn ``vertices`` about ``pivot`` in place, by angles in degrees of at most about 45.
 
@@ -100,7 +100,7 @@ def turn(vertices: Array, pivot: Array, yaw: float, pitch: float, roll: float) -
             vertices[vertex, second] = pivot[second] + sine * a + cosine * b
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def place(vertices: Array, depth: float, distance: float, x: float, y: float, scale: float, side: int) -> Array:
     """Return the vertices on the screen: columns, rows, and depth (larger is nearer).
 
@@ -122,7 +122,7 @@ def place(vertices: Array, depth: float, distance: float, x: float, y: float, sc
     return screen
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def hair_volume(vertices: Array, rest: Array, normal: Array, masks: Array, hair: Hair, lattice: Array) -> None:
     """Push the scalp outwards in place, by the thickness of the hair on it."""
     for vertex in range(len(vertices)):

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from reference_models.data.synthetic.compiled import compiled
 from numpy.typing import NDArray
 
 _SIDE = 32
 LATTICE: NDArray[np.float64] = np.random.default_rng(1872).integers(0, 256, (_SIDE,) * 3) / 127.5 - 1.0
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled
 def smooth(low: float, high: float, x: float) -> float:
     """Return 0 up to ``low``, 1 from ``high`` on, a smooth step between; ``low`` may be the larger one."""
     t = min(1.0, max(0.0, (x - low) / (high - low)))
     return t * t * (3.0 - 2.0 * t)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def noise(lattice: NDArray[np.float64], x: float, y: float, z: float) -> float:
     """Return noise between -1 and 1 that varies over about one unit of x, y and z."""
     fx, fy, fz = np.floor(x), np.floor(y), np.floor(z)
@@ -34,7 +34,7 @@ def noise(lattice: NDArray[np.float64], x: float, y: float, z: float) -> float:
     return front * (1.0 - z) + back * z
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled
 def grain(seed: int, row: int, column: int) -> float:
     """Return noise of one pixel, near to normal with deviation 1, the same wherever it is computed."""
     bits = np.uint64(seed) + np.uint64(row) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(column) * np.uint64(0xC2B2AE3D27D4EB4F)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from reference_models.data.synthetic.compiled import compiled
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
@@ -14,7 +14,7 @@ _SHADOW_SCALE = 40.0  # pixels a decimetre
 _SHADOW_BIAS = 0.07  # decimetres by which a surface must be nearer to the lamp to shade another
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def rasterize(screen: Array, triangles: Array, two_sided: Array, width: int, height: int) -> tuple[Array, Array]:
     """Draw triangles into a z-buffer.
 
@@ -57,7 +57,7 @@ def rasterize(screen: Array, triangles: Array, two_sided: Array, width: int, hei
     return seen, depth
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def lamp_shadow(vertices: Array, triangles: Array, parts: Array, direction: Array) -> Array:
     """Return how much of the lamp's light reaches each vertex, 0 to 1, soft at the edges.
 

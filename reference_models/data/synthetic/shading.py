@@ -7,7 +7,7 @@ elsewhere (edges, eyes, teeth) each for itself.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from reference_models.data.synthetic.compiled import compiled
 from numpy.typing import NDArray
 
 from reference_models.data.synthetic.head import EYE, HAIR, LASH, SKIN, TEETH
@@ -18,12 +18,12 @@ from reference_models.data.synthetic.noise import grain, noise, smooth
 Array = NDArray[np.float64]
 
 
-@njit(cache=True, nogil=True, inline="always")
+@compiled
 def _at(values: Array, axis: int, a: int, b: int, c: int, u: float, v: float, w: float) -> float:
     return u * values[a, axis] + v * values[b, axis] + w * values[c, axis]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _lit(paint: tuple[float, float, float, float], n: Color, sky: float, shade: float, soft: float, light: Light) -> Color:
     """Return the light that leaves a surface towards the camera, which is at +z.
 
@@ -63,7 +63,7 @@ def _lit(paint: tuple[float, float, float, float], n: Color, sky: float, shade: 
     )
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def shade_cell(
     face: int,
     x: float,
@@ -125,7 +125,7 @@ def shade_cell(
     return _lit((0.26, 0.075, 0.07, 1.5), n, 0.28, 0.22 * shade, 0.3, light)  # the tongue
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _behind(x: float, y: float, back: Backdrop, camera: Camera, lattice: Array) -> Color:
     """Return the background at a point of the frame, x and y from 0 to 1."""
     t = smooth(0.0, 1.0, y)
@@ -143,7 +143,7 @@ def _behind(x: float, y: float, back: Backdrop, camera: Camera, lattice: Array) 
     return r * rough, g * rough, b * rough
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def shade_picture(
     seen: NDArray[np.int32],
     screen: Array,
