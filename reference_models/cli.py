@@ -160,12 +160,13 @@ def synth(
         int,
         typer.Option(
             min=1,
-            help="Of each person: expressive frames (disfa-plus), frames from the neutral face to the apex (ck-plus), or "
-            "portraits (raf-db).",
+            help="Of each person: expressive frames (disfa-plus), frames from neutral to apex (ck-plus), portraits "
+            "(raf-db).",
         ),
     ] = 8,
     size: Annotated[
-        int | None, typer.Option(min=16, help="Side of the pictures in pixels; 224, or 100 for raf-db.", show_default=False)
+        int | None,
+        typer.Option(min=16, help="Side of the pictures in pixels; 224, or 100 for raf-db.", show_default=False),
     ] = None,
     style: Annotated[str, typer.Option(help="studio, or held-out: other heads, skin, light and camera.")] = "studio",
     seed: Annotated[int, typer.Option(min=0, help="What everything is drawn from.")] = 0,

@@ -1,8 +1,8 @@
 """Action units as face units, and which of them come together.
 
-P. Ekman, W. V. Friesen, J. C. Hager, "Facial Action Coding System", 2002; the combinations of the emotions are those of
-EMFACS as published by W. V. Friesen and P. Ekman, 1983. Which face unit stands for which action unit is a choice of this
-module: MakeHuman's units are those of ARKit, made for animation and by nobody for FACS.
+P. Ekman, W. V. Friesen, J. C. Hager, "Facial Action Coding System", 2002; the combinations of the emotions follow
+EMFACS, W. V. Friesen and P. Ekman, 1983. Which face unit stands for which action unit is a choice of this module:
+MakeHuman's units are those of ARKit, made for animation and by nobody for FACS.
 """
 
 from __future__ import annotations

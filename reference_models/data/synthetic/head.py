@@ -16,8 +16,8 @@ ASSET = Path(__file__).with_name("head.npz")
 PARTS = ("skin", "eye", "teeth", "tongue", "lash", "hair")
 """What a triangle is of, in the order of their numbers."""
 MASKS = ("lips", "inside-mouth", "eyelids", "ears", "sky")
-"""What is said of each vertex, 0 to 1; ``sky`` is the part of the surroundings that it sees. On teeth, ``lips`` is 1 for
-the upper ones."""
+"""What is said of each vertex, 0 to 1; ``sky`` is the part of the surroundings that it sees. On teeth, ``lips`` is 1
+for the upper ones."""
 SKIN, EYE, TEETH, TONGUE, LASH, HAIR = range(len(PARTS))
 
 

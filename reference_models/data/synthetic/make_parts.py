@@ -1,7 +1,7 @@
 """What MakeHuman's base mesh lacks for a portrait: rows of teeth, thin lashes, and hair that falls; and its occlusion.
 
-Used by ``make_asset.py`` only. All of it is made from the base mesh, in its decimetres: x to the subject's left, y up, z
-to the front.
+Used by ``make_asset.py`` only. All of it is made from the base mesh, in its decimetres: x to the subject's left, y up,
+z to the front.
 """
 
 from __future__ import annotations

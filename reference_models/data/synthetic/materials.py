@@ -6,9 +6,9 @@ Points are those of the template, so that what is painted moves with the skin.
 from __future__ import annotations
 
 import numpy as np
-from reference_models.data.synthetic.compiled import compiled
 from numpy.typing import NDArray
 
+from reference_models.data.synthetic.compiled import compiled
 from reference_models.data.synthetic.looks import Backdrop, Color, Creases, Eyes, Hair, Skin
 from reference_models.data.synthetic.noise import noise, smooth
 
@@ -57,8 +57,9 @@ def skin_paint(
     # thin skin around the eyes is darker
     around = _spot(side, y, 0.30, 7.22, 0.12) * front + 0.5 * masks[2]
     paint = _mix(paint, (r * 0.72, g * 0.6, b * 0.62), 0.8, 0.30 * min(1.0, around))
-    if skin.stubble > 0.0 and y < 7.0:
-        jaw = smooth(7.0, 6.7, y + 0.35 * smooth(0.25, 0.6, side) * -1.0 + 0.0) * smooth(5.95, 6.2, y)
+    if skin.stubble > 0.0 and y < 7.3:
+        cheek = 6.60 + 0.50 * smooth(0.38, 0.72, side) + 0.05 * slow
+        jaw = smooth(cheek + 0.12, cheek - 0.14, y) * smooth(5.95, 6.2, y)
         mouth = 1.0 - smooth(0.30, 0.16, side) * smooth(6.90, 6.80, y) * smooth(6.44, 6.52, y)
         lip = smooth(0.36, 0.26, side) * smooth(6.66, 6.72, y) * smooth(6.88, 6.80, y)
         where = max(jaw * mouth, 0.9 * lip) * (1.0 - masks[0]) * smooth(0.3, 0.6, z)
@@ -79,7 +80,7 @@ def skin_paint(
     if scalp > 0.0:
         strands = hair_paint(p, hair, lattice)
         paint = _mix(paint, (strands[0], strands[1], strands[2]), strands[3], scalp)
-    cloth = back.collar - 0.35 * smooth(0.9, 0.3, z) * 0.0 + 0.10 * smooth(0.2, 0.6, side) + 0.25 * smooth(0.5, -0.2, z)
+    cloth = back.collar + 0.10 * smooth(0.2, 0.6, side) + 0.25 * smooth(0.5, -0.2, z)
     if y < cloth + 0.02:
         thread = 1.0 + back.weave * noise(lattice, x * 50.0, y * 50.0, z * 50.0)
         color = (back.cloth[0] * thread, back.cloth[1] * thread, back.cloth[2] * thread)
@@ -98,7 +99,7 @@ def _brow(x: float, y: float, z: float, hair: Hair, lattice: Lattice) -> float:
     middle = 7.425 + hair.brow_height + hair.brow_arch * (along * (1.55 - along) * 1.9 - 0.45)
     thick = hair.brow_thickness * (1.0 - 0.62 * smooth(0.35, 1.05, along)) * smooth(-0.12, 0.12, along)
     away = abs(y - middle) / max(thick, 0.001)
-    strands = 0.78 + 0.42 * noise(lattice, side * 70.0 - y * 42.0, y * 30.0, 5.0 + (x > 0.0) * 9.0)
+    strands = 0.92 + 0.30 * noise(lattice, side * 70.0 - y * 42.0, y * 30.0, 5.0 + (x > 0.0) * 9.0)
     cover = smooth(1.25, 0.45, away) * smooth(-0.1, 0.08, along) * smooth(1.08, 0.85, along)
     return min(1.0, hair.brow_density * strands) * cover
 
@@ -147,7 +148,11 @@ def eye_paint(d: Color, eyes: Eyes, lattice: Lattice) -> Paint:
     if rim < eyes.iris_size + 0.06:
         near = rim / eyes.iris_size
         cx, cy = x / (rim + 1e-9), y / (rim + 1e-9)
-        rays = 1.0 + 0.3 * noise(lattice, cx * 8.0, cy * 8.0, near * 2.0) + 0.2 * noise(lattice, cx * 19.0, cy * 19.0, near)
+        rays = (
+            1.0
+            + 0.3 * noise(lattice, cx * 8.0, cy * 8.0, near * 2.0)
+            + 0.2 * noise(lattice, cx * 19.0, cy * 19.0, near)
+        )
         light = rays * (0.75 + 0.5 * near) * (1.0 - 0.75 * smooth(0.80, 1.0, near))
         color = (eyes.iris[0] * light, eyes.iris[1] * light, eyes.iris[2] * light)
         paint = _mix(paint, color, 5.0, smooth(1.08, 0.94, near))
@@ -198,12 +203,16 @@ def crease(p: Color, depth: Creases, lattice: Lattice) -> float:
         dark = max(dark, depth.crow * fold * smooth(0.13, 0.08, abs(y - 7.25)))
     if depth.cheek > 0.0 and 6.5 < y < 7.0 and side > 0.12:
         line = 0.185 + 0.16 * (6.97 - y) / 0.40
-        dark = max(dark, depth.cheek * smooth(0.035, 0.004, abs(side - line)) * smooth(6.52, 6.64, y) * smooth(7.0, 6.9, y))
+        dark = max(
+            dark, depth.cheek * smooth(0.035, 0.004, abs(side - line)) * smooth(6.52, 6.64, y) * smooth(7.0, 6.9, y)
+        )
     if depth.chin > 0.0 and y < 6.5 and side < 0.25:
         pits = 0.5 + 0.5 * noise(lattice, x * 22.0, y * 22.0, 6.0)
         dark = max(dark, depth.chin * pits * _spot(x, y, 0.0, 6.30, 0.13))
         dark = max(dark, depth.chin * smooth(0.035, 0.0, abs(y - 6.43 - 0.25 * side * side)) * smooth(0.2, 0.1, side))
     if depth.lid > 0.0 and 7.05 < y < 7.25 and 0.12 < side < 0.5:
         bag = 7.155 + 0.9 * (side - 0.30) * (side - 0.30)
-        dark = max(dark, depth.lid * smooth(0.028, 0.0, abs(y - bag)) * smooth(0.14, 0.2, side) * smooth(0.48, 0.4, side))
+        dark = max(
+            dark, depth.lid * smooth(0.028, 0.0, abs(y - bag)) * smooth(0.14, 0.2, side) * smooth(0.48, 0.4, side)
+        )
     return min(dark, 1.0)

@@ -7,9 +7,9 @@ mathematics but the square root, which is exact: the same numbers on every machi
 from __future__ import annotations
 
 import numpy as np
-from reference_models.data.synthetic.compiled import compiled
 from numpy.typing import NDArray
 
+from reference_models.data.synthetic.compiled import compiled
 from reference_models.data.synthetic.looks import Hair
 from reference_models.data.synthetic.materials import hair_cover
 from reference_models.data.synthetic.noise import noise, smooth

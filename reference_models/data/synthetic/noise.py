@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from reference_models.data.synthetic.compiled import compiled
 from numpy.typing import NDArray
+
+from reference_models.data.synthetic.compiled import compiled
 
 _SIDE = 32
 LATTICE: NDArray[np.float64] = np.random.default_rng(1872).integers(0, 256, (_SIDE,) * 3) / 127.5 - 1.0
@@ -37,7 +38,11 @@ def noise(lattice: NDArray[np.float64], x: float, y: float, z: float) -> float:
 @compiled
 def grain(seed: int, row: int, column: int) -> float:
     """Return noise of one pixel, near to normal with deviation 1, the same wherever it is computed."""
-    bits = np.uint64(seed) + np.uint64(row) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(column) * np.uint64(0xC2B2AE3D27D4EB4F)
+    bits = (
+        np.uint64(seed)
+        + np.uint64(row) * np.uint64(0x9E3779B97F4A7C15)
+        + np.uint64(column) * np.uint64(0xC2B2AE3D27D4EB4F)
+    )
     bits ^= bits >> np.uint64(30)
     bits *= np.uint64(0xBF58476D1CE4E5B9)
     bits ^= bits >> np.uint64(27)

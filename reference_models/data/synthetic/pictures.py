@@ -1,4 +1,4 @@
-"""Synthetic faces as the pictures of a :class:`~reference_models.data.FaceDataset`, rendered when they are asked for."""
+"""Synthetic faces as the pictures of a :class:`~reference_models.data.FaceDataset`, rendered when asked for."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ class SyntheticPictures:
         self.records: tuple[Record, ...] = tuple(shot.record() for shot in shots)
         self._shots = {record.image: shot for record, shot in zip(self.records, shots, strict=True)}
         if len(self._shots) != len(shots):
-            raise ValueError(f"shots must differ in person, session or frame, got {len(shots) - len(self._shots)} twice")
+            raise ValueError(
+                f"shots must differ in person, session or frame, got {len(shots) - len(self._shots)} twice"
+            )
 
     def image(self, record: Record) -> RGBImage:
         """Return the frame, (size, size, 3) uint8.
@@ -60,7 +62,7 @@ class SyntheticPictures:
         """
         return self._shot(record).take(self.size).landmarks
 
-    def maps(self, record: Record) -> None:  # noqa: ARG002 - difference maps are made from image and neutral
+    def maps(self, record: Record) -> None:
         """Return None: there are no difference maps."""
 
     def _shot(self, record: Record) -> Shot:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from reference_models.data.synthetic.compiled import compiled
 from numpy.typing import NDArray
+
+from reference_models.data.synthetic.compiled import compiled
 
 Array = NDArray[np.float64]
 NOTHING = -1

@@ -15,8 +15,9 @@ from reference_models.data.synthetic.landmarks import LANDMARKS
 from reference_models.data.synthetic.looks import Creases
 from reference_models.data.synthetic.mesh import add_targets, hair_volume, normals, place, settle, turn
 from reference_models.data.synthetic.noise import LATTICE
+from reference_models.data.synthetic.people import Identity
 from reference_models.data.synthetic.raster import lamp_shadow, rasterize
-from reference_models.data.synthetic.scene import Frame, Identity
+from reference_models.data.synthetic.scene import Frame
 from reference_models.data.synthetic.shading import shade_picture
 
 THOUSANDTH = 0.001
@@ -64,7 +65,18 @@ def render(person: Identity, frame: Frame, *, size: int = 224) -> Picture:
     shadow = lamp_shadow(vertices, triangles, parts, np.array(frame.light.key_direction))
     looks = (person.skin, person.hair, person.eyes, _creases(person, frame), frame.light, frame.backdrop)
     image = shade_picture(
-        seen, screen, triangles, parts, head.vertices, normal, head.masks, shadow, _eye_centers(), looks, camera, LATTICE
+        seen,
+        screen,
+        triangles,
+        parts,
+        head.vertices,
+        normal,
+        head.masks,
+        shadow,
+        _eye_centers(),
+        looks,
+        camera,
+        LATTICE,
     )
     return Picture(image, screen[LANDMARKS, :2] / 2 - 0.25)
 

@@ -7,9 +7,9 @@ elsewhere (edges, eyes, teeth) each for itself.
 from __future__ import annotations
 
 import numpy as np
-from reference_models.data.synthetic.compiled import compiled
 from numpy.typing import NDArray
 
+from reference_models.data.synthetic.compiled import compiled
 from reference_models.data.synthetic.head import EYE, HAIR, LASH, SKIN, TEETH
 from reference_models.data.synthetic.looks import Backdrop, Camera, Color, Creases, Eyes, Hair, Light, Skin
 from reference_models.data.synthetic.materials import crease, eye_paint, hair_paint, skin_paint, teeth_paint
@@ -24,7 +24,9 @@ def _at(values: Array, axis: int, a: int, b: int, c: int, u: float, v: float, w:
 
 
 @compiled
-def _lit(paint: tuple[float, float, float, float], n: Color, sky: float, shade: float, soft: float, light: Light) -> Color:
+def _lit(
+    paint: tuple[float, float, float, float], n: Color, sky: float, shade: float, soft: float, light: Light
+) -> Color:
     """Return the light that leaves a surface towards the camera, which is at +z.
 
     ``sky`` is the part of the surroundings it sees, ``shade`` the part of the lamp, ``soft`` how far light creeps
@@ -103,8 +105,13 @@ def shade_cell(
         )
         paint = skin_paint(p, mask, skin, hair, back, lattice)
         fold = crease(p, depth, lattice)
-        dim = 1.0 - 0.42 * fold
-        paint = (paint[0] * dim, paint[1] * dim * (1.0 - 0.08 * fold), paint[2] * dim * (1.0 - 0.08 * fold), paint[3] * skin.shine)
+        dim = 1.0 - 0.36 * fold
+        paint = (
+            paint[0] * dim,
+            paint[1] * dim * (1.0 - 0.08 * fold),
+            paint[2] * dim * (1.0 - 0.08 * fold),
+            paint[3] * skin.shine,
+        )
         hollow = 1.0 - min(1.0, 1.5 * mask[1])
         return _lit(paint, n, sky * (0.25 + 0.75 * hollow), shade * (0.25 + 0.75 * hollow), 0.38, light)
     if part == EYE:
@@ -113,15 +120,26 @@ def shade_cell(
         r = np.sqrt(dx * dx + dy * dy + dz * dz)
         dx, dy, dz = dx / r, dy / r, dz / r
         # lids shade the ball: from above most
-        lids = (0.30 + 0.70 * smooth(0.62, 0.16, dy)) * (0.72 + 0.28 * smooth(-0.62, -0.25, dy)) * (0.62 + 0.38 * smooth(0.85, 0.45, abs(dx)))
+        lids = (
+            (0.30 + 0.70 * smooth(0.62, 0.16, dy))
+            * (0.72 + 0.28 * smooth(-0.62, -0.25, dy))
+            * (0.62 + 0.38 * smooth(0.85, 0.45, abs(dx)))
+        )
         return _lit(eye_paint((dx, dy, dz), eyes, lattice), n, 0.80 * lids, 0.80 * lids * shade, 0.25, light)
     if part == TEETH:
-        return _lit(teeth_paint(p, masks[a, 0] > 0.5, eyes), (n[0], n[1], abs(n[2])), 0.55, 0.60 * shade, 0.3, light)
+        return _lit(teeth_paint(p, masks[a, 0] > 0.5, eyes), (n[0], n[1], abs(n[2])), 0.80, 0.75 * shade, 0.3, light)
     if part == HAIR:
         front = 1.0 if nz > 0.0 else -1.0
         return _lit(hair_paint(p, hair, lattice), (n[0] * front, n[1] * front, n[2] * front), 0.55, 0.45, 0.1, light)
     if part == LASH:
-        return _lit((hair.brow_color[0] * 0.35, hair.brow_color[1] * 0.35, hair.brow_color[2] * 0.35, 0.1), n, 0.5, 0.5, 0.2, light)
+        return _lit(
+            (hair.brow_color[0] * 0.35, hair.brow_color[1] * 0.35, hair.brow_color[2] * 0.35, 0.1),
+            n,
+            0.5,
+            0.5,
+            0.2,
+            light,
+        )
     return _lit((0.26, 0.075, 0.07, 1.5), n, 0.28, 0.22 * shade, 0.3, light)  # the tongue
 
 

@@ -13,8 +13,9 @@ from reference_models.checks import positive_int
 from reference_models.data.labels import EXPRESSIONS
 from reference_models.data.records import Record
 from reference_models.data.synthetic.action_units import UNITS
+from reference_models.data.synthetic.people import Identity, draw_identity
 from reference_models.data.synthetic.render import Picture, render
-from reference_models.data.synthetic.scene import Identity, draw_expression, draw_frame, draw_identity, draw_levels
+from reference_models.data.synthetic.scene import draw_expression, draw_frame, draw_levels
 from reference_models.data.synthetic.styles import style
 
 FRAMES, SEQUENCES, PORTRAITS = "frames", "sequences", "portraits"

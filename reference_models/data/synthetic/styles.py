@@ -71,7 +71,18 @@ class Style:
     backdrop: Range
 
 
-_HELD_OUT_SHAPES = ("asym-", "head-", "chin-", "forehead-", "nose-s", "nose-w", "mouth-s", "mouth-u", "l-eye-s", "r-eye-s")
+_HELD_OUT_SHAPES = (
+    "asym-",
+    "head-",
+    "chin-",
+    "forehead-",
+    "nose-s",
+    "nose-w",
+    "mouth-s",
+    "mouth-u",
+    "l-eye-s",
+    "r-eye-s",
+)
 
 _STYLES = MappingProxyType(
     {
@@ -95,7 +106,7 @@ _STYLES = MappingProxyType(
                 sky=(0.30, 0.55),
                 warmth=(0.92, 1.25),
                 distance=(9.0, 16.0),
-                side=(2.35, 2.85),
+                side=(2.15, 2.6),
                 contrast=(-0.10, 0.25),
                 noise=(0.6, 2.5),
                 backdrop=(0.05, 0.75),
@@ -105,14 +116,14 @@ _STYLES = MappingProxyType(
                 number=1,
                 shapes=_HELD_OUT_SHAPES,
                 ages=(0.5, 1.0),
-                spread=0.48,
+                spread=0.30,
                 skins=tuple(map(linear, ("f4dccf", "eac9a8", "c99a74", "a87a58", "805840", "58402f", "3c2a22"))),
                 hairs=tuple(map(linear, ("0e0c0c", "352318", "57422e", "b08c5c", "b9b4ac", "5a2314"))),
                 mottle=(0.02, 0.08),
                 shine=(1.5, 2.4),
-                brow_thickness=(0.014, 0.026),
+                brow_thickness=(0.017, 0.028),
                 brow_arch=(-0.01, 0.03),
-                key=(1.0, 1.6),
+                key=(0.85, 1.25),
                 key_side=(0.8, 1.6),
                 key_height=(0.2, 1.5),
                 sky=(0.14, 0.30),

@@ -6,7 +6,7 @@ import io
 import json
 import multiprocessing
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
@@ -81,7 +81,14 @@ def write(
     shots = plan(chosen.kind, identities=identities, frames=frames, seed=seed, style_name=style)
     if identities > chosen.most:
         raise ValueError(f"identities must be at most {chosen.most:,} in the layout {chosen.name}, got {identities:,}")
-    made_of = {"layout": chosen.name, "identities": identities, "frames": frames, "size": size, "style": style, "seed": seed}
+    made_of = {
+        "layout": chosen.name,
+        "identities": identities,
+        "frames": frames,
+        "size": size,
+        "style": style,
+        "seed": seed,
+    }
     _begin(root, {"format": FORMAT, **made_of, "levels": "parameters of a generator, no coder's scores"})
     missing = [shot for shot in shots if not _is_there(root, chosen, shot, frames)]
     kept = len(shots) - len(missing)
@@ -125,7 +132,7 @@ def _is_there(root: Path, layout: Writing, shot: Shot, frames: int) -> bool:
     return (root / layout.landmarks(shot, frames)).is_file() and (root / layout.image(shot, frames)).is_file()
 
 
-def _render(root: Path, layout: Writing, shots: Sequence[Shot], frames: int, size: int, workers: int):  # noqa: ANN202
+def _render(root: Path, layout: Writing, shots: Sequence[Shot], frames: int, size: int, workers: int) -> Iterator[int]:
     """Render the shots, yielding the number that has been done, a person at a time."""
     persons: dict[int, list[Shot]] = {}
     for shot in shots:
