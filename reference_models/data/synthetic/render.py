@@ -22,7 +22,9 @@ from reference_models.data.synthetic.shading import shade_picture
 
 THOUSANDTH = 0.001
 _PIVOT = np.array([0.0, 7.0, 0.3])  # what the head turns about
-_MIDDLE = np.array([0.0, 7.1, 1.0])  # what the camera looks at
+_MIDDLE = 1.0  # z of the plane in which the camera's frame has its side
+
+Geometry = tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,32 +55,32 @@ def render(person: Identity, frame: Frame, *, size: int = 224) -> Picture:
     """
     positive_int("size", size)
     head = load_head()
+    seen, parts, geometry = visible(person, frame, size)
+    vertices, triangles, screen = geometry
+    normal = normals(vertices, triangles)
+    shadow = lamp_shadow(vertices, triangles, parts, np.array(frame.light.key_direction))
+    looks = (person.skin, person.hair, person.eyes, _creases(person, frame), frame.light, frame.backdrop)
+    surface = (triangles, parts, head.vertices, normal, head.masks, shadow, _eye_centers())
+    image = shade_picture(seen, screen, *surface, looks, frame.camera, LATTICE)
+    return Picture(image, screen[LANDMARKS, :2] / 2 - 0.25)
+
+
+def visible(person: Identity, frame: Frame, size: int) -> tuple[NDArray[np.int32], NDArray[np.int64], Geometry]:
+    """Return what is seen in each cell of a z-buffer, two by two cells a pixel.
+
+    Returns:
+        Number of the triangle (2 size, 2 size), -1 where there is none; the part of each triangle; and vertices in
+        space, triangles, and vertices on the screen.
+    """
     vertices = _resting(person).copy()
-    units = head.units
+    units = load_head().units
     add_targets(vertices, _unit_weights(frame), units.start, units.index, units.delta, THOUSANDTH)
     turn(vertices, _PIVOT, *frame.pose)
     triangles, parts, two_sided = _drawn(person.hair.long)
-    normal = normals(vertices, triangles)
-    camera = frame.camera
-    screen = place(vertices, _MIDDLE[2], camera.distance, camera.x, camera.y, 2 * size / camera.side, 2 * size)
-    seen, _ = rasterize(screen, triangles, two_sided, 2 * size, 2 * size)
-    shadow = lamp_shadow(vertices, triangles, parts, np.array(frame.light.key_direction))
-    looks = (person.skin, person.hair, person.eyes, _creases(person, frame), frame.light, frame.backdrop)
-    image = shade_picture(
-        seen,
-        screen,
-        triangles,
-        parts,
-        head.vertices,
-        normal,
-        head.masks,
-        shadow,
-        _eye_centers(),
-        looks,
-        camera,
-        LATTICE,
-    )
-    return Picture(image, screen[LANDMARKS, :2] / 2 - 0.25)
+    camera, side = frame.camera, 2 * size
+    screen = place(vertices, _MIDDLE, camera.distance, camera.x, camera.y, side / camera.side, side)
+    seen, _ = rasterize(screen, triangles, two_sided, side, side)
+    return seen, parts, (vertices, triangles, screen)
 
 
 @lru_cache(maxsize=64)
