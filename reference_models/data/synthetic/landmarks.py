@@ -1,81 +1,42 @@
-"""The vertices of the head model that are dlib's 68 landmarks.
+"""dlib's 68 landmarks on the head model: points of its triangles, found by ``make_landmarks.py`` and checked by eye."""
 
-Found by ``make_landmarks.py``: dlib on the template, made symmetric, snapped to vertices, checked by eye.
-"""
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-LANDMARKS: NDArray[np.int64] = np.array(
-    [
-        2249,
-        2107,
-        1684,
-        1722,
-        1720,
-        892,
-        743,
-        1037,
-        791,
-        3224,
-        2958,
-        3089,
-        3893,
-        3895,
-        3859,
-        4268,
-        4410,
-        262,
-        231,
-        222,
-        208,
-        209,
-        2479,
-        2478,
-        2491,
-        2499,
-        2526,
-        133,
-        1543,
-        201,
-        673,
-        344,
-        331,
-        317,
-        2588,
-        2600,
-        1060,
-        1055,
-        1496,
-        1501,
-        1492,
-        1068,
-        3683,
-        3678,
-        3242,
-        3247,
-        3255,
-        3674,
-        443,
-        698,
-        702,
-        467,
-        2922,
-        2918,
-        2698,
-        2920,
-        2736,
-        492,
-        486,
-        700,
-        682,
-        471,
-        468,
-        2722,
-        2904,
-        2759,
-        493,
-        517,
-    ]
-)
-"""Numbers of the vertices, in dlib's order."""
+from reference_models.data.synthetic.looks import MEAN_BROW_ARCH, Hair
+
+FILE = Path(__file__).with_name("landmarks.json")
+_BROWS = slice(17, 27)
+_ARCH_SHARE = np.array([-0.5, 0.3, 0.5, 0.2, -0.4])  # how much of the arch each point of a brow rises
+
+
+@cache
+def anchors() -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the three vertices of each landmark (68, 3) and their weights (68, 3)."""
+    content = json.loads(FILE.read_text(encoding="ascii"))
+    return np.array(content["vertices"]), np.array(content["weights"], dtype=np.float64)
+
+
+def landmark_points(points: NDArray[np.float64], hair: Hair, scale: float) -> NDArray[np.float64]:
+    """Return the landmarks (68, 2) of a head whose vertices lie at ``points`` (V, 2 or 3) on the screen.
+
+    Brows are painted, higher or lower from person to person: their landmarks are where the paint is.
+
+    Args:
+        points: Columns and rows of the vertices.
+        hair: Where the brows are.
+        scale: Pixels a decimetre.
+    """
+    vertices, weights = anchors()
+    found = np.zeros((len(vertices), 2))
+    for corner in range(3):
+        found += points[vertices[:, corner], :2] * weights[:, corner, None]
+    rise = hair.brow_height + (hair.brow_arch - MEAN_BROW_ARCH) * np.concatenate([_ARCH_SHARE, _ARCH_SHARE[::-1]])
+    found[_BROWS, 1] -= rise * scale
+    return found

@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 Color = tuple[float, float, float]
+MEAN_BROW_ARCH = 0.045
+"""How far a brow's middle lies above its ends, decimetres, where the landmarks of the head model were found."""
 
 
 class Skin(NamedTuple):

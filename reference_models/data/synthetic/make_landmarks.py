@@ -1,27 +1,30 @@
-"""Find the vertices that are dlib's 68 landmarks, once, and print them for ``landmarks.py``.
+"""Find where dlib's 68 landmarks lie on the head model, and write ``landmarks.json``.
 
-The template is drawn from the front, dlib finds its points, they are made symmetric, and each is snapped to the nearest
-vertex that can be seen; those of the inner lips on a face whose mouth is open, where they lie apart. The result was
-checked by eye and is committed: this script is kept as its record.
+The template is drawn from the front, dlib finds its points, they are made symmetric, and each becomes a point of the
+triangle that is seen there, or nearest to it: of skin, so that those of the eyes are on the rims of the lids. Those of
+the inner lips come from a face whose mouth is open, where they lie apart. The result was checked by eye and is
+committed; a picture to check it by is written beside it.
 """
 
 from __future__ import annotations
+
+import json
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from reference_models.data.synthetic import render as renderer
 from reference_models.data.synthetic.action_units import UNITS
 from reference_models.data.synthetic.head import SKIN, load_head
-from reference_models.data.synthetic.mesh import add_targets, normals, place
+from reference_models.data.synthetic.landmarks import FILE
+from reference_models.data.synthetic.looks import MEAN_BROW_ARCH
 from reference_models.data.synthetic.people import Identity, draw_identity
+from reference_models.data.synthetic.render import render, visible
 from reference_models.data.synthetic.scene import Frame, draw_frame
 from reference_models.data.synthetic.styles import style
 from reference_models.faces.landmarks import choose, detect
 
 SIZE = 900
-LID = 0.192  # decimetres from the middle of an eyeball within which a vertex is on the rim of a lid
 MIRROR = np.array(
     [
         *range(16, -1, -1),
@@ -34,87 +37,76 @@ MIRROR = np.array(
     ]
 )
 """The landmark on the other side of each."""
-_INNER_LIPS = tuple(range(60, 68))
+_INNER_LIPS = range(60, 68)
+_CHIN = 1.05  # decimetres: z of what is chin and not neck
 
 
 def main() -> None:
-    """Print the numbers of the vertices, and write a picture to check them by."""
-    studio = style("studio")
-    drawn = draw_identity(0, studio, 5)
-    average = Identity(
-        tuple(0.0 for _ in drawn.shapes), dict.fromkeys(UNITS, (1.0, 1.0)), 0.0, drawn.skin, drawn.hair, drawn.eyes
-    )
-    found = np.zeros(68, dtype=int)
-    for levels, points in (({}, range(60)), ({25: 5, 26: 4}, _INNER_LIPS)):
-        frame = draw_frame(0, studio, 5, 0, levels, average)
-        camera = frame.camera._replace(x=0.0, y=7.1, side=2.6, distance=40.0, noise=0.0)
-        light = frame.light._replace(key_direction=(0.0, 0.3, 0.954))
-        frame = Frame(
-            {unit: (level / 5, level / 5) for unit, level in levels.items()},
-            0.0,
-            (0, 0),
-            (0, 0, 0),
-            light,
-            frame.backdrop,
-            camera,
-        )
-        image = renderer.render(average, frame, size=SIZE).image
-        face = choose(detect(image))
-        snapped = _snap(_vertices(frame), face.points)
-        found[list(points)] = snapped[list(points)]
-        if not levels:
-            _draw(image, face.points, _on_screen(_vertices(frame))[snapped]).save("landmarks.png")
-    print(found.tolist())
+    """Write the landmarks, and a picture to check them by."""
+    person, studio = _template(), style("studio")
+    vertices, weights = np.zeros((68, 3), dtype=np.int64), np.zeros((68, 3))
+    for levels, points in (({}, range(60)), ({25: 1.0, 26: 0.8}, _INNER_LIPS)):
+        drawn = draw_frame(0, studio, 5, 0, {}, person)
+        camera = drawn.camera._replace(x=0.0, y=7.1, side=2.6, distance=40.0, noise=0.0)
+        light = drawn.light._replace(key_direction=(0.0, 0.3, 0.954))
+        acting = {unit: (weight, weight) for unit, weight in levels.items()}
+        frame = Frame(acting, 0.0, (0.0, 0.0), (0.0, 0.0, 0.0), light, drawn.backdrop, camera)
+        image = render(person, frame, size=SIZE).image
+        found = choose(detect(image)).points
+        mirrored = found[MIRROR] * [-1, 1] + [SIZE - 1, 0]
+        for point in points:
+            if MIRROR[point] >= point:
+                middle = (found[point] + mirrored[point]) / 2
+                vertices[point], weights[point] = _on_surface(
+                    person, frame, middle, before=_CHIN if 5 <= point <= 8 else 0.0
+                )
+                vertices[MIRROR[point]], weights[MIRROR[point]] = _twins(vertices[point]), weights[point]
+    FILE.write_text(json.dumps({"vertices": vertices.tolist(), "weights": weights.round(4).tolist()}) + "\n")
+    _draw(image, found).save("landmarks.png")
 
 
-def _vertices(frame: Frame) -> NDArray[np.float64]:
+def _template() -> Identity:
+    """Return the head model itself, with somebody's skin and hair and brows where most have them."""
+    drawn = draw_identity(0, style("studio"), 5)
+    hair = drawn.hair._replace(brow_height=0.0, brow_arch=MEAN_BROW_ARCH, brow_length=1.0)
+    gains = dict.fromkeys(UNITS, (1.0, 1.0))
+    return Identity(tuple(0.0 for _ in drawn.shapes), gains, 0.0, drawn.skin, hair, drawn.eyes)
+
+
+def _on_surface(
+    person: Identity, frame: Frame, point: NDArray[np.float64], before: float
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the vertices of the triangle of skin that is seen nearest to a point of the picture, and its weights.
+
+    What lies behind ``before`` does not count: the chin's outline ends on the chin, not on the neck behind it.
+    """
+    seen, parts, (_, triangles, screen) = visible(person, frame, SIZE)
     head = load_head()
-    vertices = head.vertices.copy()
-    units = head.units
-    add_targets(vertices, renderer._unit_weights(frame), units.start, units.index, units.delta, renderer.THOUSANDTH)  # noqa: SLF001
-    return vertices
+    outside = (head.masks[:, 1] < 0.5) & (head.vertices[:, 2] > before)  # not the inside of the mouth
+    fits = (parts == SKIN) & outside[triangles].all(1)
+    rows, columns = np.nonzero(np.append(fits, False)[seen])
+    nearest = np.argmin((columns - 2 * point[0] - 0.5) ** 2 + (rows - 2 * point[1] - 0.5) ** 2)
+    row, column = rows[nearest], columns[nearest]
+    corners = triangles[seen[row, column]]
+    matrix = np.vstack([screen[corners, :2].T, np.ones(3)])
+    return corners, np.linalg.solve(matrix, [column, row, 1])
 
 
-def _on_screen(vertices: NDArray[np.float64]) -> NDArray[np.float64]:
-    return place(vertices, 1.0, 40.0, 0.0, 7.1, SIZE / 2.6, SIZE)[:, :2]
+def _twins(vertices: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the mirror images of vertices."""
+    rest = load_head().vertices
+    return np.array([np.argmin(((rest - rest[vertex] * [-1, 1, 1]) ** 2).sum(1)) for vertex in vertices])
 
 
-def _snap(vertices: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.int64]:
-    head = load_head()
-    skin = np.zeros(len(vertices), dtype=bool)
-    skin[head.triangles[head.parts == SKIN]] = True
-    normal = normals(vertices, head.triangles)
-    screen = _on_screen(vertices)
-    middle = (SIZE - 1) / 2
-    mirrored = points[MIRROR] * [-1, 1] + [2 * middle, 0]
-    wanted = (points + mirrored) / 2
-    result = np.zeros(68, dtype=np.int64)
-    eyes = renderer._eye_centers()  # noqa: SLF001
-    away = np.sqrt(((head.vertices[:, None] - eyes[None]) ** 2).sum(2)).min(1)
-    lids = skin & (away < LID) & (head.masks[:, 2] > 0.5)
-    for point in range(68):
-        allowed = skin & (normal[:, 2] > (0.02 if point < 17 else 0.15)) & (vertices[:, 2] > 0.2)
-        if 36 <= point < 48:
-            allowed = lids
-        if MIRROR[point] == point:
-            allowed &= np.abs(head.vertices[:, 0]) < 0.004
-        distance = ((screen - wanted[point]) ** 2).sum(1) + np.where(allowed, 0, 1e9)
-        result[point] = int(np.argmin(distance))
-    for point in range(68):  # exactly symmetric: the left half is the mirror of the right
-        if MIRROR[point] > point:
-            twin = head.vertices[result[point]] * [-1, 1, 1]
-            result[MIRROR[point]] = int(np.argmin(((head.vertices - twin) ** 2).sum(1) + np.where(skin, 0, 1e9)))
-    return result
-
-
-def _draw(image: NDArray[np.uint8], found: NDArray[np.float64], snapped: NDArray[np.float64]) -> Image.Image:
+def _draw(image: NDArray[np.uint8], found: NDArray[np.float64]) -> Image.Image:
     picture = Image.fromarray(image)
     pen = ImageDraw.Draw(picture)
-    for points, color in ((found, (255, 60, 60)), (snapped, (60, 255, 60))):
-        for x, y in points:
-            pen.ellipse((x - 3, y - 3, x + 3, y + 3), fill=color)
+    for x, y in found:
+        pen.ellipse((x - 3, y - 3, x + 3, y + 3), fill=(255, 60, 60))
     return picture
 
 
 if __name__ == "__main__":
+    if not FILE.is_file():  # anything serves for drawing the template, which is not moved by where its landmarks are
+        FILE.write_text(json.dumps({"vertices": [[index * 9] * 3 for index in range(68)], "weights": [[1, 0, 0]] * 68}))
     main()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from reference_models.checks import positive_int
 from reference_models.data.synthetic.action_units import RIG
 from reference_models.data.synthetic.head import EYE, HAIR, LASH, TEETH, load_head
-from reference_models.data.synthetic.landmarks import LANDMARKS
+from reference_models.data.synthetic.landmarks import anchors, landmark_points
 from reference_models.data.synthetic.looks import Creases
 from reference_models.data.synthetic.mesh import add_targets, hair_volume, normals, place, settle, turn
 from reference_models.data.synthetic.noise import LATTICE
@@ -34,7 +34,7 @@ class Picture:
     Attributes:
         image: Pixels (S, S, 3), uint8.
         landmarks: dlib's 68 points (68, 2), float64, in pixels; (0, 0) is the centre of the top left pixel. They are
-            vertices of the head, whether they are seen or not.
+            points of the head's surface, whether they are seen or not.
     """
 
     image: NDArray[np.uint8]
@@ -62,7 +62,8 @@ def render(person: Identity, frame: Frame, *, size: int = 224) -> Picture:
     looks = (person.skin, person.hair, person.eyes, _creases(person, frame), frame.light, frame.backdrop)
     surface = (triangles, parts, head.vertices, normal, head.masks, shadow, _eye_centers())
     image = shade_picture(seen, screen, *surface, looks, frame.camera, LATTICE)
-    return Picture(image, screen[LANDMARKS, :2] / 2 - 0.25)
+    landmarks = landmark_points(screen, person.hair, 2 * size / frame.camera.side)
+    return Picture(image, landmarks / 2 - 0.25)
 
 
 def visible(person: Identity, frame: Frame, size: int) -> tuple[NDArray[np.int32], NDArray[np.int64], Geometry]:
@@ -90,7 +91,7 @@ def _resting(person: Identity) -> NDArray[np.float64]:
     vertices = head.vertices.copy()
     shapes = head.shapes
     add_targets(vertices, np.array(person.shapes), shapes.start, shapes.index, shapes.delta, THOUSANDTH)
-    settle(vertices, head.vertices, LANDMARKS)
+    settle(vertices, head.vertices, anchors()[0].ravel())
     hair_volume(vertices, head.vertices, normals(vertices, head.triangles), head.masks, person.hair, LATTICE)
     return vertices
 
