@@ -34,7 +34,7 @@ def main() -> None:
     arguments = parser.parse_args()
     in_calm_environment("benchmarks.measure_networks")
     if not arguments.no_tests:
-        subprocess.run([sys.executable, "-m", "pytest", "-q", "-n", "2", *TESTS], cwd=ROOT, check=True)
+        subprocess.run([sys.executable, "-m", "pytest", "-q", "-n", "2", *TESTS], cwd=ROOT, check=True)  # noqa: S603
     torch.set_num_threads(arguments.threads)
     about = circumstances("benchmarks.measure_networks", arguments.threads)
     table: list[dict[str, Any]] = []

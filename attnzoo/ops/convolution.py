@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from attnzoo.ops.spatial_conv import spatial_conv
 
-_MAPS_A_COPY_OF_WEIGHTS_COSTS = 16
+_MAPS_A_COPY_OF_WEIGHTS_COSTS = 8
 """How many times larger than the maps weights must be before it is the maps that are copied; measured."""
 
 
@@ -39,11 +39,12 @@ def of_two(conv: nn.Module, first: Tensor, second: Tensor) -> tuple[Tensor, Tens
     """Return a convolution of ``[first : second]``, as two maps that are yet to be added, or as one map.
 
     conv(W, [a : b]) = conv(W_a, a) + conv(W_b, b): the concatenated map need not be written, nor kept for the backward
-    pass. Yet to take the weights apart is to copy them, which costs more where they are much larger than the maps.
+    pass. Yet to take the weights apart is to copy them, which costs more where they are much larger than the maps:
+    these are put together then, if there is no backward pass.
     """
     maps = first.numel() + second.numel()
-    small = not torch.compiler.is_compiling() and _MAPS_A_COPY_OF_WEIGHTS_COSTS * maps < _weight(conv).numel()
-    if small or not _may_bypass(conv):
+    infers = not (torch.is_grad_enabled() or torch.compiler.is_compiling())
+    if (infers and _MAPS_A_COPY_OF_WEIGHTS_COSTS * maps < _weight(conv).numel()) or not _may_bypass(conv):
         return conv(torch.cat([first, second], dim=1)), None
     of_first, of_second = torch.split(conv.weight, [first.shape[1], second.shape[1]], dim=1)
     on_first = F.conv2d(first, of_first, conv.bias, conv.stride, conv.padding, conv.dilation)
