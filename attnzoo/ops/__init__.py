@@ -1,6 +1,7 @@
 """The operations that the layers share, each computed by the fastest backend that can."""
 
 from attnzoo.ops.apply_gates import apply_gates
+from attnzoo.ops.convolution import convolve
 from attnzoo.ops.dispatch import BackendInfo, backend, backends
 from attnzoo.ops.global_pool import Pooled, global_pool
 from attnzoo.ops.igc_block import IGCOutput, Stage, igc_block
@@ -18,6 +19,7 @@ __all__ = [
     "apply_gates",
     "backend",
     "backends",
+    "convolve",
     "global_pool",
     "igc_block",
     "llam_gate",
