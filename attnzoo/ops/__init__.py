@@ -1,7 +1,6 @@
 """The operations that the layers share, each computed by the fastest backend that can."""
 
 from attnzoo.ops.apply_gates import apply_gates
-from attnzoo.ops.convolution import convolve
 from attnzoo.ops.dispatch import BackendInfo, backend, backends
 from attnzoo.ops.global_pool import Pooled, global_pool
 from attnzoo.ops.igc_block import IGCOutput, Stage, igc_block
@@ -9,6 +8,7 @@ from attnzoo.ops.llam_gate import llam_gate
 from attnzoo.ops.spatial_conv import spatial_conv
 from attnzoo.ops.split_rows import split_rows
 from attnzoo.ops.squeeze_channels import Squeezed, squeeze_channels
+from attnzoo.ops.winograd import convolve
 
 __all__ = [
     "BackendInfo",

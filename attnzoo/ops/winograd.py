@@ -8,10 +8,10 @@ outputs of a tile of 2x2 where it reaches one.
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attnzoo.ops import autograd, dispatch
@@ -20,6 +20,33 @@ _PIXELS = 1500
 """From this many on it is faster, though the weights are transformed at every call; measured."""
 _PANEL = 32
 """Output channels whose weights lie together."""
+
+
+def convolve(conv: nn.Module, x: Tensor) -> Tensor:
+    """Return ``conv(x)``, a 3x3 convolution with fewer multiplications where there is a kernel for it.
+
+    That is one of stride 1 that keeps the map's size, in float32, channels-last, on the CPU, on a map that is large
+    enough. There a value that is not finite may reach neighbours that ``conv`` would not have it reach.
+
+    Args:
+        conv: A convolution; anything but a plain ``nn.Conv2d``, or one with hooks, is called as it stands.
+        x: Map (B, C, H, W).
+    """
+    if may_bypass(conv) and keeps_size(conv) and applies(conv.weight, x):
+        return winograd(x, None, conv.weight, conv.bias)
+    y: Tensor = conv(x)
+    return y
+
+
+def may_bypass(conv: nn.Module) -> TypeGuard[nn.Conv2d]:
+    """Tell whether nobody sees that another operation takes the place of calling ``conv``."""
+    return type(conv) is nn.Conv2d and not (conv._forward_hooks or conv._forward_pre_hooks)  # noqa: SLF001
+
+
+def keeps_size(conv: nn.Conv2d) -> bool:
+    """Tell whether it keeps the size of a map as a plain 3x3 convolution does, if its kernel is 3x3."""
+    plain = conv.stride == (1, 1) and conv.dilation == (1, 1) and conv.groups == 1 and conv.padding_mode == "zeros"
+    return plain and conv.padding in ("same", (1, 1))
 
 
 def applies(weight: Tensor, *maps: Tensor) -> bool:
@@ -92,10 +119,10 @@ class _Convolution(torch.autograd.Function):
         d_maps: list[Tensor | None] = [None, None]
         if any(ctx.needs_input_grad[:2]):
             whole = _convolved(dy, None, weight.transpose(0, 1).flip(2, 3), None)
-            d_maps[: len(maps)] = whole.split([t.shape[1] for t in maps], dim=1)
+            d_maps[: len(maps)] = torch.split(whole, [t.shape[1] for t in maps], dim=1)
         d_weight = None
         if ctx.needs_input_grad[2]:
-            halves = weight.split([t.shape[1] for t in maps], dim=1)
+            halves = torch.split(weight, [t.shape[1] for t in maps], dim=1)
             d_weight = torch.cat([_of_weight(dy, t, half) for t, half in zip(maps, halves, strict=True)], dim=1)
         d_bias = dy.sum((0, 2, 3)) if ctx.needs_input_grad[3] else None
         return *d_maps, d_weight, d_bias
