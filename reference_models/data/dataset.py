@@ -25,6 +25,7 @@ from reference_models.faces.images import RGBImage, read_image
 Views = dict[str, Tensor]
 """What a transform is given and returns: ``image``, and ``neutral`` and ``maps`` where there are any."""
 Transform = Callable[[Views], Mapping[str, Tensor]]
+_STACKED = ("image", "target", "levels", "neutral", "maps")
 
 
 class Pictures(Protocol):
@@ -136,11 +137,11 @@ class Batch:
 
     def pin_memory(self) -> Batch:
         """Return the batch in page-locked memory; called by a DataLoader with ``pin_memory=True``."""
-        pinned = [
-            None if each is None else each.pin_memory()
-            for each in (self.image, self.target, self.levels, self.neutral, self.maps)
-        ]
-        return Batch(*pinned, self.records)  # type: ignore[arg-type]
+        pinned: dict[str, Any] = {}
+        for name in _STACKED:
+            value: Tensor | None = getattr(self, name)
+            pinned[name] = None if value is None else value.pin_memory()
+        return Batch(**pinned, records=self.records)
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
@@ -164,9 +165,8 @@ def collate(samples: Sequence[Sample]) -> Batch:
             raise ValueError(f"{missing} of {len(parts)} samples of a batch have no {name}")
         return torch.stack([torch.as_tensor(part) for part in parts])
 
-    records = tuple(sample.record for sample in samples)
-    each = [stacked(name) for name in ("image", "target", "levels", "neutral", "maps")]
-    return Batch(*each, records)  # type: ignore[arg-type]
+    parts: dict[str, Any] = {name: stacked(name) for name in _STACKED}
+    return Batch(**parts, records=tuple(sample.record for sample in samples))
 
 
 class FaceDataset(Dataset[Sample]):
@@ -242,16 +242,23 @@ class FaceDataset(Dataset[Sample]):
 
     def target(self, record: Record) -> Tensor:
         """Return what a network should say of the record; see :class:`Sample`."""
-        if self.threshold is None:
-            return torch.tensor(self.labels.names.index(str(record.expression)))
-        levels = (record.level(unit) for unit in self.labels.units)
-        return torch.tensor([float(level == PRESENT or level >= self.threshold) for level in levels])
+        return torch.tensor(self._value(record))
 
     def targets(self) -> Tensor:
-        """Return the targets of all records, (N, A) or (N,), without decoding a picture; samplers need them."""
+        """Return the targets of all records, (N, A) or (N,), without decoding a picture; samplers need them.
+
+        Raises:
+            ValueError: If there is no record.
+        """
         if not len(self):
             raise ValueError("records must not be empty")
-        return torch.stack([self.target(record) for record in self.records])
+        return torch.tensor([self._value(record) for record in self.records])
+
+    def _value(self, record: Record) -> int | list[float]:
+        if self.threshold is None:
+            return self.labels.names.index(str(record.expression))
+        levels = (record.level(unit) for unit in self.labels.units)
+        return [float(level == PRESENT or level >= self.threshold) for level in levels]
 
     def levels(self, record: Record) -> Tensor | None:
         """Return the intensities of the record; see :class:`Sample`."""
