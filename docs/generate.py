@@ -23,6 +23,8 @@ import torch
 import attnzoo
 import reference_models
 import reference_models.data
+import reference_models.faces
+import reference_models.preparation
 from attnzoo.costs import CONVENTIONS
 
 ROOT = Path(__file__).parents[1]
