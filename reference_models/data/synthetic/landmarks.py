@@ -13,7 +13,7 @@ from reference_models.data.synthetic.looks import MEAN_BROW_ARCH, Hair
 
 FILE = Path(__file__).with_name("landmarks.json")
 _BROWS = slice(17, 27)
-_ARCH_SHARE = np.array([-0.5, 0.3, 0.5, 0.2, -0.4])  # how much of the arch each point of a brow rises
+_ARCH_SHARE = np.array([0.3, 0.6, 0.55, 0.25, -0.2])  # how much of the arch each point of a brow rises
 
 
 @cache
