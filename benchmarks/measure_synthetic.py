@@ -72,8 +72,8 @@ def speed() -> list[Row]:
     """Return pictures a second by two processes, and the milliseconds of what can be compared."""
     rows: list[Row] = []
     for size in SIZES:
-        for what, suffix in (("rendered", ""), ("rendered and encoded as PNG", ".png")):
-            rows.append(_row(f"{what}, {CORES} processes", size, _throughput(size, suffix), "pictures a second"))
+        for what, name in (("rendered", ""), ("rendered and encoded as PNG", "x.png")):
+            rows.append(_row(f"{what}, {CORES} processes", size, _throughput(size, name), "pictures a second"))
     for size in SIZES:
         rows.append(_row("z-buffer, 1 process", size, _milliseconds(_z_buffer(size)), "ms"))
         if importlib.util.find_spec("moderngl"):
@@ -88,11 +88,11 @@ def _row(what: str, size: int, value: float, unit: str) -> Row:
     return {"what": what, "side": size, "value": round(value, 1), "unit": unit}
 
 
-def _throughput(size: int, suffix: str) -> float:
+def _throughput(size: int, name: str) -> float:
     """Return the sum of what each of the processes does a second while all of them work."""
     context = multiprocessing.get_context("spawn")
     barrier, rates = context.Barrier(CORES), context.SimpleQueue()
-    workers = [context.Process(target=_work, args=(index, size, suffix, barrier, rates)) for index in range(CORES)]
+    workers = [context.Process(target=_work, args=(index, size, name, barrier, rates)) for index in range(CORES)]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -100,15 +100,15 @@ def _throughput(size: int, suffix: str) -> float:
     return sum(rates.get() for _ in workers)
 
 
-def _work(index: int, size: int, suffix: str, barrier, rates) -> None:
+def _work(index: int, size: int, name: str, barrier, rates) -> None:
     shots = plan("frames", identities=PERSONS, frames=FRAMES, seed=index)
     encode(shots[0].take(size), "warm.png")
     barrier.wait()
     start = time.perf_counter()
     for shot in shots:
         picture = shot.take(size)
-        if suffix:
-            encode(picture, suffix)
+        if name:
+            encode(picture, name)
     rates.put(len(shots) / (time.perf_counter() - start))
 
 
