@@ -39,9 +39,9 @@ def applies(x: Tensor, *modules: nn.Module) -> bool:
     images than threads.
     """
     return (
-        not torch.is_grad_enabled()
+        not torch.compiler.is_compiling()  # first: no compiler traces the number of threads
+        and not torch.is_grad_enabled()
         and x.shape[0] >= torch.get_num_threads()
-        and not torch.compiler.is_compiling()
         and not any(m._forward_hooks or m._forward_pre_hooks for m in modules)  # noqa: SLF001
         and dispatch.choose(x, None) == "native"
     )

@@ -1,4 +1,4 @@
-"""How a layer says what its gates are to whoever listens, in eager mode; compiled and exported graphs have none of it."""
+"""How a layer says what its gates are to whoever listens. Compiled and exported graphs hold none of it."""
 
 from __future__ import annotations
 

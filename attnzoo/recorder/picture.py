@@ -66,7 +66,7 @@ def as_pixels(image: Any) -> NDArray[np.uint8]:
             raise ValueError(f"image must have shape (3, H, W), got {tuple(image.shape)}")
         if not bool(((image >= 0) & (image <= 1)).all()):
             raise ValueError(
-                f"image must lie in 0 to 1, got {image.min().item():g} to {image.max().item():g}: not the normalised one"
+                f"image must lie in 0 to 1, got {image.min().item():g} to {image.max().item():g}: not normalised"
             )
         image = (image.detach().float().permute(1, 2, 0) * 255).round().to(torch.uint8).cpu().numpy()
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8:

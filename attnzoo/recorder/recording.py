@@ -241,6 +241,9 @@ class Recorder:
         """After a pass, whether it failed or not."""
         if self._current is not None:
             self._pass.close()
+            with torch.no_grad(), torch.inference_mode(mode=False):
+                for name, gate in self._current.items():
+                    self._running[name].add(gate)
             self._kept.append(self._current)
             self._current = None
             self.recorded += 1
@@ -267,12 +270,9 @@ class Recorder:
         if self._calls[name] > 1:
             name = f"{name}#{self._calls[name]}"
         with torch.no_grad(), torch.inference_mode(mode=False):
-            gate = gate.detach()[: self._images]
-            if name not in self._running:
-                self._running[name] = RunningStatistics(hard)
-            self._running[name].add(gate)
-            if self._kept.maxlen:
-                self._current[name] = thinned(gate, self._most).clone()
+            self._current[name] = thinned(gate.detach()[: self._images], self._most).clone()
+        if name not in self._running:
+            self._running[name] = RunningStatistics(hard)
 
     def _remark(self) -> str:
         if not self.passes:

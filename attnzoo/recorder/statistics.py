@@ -18,7 +18,7 @@ from torch import Tensor
 MARGIN = 0.01
 MANY = 0.5
 """Share of a gate's channels that may be dead or open, and of its values that may be saturated, without a warning."""
-LOOKED_AT = 2**15
+LOOKED_AT = 2**13
 """Values of a gate and pass that go into the statistics, where thinning its pixels can bring it down to that."""
 
 
