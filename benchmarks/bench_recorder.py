@@ -1,8 +1,9 @@
 """What the recorder costs: one forward pass of ResNet-50 with CBAM after each block, recorded and not.
 
-Rounds are interleaved: bare, recorded on every pass, recorded on every tenth pass, in turn; each time is the median of
-the passes of its kind. CBAM is attached as it is by default (identity) and as in the paper. Gates are kept and counted
-as ``attnzoo.record`` does by default.
+Passes are interleaved: bare, recorded, recorded on every tenth pass, in turn. A cost is the median over the rounds of
+what a pass took more than the bare one of its round, so that a machine whose speed drifts does not count. CBAM is
+attached as it is by default (identity) and as in the paper. Gates are kept and counted as ``attnzoo.record`` does by
+default.
 
     python benchmarks/bench_recorder.py [--batch 8] [--size 224] [--seconds 60] [--output FILE]
 """
@@ -47,20 +48,30 @@ def measured(init: str, batch: int, size: int, seconds: float) -> dict[str, Any]
                 else:
                     with recorders[kind]:
                         taken.append(_timed(model, x))
-    gates = len(recorders["recorded"].statistics())
-    medians = {kind: statistics.median(taken) * 1e3 for kind, taken in times.items()}
-    low, _, high = statistics.quantiles(times["bare"], n=4)
     return {
         "attached": init,
-        "gates": gates,
-        "bare ms": medians["bare"],
-        "bare quartiles ms": [low * 1e3, high * 1e3],
-        "recorded ms": medians["recorded"],
-        "cost %": 100 * (medians["recorded"] / medians["bare"] - 1),
-        f"stride {STRIDE} ms": medians["strided"],
-        f"stride {STRIDE} cost %": 100 * (medians["strided"] / medians["bare"] - 1),
+        "gates": len(recorders["recorded"].statistics()),
+        "bare ms": statistics.median(times["bare"]) * 1e3,
+        "recorded, cost %": _cost(times, "recorded"),
+        "quartiles": _quartiles(times, "recorded"),
+        f"every {STRIDE}th recorded, cost %": _cost(times, "strided"),
+        "quartiles ": _quartiles(times, "strided"),
         "rounds": len(times["bare"]),
     }
+
+
+def _shares(times: dict[str, list[float]], kind: str) -> list[float]:
+    """Return for each round how much longer it took than the bare pass of that round, in percent."""
+    return [100 * (taken / bare - 1) for taken, bare in zip(times[kind], times["bare"], strict=True)]
+
+
+def _cost(times: dict[str, list[float]], kind: str) -> float:
+    return statistics.median(_shares(times, kind))
+
+
+def _quartiles(times: dict[str, list[float]], kind: str) -> list[float]:
+    low, _, high = statistics.quantiles(_shares(times, kind), n=4)
+    return [low, high]
 
 
 def _timed(model: torch.nn.Module, x: torch.Tensor) -> float:

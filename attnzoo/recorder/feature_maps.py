@@ -60,8 +60,8 @@ class FeatureMaps:
 
         Raises:
             ImportError: If matplotlib is not installed.
-            OSError: If the file cannot be written.
-            ValueError: If its name does not end in .png.
+            OSError: If the file system refuses.
+            ValueError: If ``path`` cannot be a PNG: another name, a folder, in no folder.
         """
         grids = self.grids(rows=rows, index=index)
         titles = [f"{word} {self.module}" for word in ("before", "after")]
@@ -89,6 +89,7 @@ def feature_maps(model: nn.Module, module: str, *inputs: Any, **kwargs: Any) -> 
         ValueError: If the model has no such module, or does not run it.
 
     Example:
+        >>> from attnzoo import create
         >>> model = nn.Sequential(nn.Conv2d(3, 16, 3), create("se", 16))
         >>> maps = feature_maps(model, "1", torch.rand(1, 3, 8, 8))
         >>> maps.before.shape == maps.after.shape == (1, 16, 6, 6)

@@ -61,6 +61,7 @@ def record(
             are then inside the compiled code. Compile it with ``torch.compile(model)``.
 
     Example:
+        >>> from attnzoo import create
         >>> model = nn.Sequential(nn.Conv2d(3, 16, 3), create("cbam", 16))
         >>> with record(model) as r:
         ...     _ = model(torch.rand(2, 3, 8, 8))
@@ -202,8 +203,8 @@ class Recorder:
 
         Raises:
             ImportError: If matplotlib is not installed.
-            OSError: If the file cannot be written.
-            ValueError: If nothing is recorded, or the file's name does not end in .png.
+            OSError: If the file system refuses.
+            ValueError: If nothing is kept, or ``path`` cannot be a PNG: another name, a folder, in no folder.
         """
         from attnzoo.recorder import sheet
 

@@ -21,6 +21,7 @@ COLUMNS, MOST_PANELS = 6, 60
 _INK, _ACCENT = "#1b1f24", "#e4572e"
 _PANEL, _TITLES, _HEADING, _DPI = 2.5, 0.75, 0.6, 110  # inches, but for the last
 _NAME_WIDTH = 38
+_LONGEST = 512  # pixels of the image on the sheet
 
 
 def draw(
@@ -39,7 +40,7 @@ def draw(
     """
     if not gates:
         raise ValueError("there is nothing to draw: no gate is kept")
-    pixels = picture.as_pixels(image)
+    pixels = _small(picture.as_pixels(image))
     planes, channels = picture.planes(gates, index), picture.channels(gates, index)
     overlays = picture.overlays(pixels, planes)
     panels: list[tuple[str, Callable[[Any], None]]] = []
@@ -64,15 +65,30 @@ def draw_grids(grids: Sequence[NDArray[np.uint8]], titles: Sequence[str]) -> byt
     return _figure("", panels, len(panels), max(grid.shape[0] / grid.shape[1] for grid in grids))
 
 
+def check_writable(path: Path) -> None:
+    """Check, before any work, that a PNG can be written to ``path``.
+
+    Raises:
+        ValueError: If it does not end in .png, is a folder, or its folder is absent or closed to writing.
+    """
+    if path.suffix.lower() != ".png":
+        raise ValueError(f"the output {path} must end in .png")
+    if path.is_dir():
+        raise ValueError(f"the output {path} is a folder")
+    if not path.parent.is_dir():
+        raise ValueError(f"the output's folder {path.parent} does not exist")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise ValueError(f"the output's folder {path.parent} is not writable")
+
+
 def write(path: Path, png: bytes) -> None:
     """Write the file so that it appears whole or not at all.
 
     Raises:
         OSError: If the file system refuses.
-        ValueError: If the name does not end in .png.
+        ValueError: If ``path`` cannot be one, see :func:`check_writable`.
     """
-    if path.suffix.lower() != ".png":
-        raise ValueError(f"path must end in .png, got {path}")
+    check_writable(path)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         unfinished.write_bytes(png)
@@ -80,6 +96,14 @@ def write(path: Path, png: bytes) -> None:
     except OSError:
         unfinished.unlink(missing_ok=True)
         raise
+
+
+def _small(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    from PIL import Image
+
+    image = Image.fromarray(pixels)
+    image.thumbnail((_LONGEST, _LONGEST), Image.Resampling.LANCZOS)
+    return np.array(image)
 
 
 def _figure(title: str, panels: Sequence[tuple[str, Callable[[Any], None]]], columns: int, shape: float) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
-import tracemalloc
+import sys
 import warnings
 
 import pytest
@@ -171,28 +171,21 @@ def test_a_thousand_batches_take_no_memory():
     model = nn.Sequential(nn.Conv2d(3, 8, 3), attnzoo.CBAM(8), attnzoo.create("timm/eca", 8)).eval()
     x = torch.rand(2, 3, 8, 8)
 
-    def tensors() -> tuple[int, int]:
+    def alive() -> tuple[int, int, int]:
         gc.collect()
-        alive = [each for each in gc.get_objects() if type(each) is Tensor]
-        return len(alive), sum(each.numel() for each in alive)
+        tensors = [each for each in gc.get_objects() if type(each) is Tensor]
+        return len(tensors), sum(each.numel() for each in tensors), sys.getallocatedblocks()
 
     with torch.no_grad(), attnzoo.record(model, keep=3) as r:
-        for _ in range(20):
+        for _ in range(30):
             model(x)
-        before = tensors()
-        tracemalloc.start()
-        for _ in range(10):
-            model(x)
-        gc.collect()
-        started = tracemalloc.get_traced_memory()[0]
+        *before, blocks = alive()
         for _ in range(1000):
             model(x)
-        gc.collect()
-        grown = tracemalloc.get_traced_memory()[0] - started
-        tracemalloc.stop()
-        assert tensors() == before
+        *after, blocks_after = alive()
     assert r.recorded == 1030
-    assert grown < 20_000, f"{grown} bytes of Python objects more after 1,000 batches"
+    assert after == before
+    assert blocks_after - blocks < 500, "less than one Python object for every second batch"
 
 
 def test_bad_arguments_are_named():
