@@ -9,8 +9,8 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 import reference_models
-from reference_models import look
 from reference_models.cli import app
+from reference_models.look.run import NETWORKS
 from reference_models.weights import save_weights
 from tests.reference_models.astronaut import photograph
 
@@ -27,7 +27,7 @@ def run(*arguments: str | Path) -> Result:
 
 
 def test_it_knows_every_network_that_has_attention():
-    assert {*look.NETWORKS, "igc_net"} == set(reference_models.list_models())
+    assert {*NETWORKS, "igc_net"} == set(reference_models.list_models())
 
 
 def test_cednn_with_its_difference_maps(face: Path, tmp_path: Path):

@@ -21,7 +21,7 @@ from reference_models.weights import load_weights, read_weights
 NETWORKS = ("cednn", "dba_net", "lla_net", "tra_net")
 
 
-def look(
+def run(
     image: Path,
     model: str,
     output: Path,
