@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from attnzoo import checks
 from attnzoo.ops import llam_gate, note_gates
 from attnzoo.ops.convolution import of_two
-from attnzoo.ops.note_gates import listened
+from attnzoo.ops.noting import listened
 from attnzoo.registry import register
 
 

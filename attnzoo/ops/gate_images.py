@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from attnzoo.ops import autograd, dispatch
-from attnzoo.ops.note_gates import listened, note_gates
+from attnzoo.ops.noting import listened, note_gates
 
 
 class Bottleneck(NamedTuple):

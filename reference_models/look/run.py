@@ -12,8 +12,9 @@ from rich.markup import escape
 import attnzoo
 import reference_models
 from reference_models import checks, overlay
-from reference_models.demo.networks import align, difference_levels, plans
+from reference_models.demo.networks import align, plans
 from reference_models.faces.alignment import align_chip
+from reference_models.faces.difference import difference
 from reference_models.faces.images import read_image
 from reference_models.faces.landmarks import choose, detect
 from reference_models.weights import load_weights, read_weights
@@ -57,13 +58,13 @@ def run(
     with progress.status("Finding the face") as status:
         photograph = read_image(image)
         frames = align(photograph, choose(detect(photograph), name=str(image)))
-        difference = None
+        levels = None
         if neutral is not None:
             rest = read_image(neutral)
             at_rest = align_chip(rest, choose(detect(rest), name=str(neutral)).points, size=224)
-            difference = difference_levels(at_rest, frames.cednn)
+            levels = difference(at_rest, frames.cednn).levels
         status.update(f"Running {model}")
-        (plan,) = (each for each in plans(frames, difference) if each.name == model)
+        (plan,) = (each for each in plans(frames, levels) if each.name == model)
         torch.manual_seed(0)
         network = reference_models.create(plan.name, **plan.options).eval()
         if weights is not None:
