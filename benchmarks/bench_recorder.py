@@ -53,9 +53,9 @@ def measured(init: str, batch: int, size: int, seconds: float) -> dict[str, Any]
         "gates": len(recorders["recorded"].statistics()),
         "bare ms": statistics.median(times["bare"]) * 1e3,
         "recorded, cost %": _cost(times, "recorded"),
-        "quartiles": _quartiles(times, "recorded"),
+        "its quartiles": _quartiles(times, "recorded"),
         f"every {STRIDE}th recorded, cost %": _cost(times, "strided"),
-        "quartiles ": _quartiles(times, "strided"),
+        "quartiles of every tenth": _quartiles(times, "strided"),
         "rounds": len(times["bare"]),
     }
 
