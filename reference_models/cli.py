@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from reference_models.faces.command import difference_command
+from reference_models.look.command import look_command
 from reference_models.preparation.command import prepare_command
 
 app = typer.Typer(
@@ -211,6 +212,7 @@ def write_folds(
 
 app.command("difference")(difference_command)
 app.command("prepare")(prepare_command)
+app.command("look")(look_command)
 
 
 @app.command("synth")

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 import attnzoo.cli
@@ -137,7 +138,9 @@ def test_every_public_name_has_a_reference_entry(package):
 
 
 @pytest.mark.parametrize("line", shell_lines("attnzoo"))
-def test_shell_lines_run(line):
+def test_shell_lines_run(line, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (96, 64), "teal").save("photo.jpg")
     result = CliRunner().invoke(attnzoo.cli.app, shlex.split(line)[1:])
     assert result.exit_code == 0, result.output
 

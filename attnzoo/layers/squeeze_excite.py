@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from attnzoo import checks
-from attnzoo.ops import apply_gates, global_pool
+from attnzoo.ops import apply_gates, global_pool, note_gates
 from attnzoo.ops.convolution import pointwise
 from attnzoo.ops.gate_images import Bottleneck, applies, gate_images
 from attnzoo.registry import register
@@ -93,7 +93,9 @@ class SqueezeExcite(nn.Module):
         checks.feature_map("x", x, self.channels, like=next(self.parameters()))
         pooled, x = global_pool(x, maximum=False)
         logits = pointwise(self.fc2, self.act(pointwise(self.fc1, pooled[0])))  # (B, C)
-        return (self.gate(logits)[:, :, None, None],), x
+        gate = self.gate(logits)[:, :, None, None]
+        note_gates(self, {"channel": gate})
+        return (gate,), x
 
     def forward(self, x: Tensor, *, shortcut: Tensor | None = None, relu: bool = False) -> Tensor:
         """Return the gated map, as a residual block needs it: plus a shortcut and behind a ReLU.
@@ -113,7 +115,8 @@ class SqueezeExcite(nn.Module):
         checks.feature_map("x", x, self.channels, like=next(self.parameters()))
         alone = shortcut is None and not relu
         if alone and self._is_plain() and applies(x, self.fc1, self.act, self.fc2, self.gate):
-            return gate_images(x, Bottleneck(self.fc1, self.fc2, maxima=False), None, residual=self.residual)
+            bottleneck = Bottleneck(self.fc1, self.fc2, maxima=False)
+            return gate_images(x, bottleneck, None, residual=self.residual, layer=self)
         gates, x = self._gates(x)
         return apply_gates(x, gates, residual=self.residual, shortcut=shortcut, relu=relu)
 

@@ -5,6 +5,7 @@ from attnzoo.ops.dispatch import BackendInfo, backend, backends
 from attnzoo.ops.global_pool import Pooled, global_pool
 from attnzoo.ops.igc_block import IGCOutput, Stage, igc_block
 from attnzoo.ops.llam_gate import llam_gate
+from attnzoo.ops.noting import note_gates
 from attnzoo.ops.spatial_conv import spatial_conv
 from attnzoo.ops.split_rows import split_rows
 from attnzoo.ops.squeeze_channels import Squeezed, squeeze_channels
@@ -23,6 +24,7 @@ __all__ = [
     "global_pool",
     "igc_block",
     "llam_gate",
+    "note_gates",
     "spatial_conv",
     "split_rows",
     "squeeze_channels",

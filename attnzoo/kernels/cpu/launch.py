@@ -139,8 +139,11 @@ class Convolution(NamedTuple):
     shift: float
 
 
-def gate_images(x: Tensor, net: Bottleneck | None, conv: Convolution | None, offset: float, y: Tensor) -> None:
-    """Fill ``y`` with ``x * (gates + offset)``, the gates being those that are given."""
+def gate_images(x: Tensor, net: Bottleneck | None, conv: Convolution | None, offset: float, y: Tensor) -> Tensor:
+    """Fill ``y`` with ``x * (gates + offset)``, the gates being those that are given.
+
+    Returns the gates: B * C values of channels, then B * H * W of pixels; without a gate its values mean nothing.
+    """
     batch, channels, height, width = x.shape
     first, second = library.Bottleneck(), library.Convolution()
     if net is not None:
@@ -152,6 +155,7 @@ def gate_images(x: Tensor, net: Bottleneck | None, conv: Convolution | None, off
     pointers = (gates.data_ptr(), gates[batch * channels :].data_ptr(), y.data_ptr())
     structures = (ctypes.byref(first), ctypes.byref(second))
     _check(kernels().gate_images(_map(x), height, x.element_size(), *structures, x.data_ptr(), offset, *pointers))
+    return gates
 
 
 def run(kernel: str, x: Tensor, *arguments: Any) -> None:
