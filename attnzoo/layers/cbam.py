@@ -79,14 +79,12 @@ class SpatialGate(nn.Module):
         self.norm = nn.Identity() if norm_layer is None else norm_layer(1, device=device, dtype=dtype)
 
     def plain(self) -> Convolution | None:
-        """Return the layers if there is a kernel for them: a small one, and in evaluation."""
+        """Return the layers if there is a kernel for them."""
         if type(self.conv) is not nn.Conv2d or self.conv.kernel_size[0] not in NATIVE_SIZES:
             return None
         if isinstance(self.norm, nn.Identity):
             return Convolution(self.conv, None)
-        if type(self.norm) is nn.BatchNorm2d and not self.norm.training and self.norm.running_mean is not None:
-            return Convolution(self.conv, self.norm)
-        return None
+        return Convolution(self.conv, self.norm) if type(self.norm) is nn.BatchNorm2d else None
 
     def forward(self, planes: Tensor) -> Tensor:
         """Return the gate (B, 1, H, W) from ``planes`` (B, 2, H, W), the averages and the maxima over all channels."""
@@ -191,23 +189,14 @@ class CBAM(nn.Module):
             TypeError: If ``x`` is no floating tensor of the parameters' dtype.
             ValueError: If its shape does not fit.
         """
-        if not torch.is_grad_enabled():
-            y = self._infer(x)
-            if y is not None:
-                return y
-        gates, x = self._gates(x)
-        return apply_gates(x, gates, residual=self.residual)
-
-    def _infer(self, x: Tensor) -> Tensor | None:
-        """Return the gated map by the kernel for whole images, or None where it does not apply."""
+        checks.feature_map("x", x, self.channels, like=next(self.parameters()))
         channel = None if self.channel is None else self.channel.plain()
         spatial = None if self.spatial is None else self.spatial.plain()
-        if (channel is None) != (self.channel is None) or (spatial is None) != (self.spatial is None):
-            return None
-        checks.feature_map("x", x, self.channels, like=next(self.parameters()))
-        if not applies(x, *self.modules()):
-            return None
-        return gate_images(x, channel, spatial, residual=self.residual)
+        plain = (channel is None) == (self.channel is None) and (spatial is None) == (self.spatial is None)
+        if plain and applies(x, *self.modules()):
+            return gate_images(x, channel, spatial, residual=self.residual)
+        gates, x = self._gates(x)
+        return apply_gates(x, gates, residual=self.residual)
 
     def extra_repr(self) -> str:
         """Return the options that the submodules do not show."""

@@ -32,8 +32,14 @@ def planar(conv: nn.Module, planes: Tensor) -> Tensor:
     return spatial_conv(planes, conv.weight, conv.bias).to(conv.weight.dtype)
 
 
+def watched(module: nn.Module) -> bool:
+    """Tell whether hooks of any kind wait for a module to be called."""
+    forward = module._forward_hooks or module._forward_pre_hooks  # noqa: SLF001
+    return bool(forward or module._backward_hooks or module._backward_pre_hooks)  # noqa: SLF001
+
+
 def _may_bypass(conv: nn.Module) -> TypeGuard[nn.Conv2d]:
-    return type(conv) is nn.Conv2d and not (conv._forward_hooks or conv._forward_pre_hooks)  # noqa: SLF001
+    return type(conv) is nn.Conv2d and not watched(conv)
 
 
 def _dtype(conv: nn.Module) -> torch.dtype:

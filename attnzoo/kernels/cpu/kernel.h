@@ -1,6 +1,9 @@
 // What all kernels share: the map's geometry, its division into tasks, the choice of storage type.
 #pragma once
 
+#include <omp.h>
+#include <sched.h>
+
 #include <cstdint>
 #include <cstdlib>
 
@@ -104,6 +107,38 @@ template <class Task> inline void parallel(int threads, int64_t tasks, int64_t e
   }
 #pragma omp parallel for schedule(static) num_threads(threads)
   for (int64_t i = 0; i < tasks; ++i) task(i);
+}
+
+// Some threads that go through several steps together. To wake a thread costs as much as a small map's whole layer, so
+// that those who have finished a step look out for the others rather than sleep.
+class Team {
+ public:
+  Team(int rank, int size, int* arrived) : rank_(rank), size_(size), arrived_(arrived) {}
+  // Calls task for this thread's share of [0, tasks): in every step the same one, in the other order if `back`, to meet
+  // first what was touched last.
+  template <class Task> void each(int64_t tasks, bool back, Task task) const {
+    const int64_t begin = tasks * rank_ / size_, end = tasks * (rank_ + 1) / size_;
+    for (int64_t i = begin; i < end; ++i) task(back ? begin + end - 1 - i : i);
+  }
+  void wait() {
+    __atomic_add_fetch(arrived_, 1, __ATOMIC_ACQ_REL);
+    waits_ += size_;
+    for (int looks = 0; __atomic_load_n(arrived_, __ATOMIC_ACQUIRE) < waits_; ++looks) {
+      if (looks > kLooks) sched_yield();
+    }
+  }
+
+ private:
+  static constexpr int kLooks = 1000;
+  int rank_, size_, waits_ = 0;
+  int* arrived_;
+};
+
+template <class Body> inline void together(int threads, int64_t tasks, int64_t elements, Body body) {
+  int arrived = 0;
+  if (threads == 1 || tasks <= 1 || elements < kTask) return body(Team(0, 1, &arrived));
+#pragma omp parallel num_threads((int)smaller(threads, tasks))
+  body(Team(omp_get_thread_num(), omp_get_num_threads(), &arrived));
 }
 
 template <class T> struct Storage {

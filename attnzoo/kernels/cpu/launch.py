@@ -136,26 +136,78 @@ class Bottleneck(NamedTuple):
 
 
 class Convolution(NamedTuple):
-    """Weight (1, 2, K, K), and the affine function of its output."""
+    """Weight (1, 2, K, K), and what follows it: ``gain * (convolution - center) * factor + shift``.
+
+    With ``batch`` center and factor are those of the batch.
+    """
 
     weight: Tensor
-    scale: float
+    center: float
+    factor: float
+    gain: float
     shift: float
+    epsilon: float
+    batch: bool
 
 
-def gate_images(x: Tensor, net: Bottleneck | None, conv: Convolution | None, offset: float, y: Tensor) -> None:
-    """Fill ``y`` with ``x * (gates + offset)``, the gates being those that are given."""
+class Gradients(NamedTuple):
+    """Where the gradients go: like the weights, float32 for the biases, (2,) for gain and shift; None is not wanted."""
+
+    reduce: Tensor | None
+    expand: Tensor | None
+    reduce_bias: Tensor | None
+    expand_bias: Tensor | None
+    weight: Tensor | None
+    numbers: Tensor | None
+
+
+def gate_state(x: Tensor, net: Bottleneck | None, conv: Convolution | None) -> Tensor:
+    """Return the memory for what ``gate_images`` finds on its way: see ``State`` of gates.h.
+
+    Its last two numbers are the average and the variance of the convolution, where they are those of the batch.
+    """
     batch, channels, height, width = x.shape
+    floats = channels + 2
+    if net is not None:
+        each = 1 + net.maxima
+        floats += (each + 1) * channels + each * len(net.reduce)
+    if conv is not None:
+        floats += 4 * height * width
+    return torch.empty(batch * floats + 2)
+
+
+def gate_images(
+    x: Tensor, net: Bottleneck | None, conv: Convolution | None, offset: float, training: bool, state: Tensor, y: Tensor
+) -> None:
+    """Fill ``y`` with ``x * (gates + offset)``, the gates being those that are given, and ``state``."""
+    tail = (x.data_ptr(), offset, training, state.data_ptr(), y.data_ptr())
+    _check(kernels().gate_images(_map(x), x.shape[2], x.element_size(), *_gates(net, conv), *tail))
+
+
+def gate_images_backward(
+    dy: Tensor,
+    x: Tensor,
+    net: Bottleneck | None,
+    conv: Convolution | None,
+    offset: float,
+    state: Tensor,
+    dx: Tensor,
+    gradients: Gradients,
+) -> None:
+    """Fill ``dx`` and the gradients that are wanted, from the state that ``gate_images`` left in training."""
+    out = library.Gradients(*map(_pointer, gradients))
+    tail = (dy.data_ptr(), x.data_ptr(), offset, state.data_ptr(), dx.data_ptr(), ctypes.byref(out))
+    _check(kernels().gate_images_backward(_map(x), x.shape[2], x.element_size(), *_gates(net, conv), *tail))
+
+
+def _gates(net: Bottleneck | None, conv: Convolution | None) -> tuple[Any, Any]:
     first, second = library.Bottleneck(), library.Convolution()
     if net is not None:
         tensors = map(_pointer, net[:4])
         first = library.Bottleneck(len(net.reduce), *tensors, DTYPES[net.reduce.dtype], net.maxima)
     if conv is not None:
-        second = library.Convolution(conv.weight.shape[-1], conv.weight.data_ptr(), conv.scale, conv.shift)
-    gates = torch.empty(batch * (channels + height * width))
-    pointers = (gates.data_ptr(), gates[batch * channels :].data_ptr(), y.data_ptr())
-    structures = (ctypes.byref(first), ctypes.byref(second))
-    _check(kernels().gate_images(_map(x), height, x.element_size(), *structures, x.data_ptr(), offset, *pointers))
+        second = library.Convolution(conv.weight.shape[-1], conv.weight.data_ptr(), *conv[1:])
+    return ctypes.byref(first), ctypes.byref(second)
 
 
 def _map(x: Tensor) -> Any:

@@ -31,7 +31,7 @@ class Map(ctypes.Structure):
 
 
 class Bottleneck(ctypes.Structure):
-    """``AttnzooBottleneck`` of gate_images.cpp."""
+    """``AttnzooBottleneck`` of gates.h."""
 
     _fields_ = (
         ("hidden", c_int64),
@@ -45,9 +45,26 @@ class Bottleneck(ctypes.Structure):
 
 
 class Convolution(ctypes.Structure):
-    """``AttnzooConvolution`` of gate_images.cpp."""
+    """``AttnzooConvolution`` of gates.h."""
 
-    _fields_ = (("size", c_int64), ("weight", c_void_p), ("scale", c_float), ("shift", c_float))
+    _fields_ = (
+        ("size", c_int64),
+        ("weight", c_void_p),
+        ("center", c_float),
+        ("factor", c_float),
+        ("gain", c_float),
+        ("shift", c_float),
+        ("epsilon", c_float),
+        ("batch", c_int32),
+    )
+
+
+class Gradients(ctypes.Structure):
+    """``AttnzooGradients`` of gate_images_backward.cpp."""
+
+    _fields_ = tuple(
+        (name, c_void_p) for name in ("reduce", "expand", "reduce_bias", "expand_bias", "weight", "numbers")
+    )
 
 
 _MAP = ctypes.POINTER(Map)
@@ -59,7 +76,11 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "squeeze_channels_backward": (_MAP, *[c_void_p] * 8),
     "apply_gates": (_MAP, *[c_void_p] * 3, c_float, c_float, c_void_p, c_int, c_void_p),
     "apply_gates_backward": (_MAP, *[c_void_p] * 4, *[c_float] * 3, c_void_p, c_int, *[c_void_p] * 5),
-    "gate_images": (_MAP, c_int64, c_int64, *_GATES, c_void_p, c_float, *[c_void_p] * 3),
+    "gate_images": (_MAP, c_int64, c_int64, *_GATES, c_void_p, c_float, c_int, *[c_void_p] * 2),
+    "gate_images_backward": (
+        *(_MAP, c_int64, c_int64, *_GATES, *[c_void_p] * 2, c_float, *[c_void_p] * 2),
+        ctypes.POINTER(Gradients),
+    ),
     "spatial_conv": (*[c_int64] * 4, c_int, *[c_void_p] * 2, c_float, c_void_p),
     "spatial_conv_backward": (*[c_int64] * 4, c_int, *[c_void_p] * 5),
 }
@@ -75,6 +96,7 @@ class Kernels:
     apply_gates: Callable[..., int]
     apply_gates_backward: Callable[..., int]
     gate_images: Callable[..., int]
+    gate_images_backward: Callable[..., int]
     spatial_conv: Callable[..., int]
     spatial_conv_backward: Callable[..., int]
 
