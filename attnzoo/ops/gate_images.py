@@ -23,39 +23,20 @@ from attnzoo.ops.squeeze_channels import reference as squeezed
 
 
 class Bottleneck(NamedTuple):
-    """The two layers of a channel gate, with a ReLU between them and a sigmoid behind."""
+    """A channel gate: two layers with a ReLU between them and a sigmoid behind."""
 
     reduce: nn.Conv2d
+    act: nn.ReLU
     expand: nn.Conv2d
     maxima: bool
     """Whether it looks at averages and maxima, summed behind the ReLU, or at averages only."""
 
 
 class Convolution(NamedTuple):
-    """The convolution of a spatial gate and the norm behind it, if there is one, with a sigmoid behind."""
+    """A spatial gate: a convolution and the norm behind it, if it is one, with a sigmoid behind."""
 
     conv: nn.Conv2d
-    norm: nn.BatchNorm2d | None
-
-    def of_batch(self) -> bool:
-        """Tell whether the norm goes by the statistics of the batch."""
-        return self.norm is not None and (self.norm.training or self.norm.running_mean is None)
-
-
-def applies(x: Tensor, *modules: nn.Module) -> bool:
-    """Tell whether ``gate_images`` may take the place of calling ``modules``.
-
-    It may not where anybody watches (hooks, compilers, counters), where there are fewer images than threads, or where
-    the batch has a single value, which torch's norm refuses to train on.
-    """
-    batch, _, height, width = x.shape
-    return (
-        not torch.compiler.is_compiling()
-        and batch >= torch.get_num_threads()
-        and batch * height * width > 1
-        and not any(map(watched, modules))
-        and dispatch.choose(x, None) == "native"
-    )
+    norm: nn.BatchNorm2d | nn.Identity
 
 
 class _Parameters(NamedTuple):
@@ -67,66 +48,80 @@ class _Parameters(NamedTuple):
     expand_bias: Tensor | None
     weight: Tensor | None
     bias: Tensor | None
-    norm_weight: Tensor | None
-    norm_bias: Tensor | None
+    gain: Tensor | None
+    shift: Tensor | None
 
 
 class _Options(NamedTuple):
-    """What no gradient is taken of. The running statistics are copies: the norm goes on changing its own."""
+    """What no gradient is taken of."""
 
     maxima: bool
+    residual: bool
     normed: bool
     batch: bool
-    mean: float
-    variance: float
     epsilon: float
-    residual: bool
 
 
 def gate_images(
-    x: Tensor, bottleneck: Bottleneck | None, convolution: Convolution | None, *, residual: bool = False
-) -> Tensor:
-    """Return ``x * gates``, or ``x * (gates + 1)``; see ``applies``.
+    x: Tensor,
+    bottleneck: Bottleneck | None,
+    convolution: Convolution | None,
+    *,
+    around: tuple[nn.Module, ...] = (),
+    residual: bool = False,
+) -> Tensor | None:
+    """Return ``x * gates``, or ``x * (gates + 1)``, or None where the modules must be called one by one.
 
+    That is where anybody watches them (hooks, compilers, counters), where there are fewer images than threads, where
+    the weights have several dtypes, and where the batch has a single value, which torch's norm refuses to train on.
     A norm in training takes the batch into its running statistics.
 
     Args:
-        x: Map (B, C, H, W) on the CPU.
+        x: Map (B, C, H, W).
         bottleneck: The channel gate, if there is one.
         convolution: The spatial gate, if there is one.
+        around: Further modules that are not called.
         residual: Add 1 to the product of the gates.
     """
-    parameters, options = _taken_apart(bottleneck, convolution, residual)
+    if torch.compiler.is_compiling() or dispatch.choose(x, None) != "native":
+        return None
+    parameters = _taken_apart(bottleneck, convolution)
+    if not _may_run(x, parameters) or any(map(watched, (bottleneck or ())[:3] + (convolution or ()) + around)):
+        return None
+    norm = None if convolution is None or isinstance(convolution.norm, nn.Identity) else convolution.norm
+    fixed = (None, None) if norm is None or norm.training else (norm.running_mean, norm.running_var)
+    normed = norm is not None
+    maxima, epsilon = bottleneck is not None and bottleneck.maxima, 0.0 if norm is None else norm.eps
+    options = _Options(maxima, residual, normed, normed and fixed[0] is None, epsilon)
     x = autograd.dense(x)
-    wanted = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, *parameters))
-    if wanted:
+    if torch.is_grad_enabled() and (x.requires_grad or any(t is not None and t.requires_grad for t in parameters)):
         y: Tensor
-        y, state = _Gate.apply(options, x, *parameters)
+        y, state = _Gate.apply(options, fixed, x, *parameters)
     else:
-        y, state = _forward(x, parameters, options, False)
-    norm = None if convolution is None else convolution.norm
+        y, state = _forward(x, parameters, options, fixed, False)
     if norm is not None and norm.training:
-        _follow(norm, state[-2:], parameters.bias, x)
+        _follow(norm, state[-3:], parameters.bias, x)
     return y
 
 
-def _taken_apart(
-    bottleneck: Bottleneck | None, convolution: Convolution | None, residual: bool
-) -> tuple[_Parameters, _Options]:
-    net: tuple[Tensor | None, ...] = (None,) * 4
-    conv: tuple[Tensor | None, ...] = (None,) * 4
-    maxima, norm, batch, mean, variance, epsilon = False, None, False, 0.0, 1.0, 0.0
+def _may_run(x: Tensor, parameters: _Parameters) -> bool:
+    batch, _, height, width = x.shape
+    dtypes = {t.dtype for t in parameters if t is not None}
+    one = len(dtypes) == 1 and dtypes.issubset(dispatch.KERNEL_DTYPES)
+    return one and batch >= torch.get_num_threads() and batch * height * width > 1
+
+
+def _taken_apart(bottleneck: Bottleneck | None, convolution: Convolution | None) -> _Parameters:
+    reduce = expand = reduce_bias = expand_bias = weight = bias = gain = shift = None
     if bottleneck is not None:
-        reduce, expand, maxima = bottleneck
-        net = (reduce.weight, expand.weight, reduce.bias, expand.bias)
+        first, _, second, _ = bottleneck
+        reduce, expand, reduce_bias, expand_bias = first.weight, second.weight, first.bias, second.bias
     if convolution is not None:
-        layer, norm = convolution
-        conv = (layer.weight, layer.bias, None, None)
-        if norm is not None:
-            conv, epsilon, batch = (*conv[:2], norm.weight, norm.bias), norm.eps, convolution.of_batch()
-            if not batch and norm.running_mean is not None and norm.running_var is not None:
-                mean, variance = norm.running_mean.item(), norm.running_var.item()
-    return _Parameters(*net, *conv), _Options(maxima, norm is not None, batch, mean, variance, epsilon, residual)
+        conv, norm = convolution
+        weight, bias = conv.weight, conv.bias
+        if not isinstance(norm, nn.Identity):
+            gain, shift = norm.weight, norm.bias
+    return _Parameters(reduce, expand, reduce_bias, expand_bias, weight, bias, gain, shift)
 
 
 def _follow(norm: nn.BatchNorm2d, whole: Tensor, bias: Tensor | None, x: Tensor) -> None:
@@ -137,43 +132,37 @@ def _follow(norm: nn.BatchNorm2d, whole: Tensor, bias: Tensor | None, x: Tensor)
         norm.num_batches_tracked.add_(1)
         share = 1 / norm.num_batches_tracked.item() if norm.momentum is None else norm.momentum
         count = x.shape[0] * x.shape[2] * x.shape[3]
-        mean, variance = whole.tolist()
-        mean += _number(bias, 0.0)
+        mean, _, variance = whole.tolist()
+        mean += 0.0 if bias is None else bias.item()
         for running, new in ((norm.running_mean, mean), (norm.running_var, variance * count / (count - 1))):
             running.fill_((1 - share) * running.item() + share * new)
 
 
-def _prepared(parameters: _Parameters, options: _Options) -> tuple[Any, Any]:
+def _prepared(
+    parameters: _Parameters, options: _Options, fixed: tuple[Tensor | None, Tensor | None], normed: bool
+) -> tuple[Any, Any]:
     """Return the gates as the kernels take them."""
     from attnzoo.kernels.cpu import launch
 
     net = conv = None
     if parameters.reduce is not None and parameters.expand is not None:
         weights = (parameters.reduce.contiguous(), parameters.expand.contiguous())
-        net = launch.Bottleneck(
-            *weights, _float(parameters.reduce_bias), _float(parameters.expand_bias), options.maxima
-        )
+        net = launch.Bottleneck(*weights, parameters.reduce_bias, parameters.expand_bias, options.maxima)
     if parameters.weight is not None:
-        center = options.mean - _number(parameters.bias, 0.0)
-        factor = (options.variance + options.epsilon) ** -0.5
-        affine = (_number(parameters.norm_weight, 1.0), _number(parameters.norm_bias, 0.0))
-        weight = parameters.weight.float().contiguous()
-        conv = launch.Convolution(weight, center, factor, *affine, options.epsilon, options.batch)
+        conv = launch.Convolution(parameters.weight, *parameters[5:], *fixed, options.epsilon, normed)
     return net, conv
 
 
-def _float(bias: Tensor | None) -> Tensor | None:
-    return None if bias is None else bias.float().contiguous()
-
-
-def _number(tensor: Tensor | None, missing: float) -> float:
-    return missing if tensor is None else tensor.item()
-
-
-def _forward(x: Tensor, parameters: _Parameters, options: _Options, training: bool) -> tuple[Tensor, Tensor]:
+def _forward(
+    x: Tensor,
+    parameters: _Parameters,
+    options: _Options,
+    fixed: tuple[Tensor | None, Tensor | None],
+    training: bool,
+) -> tuple[Tensor, Tensor]:
     from attnzoo.kernels.cpu import launch
 
-    net, conv = _prepared(parameters, options)
+    net, conv = _prepared(parameters, options, fixed, options.normed)
     y, state = torch.empty_like(x), launch.gate_state(x, net, conv)
     launch.gate_images(x, net, conv, float(options.residual), training, state, y)
     return y, state
@@ -184,27 +173,25 @@ def _backward(
 ) -> tuple[Tensor | None, ...]:
     from attnzoo.kernels.cpu import launch
 
-    net, conv = _prepared(parameters, options)
-    found = [
-        None if t is None or not wants else torch.empty(t.shape, dtype=t.dtype if index < 2 else torch.float32)
-        for index, (t, wants) in enumerate(zip(parameters[:5], wanted[1:6], strict=True))
-    ]
-    numbers = None if conv is None else torch.empty(2)
+    # statistics that were fixed are in the state: here a norm that goes by them is a linear function like any
+    net, conv = _prepared(parameters, options, (None, None), options.batch)
+    needed = [t if wants else None for t, wants in zip(parameters, wanted[1:], strict=True)]
+    found = [None if t is None else torch.empty(t.shape, dtype=t.dtype) for t in needed[:4]]
+    found.append(None if needed[4] is None else torch.empty(needed[4].shape))
+    numbers = None if conv is None else torch.empty(3)
     dx = torch.empty_like(x)
     gradients = launch.Gradients._make([*found, numbers])
     launch.gate_images_backward(autograd.like(dy, x), x, net, conv, float(options.residual), state, dx, gradients)
-    small: list[Tensor | None] = [None] * 3
-    if numbers is not None:
-        gain, shift = numbers
-        small = [shift * 0 if options.batch else shift * (conv.factor * conv.gain), gain, shift]
+    found += [None] * 3 if numbers is None else [numbers[i : i + 1] for i in range(3)]
     return dx, *(
-        None if t is None or g is None or not wants else g.to(t.dtype).view(t.shape)
-        for t, g, wants in zip(parameters, (*found, *small), wanted[1:], strict=True)
+        None if t is None or gradient is None else gradient.to(t.dtype)
+        for t, gradient in zip(needed, found, strict=True)
     )
 
 
 def _reference(
     options: _Options,
+    state: Tensor,
     x: Tensor,
     reduce: Tensor | None,
     expand: Tensor | None,
@@ -212,8 +199,8 @@ def _reference(
     expand_bias: Tensor | None,
     weight: Tensor | None,
     bias: Tensor | None,
-    norm_weight: Tensor | None,
-    norm_bias: Tensor | None,
+    gain: Tensor | None,
+    shift: Tensor | None,
 ) -> tuple[Tensor]:
     """Compute it by torch."""
     gates: list[Tensor] = []
@@ -223,10 +210,14 @@ def _reference(
         gates.append(_linear(inner, expand, expand_bias).sum(0).sigmoid()[:, :, None, None])
     if weight is not None:
         logits = convolved(squeezed(x, gates[0] if gates else None), weight, bias)
-        if options.normed:
-            fixed = [None if options.batch else logits.new_tensor([v]) for v in (options.mean, options.variance)]
-            affine = _as(logits, norm_weight, norm_bias)
-            logits = F.batch_norm(logits, fixed[0], fixed[1], affine[0], affine[1], options.batch, 0, options.epsilon)
+        if options.batch:
+            gain, shift = _as(logits, gain, shift)
+            logits = F.batch_norm(logits, None, None, gain, shift, True, 0, options.epsilon)
+        elif options.normed:
+            center, factor = state[-3], state[-2]
+            logits = (logits - (center if bias is None else center + bias.detach())) * factor
+            logits = logits if gain is None else logits * gain
+            logits = logits if shift is None else logits + shift
         gates.append(logits.sigmoid())
     return (applied(x, gates, None, options.residual, None, False),)
 
@@ -243,9 +234,15 @@ class _Gate(torch.autograd.Function):
     """Both ways in one call each. The state is another output, so that the norm can follow it."""
 
     @staticmethod
-    def forward(ctx: Any, options: _Options, x: Tensor, *parameters: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any,
+        options: _Options,
+        fixed: tuple[Tensor | None, Tensor | None],
+        x: Tensor,
+        *parameters: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
         ctx.options = options
-        y, state = _forward(x, _Parameters(*parameters), options, True)
+        y, state = _forward(x, _Parameters._make(parameters), options, fixed, True)
         ctx.save_for_backward(x, *parameters, state)
         ctx.mark_non_differentiable(state)
         ctx.set_materialize_grads(False)
@@ -255,8 +252,9 @@ class _Gate(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
         x, *parameters, state = ctx.saved_tensors
         if dy is None:
-            return (None,) * (2 + len(parameters))
+            return (None,) * (3 + len(parameters))
         if autograd.needs_reference(dy):
-            recompute = lambda *inputs: _reference(ctx.options, *inputs)  # noqa: E731
-            return None, *autograd.reference_gradients(recompute, [x, *parameters], [dy])
-        return None, *_backward(dy, x, _Parameters(*parameters), ctx.options, state, ctx.needs_input_grad[1:])
+            recompute = lambda *inputs: _reference(ctx.options, state, *inputs)  # noqa: E731
+            return None, None, *autograd.reference_gradients(recompute, [x, *parameters], [dy])
+        own = _Parameters._make(parameters)
+        return None, None, *_backward(dy, x, own, ctx.options, state, ctx.needs_input_grad[2:])

@@ -218,15 +218,16 @@ def test_outputs_are_written_whole_and_nothing_beside(calls: list[str]):
     x = torch.randn(2, 21, 7, 9)
     fc1, fc2 = layer.channel.fc1, layer.channel.fc2
     net = launch.Bottleneck(fc1.weight, fc2.weight, fc1.bias, fc2.bias, True)
+    one = torch.ones(1)
     for batch in (False, True):
-        conv = launch.Convolution(weight, 0.1, 2.0, 3.0, 0.5, 1e-5, batch)
+        conv = launch.Convolution(weight, one, one, one, *([None] * 2 if batch else [one] * 2), 1e-5, True)
         for gates in ((net, conv), (net._replace(maxima=False), None), (net, None), (None, conv)):
             out = Guarded()
             state = out(len(launch.gate_state(x, *gates)))
             launch.gate_images(x, *gates, 0.0, True, state, out(like=x))
             out.made.pop(0) if gates[1] is None or not batch else None  # the state keeps places for more than is asked
             likes = [fc1.weight, fc2.weight, fc1.bias, fc2.bias] if gates[0] else [None] * 4
-            likes += [weight, torch.empty(2)] if gates[1] else [None] * 2
+            likes += [weight, torch.empty(3)] if gates[1] else [None] * 2
             gradients = launch.Gradients(*(None if t is None else out(like=t) for t in likes))
             launch.gate_images_backward(torch.randn_like(x), x, *gates, 0.0, state, out(like=x), gradients)
             out.check()

@@ -40,7 +40,7 @@ ATTNZOO_HOT void rows(const T* weight, const float* vectors, int64_t count, int6
 
 // out (count, outs) = the products of `count` vectors with the rows of weight (outs, length), plus bias.
 template <class T>
-void multiply(const T* weight, const float* bias, float times, const float* vectors, int64_t count, int64_t outs,
+void multiply(const T* weight, const T* bias, float times, const float* vectors, int64_t count, int64_t outs,
               int64_t length, float* out) {
   with_lanes(length, [&](auto vector) {
     constexpr int N = lanes(decltype(vector){});
@@ -51,14 +51,14 @@ void multiply(const T* weight, const float* bias, float times, const float* vect
   });
   if (bias == nullptr) return;
   for (int64_t v = 0; v < count; ++v)
-    for (int64_t o = 0; o < outs; ++o) out[v * outs + o] += times * bias[o];
+    for (int64_t o = 0; o < outs; ++o) out[v * outs + o] += times * one(bias + o);
 }
 
 // The channel gates of `images` images from what was pooled of them. hidden (images, net.hidden).
 template <class T>
 void channel_gates(const AttnzooBottleneck& net, const float* pooled, int64_t each, int64_t images, int64_t channels,
                    float* inner, float* hidden, float* gates) {
-  multiply((const T*)net.reduce, net.reduce_bias, 1, pooled, each * images, net.hidden, channels, inner);
+  multiply((const T*)net.reduce, (const T*)net.reduce_bias, 1, pooled, each * images, net.hidden, channels, inner);
   for (int64_t i = 0; i < images; ++i) {
     for (int64_t h = 0; h < net.hidden; ++h) {
       float total = 0;
@@ -69,7 +69,7 @@ void channel_gates(const AttnzooBottleneck& net, const float* pooled, int64_t ea
       hidden[i * net.hidden + h] = total;
     }
   }
-  multiply((const T*)net.expand, net.expand_bias, each, hidden, images, channels, net.hidden, gates);
+  multiply((const T*)net.expand, (const T*)net.expand_bias, each, hidden, images, channels, net.hidden, gates);
   gate(gates, images * channels, 1, 0, gates);
 }
 
@@ -85,16 +85,18 @@ template <int N> ATTNZOO_HOT void moments(const float* values, int64_t count, fl
   out[1] = sum<N>((squares[0] + squares[1]) + (squares[2] + squares[3]));
 }
 
-// Average and variance over the batch, from the moments of its images.
-inline void join(const float* moments, int64_t images, int64_t pixels, float* whole) {
+// Takes center and factor from the moments of the images, and returns the variance.
+inline float join(const float* moments, int64_t images, int64_t pixels, double epsilon, Spatial& own) {
   double mean = 0, squares = 0;
   for (int64_t i = 0; i < images; ++i) mean += moments[2 * i] / (double)images;
   for (int64_t i = 0; i < images; ++i) {
     const double differs = moments[2 * i] - mean;
     squares += moments[2 * i + 1] + pixels * differs * differs;
   }
-  whole[0] = (float)mean;
-  whole[1] = (float)(squares / ((double)images * pixels));
+  const double variance = squares / ((double)images * pixels);
+  own.center = (float)mean;
+  own.factor = Spatial::inverse_root(variance, epsilon);
+  return (float)variance;
 }
 
 }  // namespace ATTNZOO_ISA
@@ -109,6 +111,7 @@ ATTNZOO_EXPORT(gate_images)(const AttnzooMap* map, int64_t height, int64_t bytes
   const int64_t channels = map->channels, pixels = map->pixels, image_bytes = channels * pixels * bytes;
   const State state(data, *map, *net, *conv);
   const Groups groups(*map, bytes);
+  const Spatial given(*conv);
   AttnzooMap image = *map;
   image.batch = image.threads = 1;
   int status = kDone;
@@ -116,8 +119,8 @@ ATTNZOO_EXPORT(gate_images)(const AttnzooMap* map, int64_t height, int64_t bytes
     if (failed) __atomic_store_n(&status, failed, __ATOMIC_RELAXED);
   };
   const auto from = [&](int64_t i) { return (const char*)x + i * image_bytes; };
-  const auto apply = [&](int64_t i, const AttnzooConvolution& norm, float* mask) {
-    if (mask) spatial_gate(norm, state.logits + i * pixels, pixels, mask);
+  const auto apply = [&](int64_t i, const Spatial& spatial, float* mask) {
+    if (mask) spatial_gate(spatial, state.logits + i * pixels, pixels, mask);
     check(ATTNZOO_NAME(apply_gates, ATTNZOO_ISA)(&image, from(i), state.channel + i * channels, mask, 1, offset, nullptr,
                                                  0, (char*)y + i * image_bytes));
   };
@@ -148,27 +151,27 @@ ATTNZOO_EXPORT(gate_images)(const AttnzooMap* map, int64_t height, int64_t bytes
           float *planes = state.planes + i * 2 * pixels, *logits = state.logits + i * pixels;
           check(ATTNZOO_NAME(squeeze_channels, ATTNZOO_ISA)(&image, from(i), state.channel + i * channels, planes,
                                                             training ? state.shared + i * pixels : nullptr));
-          check(ATTNZOO_NAME(spatial_conv, ATTNZOO_ISA)(1, height, pixels / height, conv->size, 1, planes, conv->weight,
+          check(ATTNZOO_NAME(spatial_conv, ATTNZOO_ISA)(1, height, pixels / height, conv->size, 1, planes, given.weight,
                                                         0, logits));
           with_lanes(pixels, [&](auto vector) {
-            if (conv->batch) moments<lanes(decltype(vector){})>(logits, pixels, state.moments + 2 * i);
+            if (given.batch) moments<lanes(decltype(vector){})>(logits, pixels, state.moments + 2 * i);
           });
         }
-        if (!conv->batch) apply(i, *conv, mask);
+        if (!given.batch) apply(i, given, mask);
       }
     });
-    if (!conv->batch) return;
+    if (!given.batch) return;
     team.wait();
-    float whole[2];  // every thread its own, and all the same
-    join(state.moments, map->batch, pixels, whole);
-    State own = state;
-    own.whole = whole;
-    const AttnzooConvolution norm = normed(*conv, own);
+    Spatial own = given;  // every thread its own, and all the same
+    join(state.moments, map->batch, pixels, conv->epsilon, own);
     team.each(scratch.failed() ? 0 : groups.count, true, [&](int64_t group) {
       for (int64_t i = groups.begin(group) + groups.extent(group) - 1; i >= groups.begin(group); --i)
-        apply(i, norm, mask);
+        apply(i, own, mask);
     });
   });
-  if (conv->batch) join(state.moments, map->batch, pixels, state.whole);
+  Spatial last = given;
+  if (given.batch) state.whole[2] = join(state.moments, map->batch, pixels, conv->epsilon, last);
+  state.whole[0] = last.center;
+  state.whole[1] = last.factor;
   return status;
 }

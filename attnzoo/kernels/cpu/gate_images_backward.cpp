@@ -8,13 +8,12 @@ ATTNZOO_EXPORT(squeeze_channels_backward)(const AttnzooMap*, const void*, const 
 ATTNZOO_EXPORT(spatial_conv_backward)(int64_t, int64_t, int64_t, int64_t, int, const float*, const float*, const float*,
                                       float*, float*);
 
-// Where the gradients of the weights go: like the weights, biases and the four numbers as float32. All may be null, what
-// is not there, or not wanted.
+// Where the gradients of the weights go, which are like the weights of the bottleneck. All may be null: what is not there,
+// or not wanted.
 struct AttnzooGradients {
-  void *reduce, *expand;
-  float *reduce_bias, *expand_bias;
-  float* weight;   // of the convolution
-  float* numbers;  // (2): of its gain and its shift
+  void *reduce, *expand, *reduce_bias, *expand_bias;
+  float* weight;   // (2, size, size), of the convolution
+  float* numbers;  // (3): of its bias, and of the norm's gain and shift
 };
 
 namespace attnzoo {
@@ -52,12 +51,14 @@ void multiply(const T* matrix, int64_t columns, int64_t rows, const float* vecto
   });
 }
 
-// One row of the gradient of a matrix: the sum over `count` pairs of a[v * stride] * vectors[v], and of a alone.
+// One row of the gradient of a matrix: the sum over `count` pairs of a[v * stride] * vectors[v]; and `times` that of a.
 template <class T>
-void outer(const float* a, int64_t stride, const float* vectors, int64_t count, int64_t columns, T* row, float* bias) {
+void outer(const float* a, int64_t stride, const float* vectors, int64_t count, int64_t columns, T* row, float times,
+           T* bias) {
   if (bias) {
-    *bias = 0;
-    for (int64_t v = 0; v < count; ++v) *bias += a[v * stride];
+    float total = 0;
+    for (int64_t v = 0; v < count; ++v) total += a[v * stride];
+    store<1>(bias, all<1>(times * total));
   }
   if (row == nullptr) return;
   with_lanes(columns, [&](auto vector) {
@@ -148,28 +149,30 @@ inline void divide(const float* d_mean, const float* d_high, const float* ties, 
 }
 
 // d = the gradient of what goes into the sigmoid, from that of the gate; sums: of d, and of d times the normal.
-inline void through_sigmoid(const AttnzooConvolution& norm, const float* gate, const float* logits, float* d,
+inline void through_sigmoid(const Spatial& norm, const float* gate, const float* logits, float* d,
                             int64_t pixels, float* sums) {
   with_lanes(pixels, [&](auto vector) {
     constexpr int N = lanes(decltype(vector){});
-    F<N> shift = {}, gain = {};
+    F<N> shift[4] = {}, gain[4] = {};
     const F<N> last = load<N>(d + pixels - N);
-    const auto step = [&](int64_t i, F<N> incoming, auto fresh) {
+    const auto step = [&](int64_t i, int slot, F<N> incoming, auto fresh) {
       const F<N> g = load<N>(gate + i), u = incoming * g * (1.f - g);
-      shift += fresh(u);
-      gain += fresh(u * ((load<N>(logits + i) - norm.center) * norm.factor));
+      shift[slot] += fresh(u);
+      gain[slot] += fresh(u * ((load<N>(logits + i) - norm.center) * norm.factor));
       store<N>(d + i, u);
     };
     int64_t i = 0;
-    for (; i + N <= pixels; i += N) step(i, load<N>(d + i), AllNew{});
-    if (i < pixels) step(pixels - N, last, last_lanes<N>(pixels - i));
-    sums[0] = sum<N>(gain);
-    sums[1] = sum<N>(shift);
+    for (; i + 4 * N <= pixels; i += 4 * N)
+      for (int slot = 0; slot < 4; ++slot) step(i + slot * N, slot, load<N>(d + i + slot * N), AllNew{});
+    for (; i + N <= pixels; i += N) step(i, 0, load<N>(d + i), AllNew{});
+    if (i < pixels) step(pixels - N, 0, last, last_lanes<N>(pixels - i));
+    sums[0] = sum<N>((gain[0] + gain[1]) + (gain[2] + gain[3]));
+    sums[1] = sum<N>((shift[0] + shift[1]) + (shift[2] + shift[3]));
   });
 }
 
 // d becomes the gradient of the convolution; numbers: of gain and shift, over `count` values.
-inline void through_norm(const AttnzooConvolution& norm, const float* logits, const double* numbers, int64_t count,
+inline void through_norm(const Spatial& norm, const float* logits, const double* numbers, int64_t count,
                          float* d, int64_t pixels) {
   const float scale = norm.factor * norm.gain;
   if (norm.batch) {
@@ -193,7 +196,9 @@ ATTNZOO_EXPORT(gate_images_backward)(const AttnzooMap* map, int64_t height, int6
   const State state(data, *map, *net, *conv);
   const Groups groups(*map, bytes);
   const int64_t each = state.each, planar = conv->size ? pixels : 0;
-  const AttnzooConvolution norm = normed(*conv, state);
+  Spatial norm(*conv);
+  norm.center = state.whole[0];
+  norm.factor = state.whole[1];
   AttnzooMap image = *map;
   image.batch = image.threads = 1;
 
@@ -228,7 +233,7 @@ ATTNZOO_EXPORT(gate_images_backward)(const AttnzooMap* map, int64_t height, int6
     through_norm(norm, state.logits + i * pixels, numbers, batch * pixels, d, pixels);
     const float* planes = state.planes + i * 2 * pixels;
     check(ATTNZOO_NAME(spatial_conv_backward, ATTNZOO_ISA)(1, height, pixels / height, conv->size, 1, planes,
-                                                           conv->weight, d, d_planes, d_weight + i * taps));
+                                                           norm.weight, d, d_planes, d_weight + i * taps));
     if (hidden == 0) return;
     check(ATTNZOO_NAME(squeeze_channels_backward, ATTNZOO_ISA)(&image, of(x, i), nullptr, state.channel + i * channels,
                                                                planes, state.shared + i * pixels, d_planes, nullptr,
@@ -278,14 +283,14 @@ ATTNZOO_EXPORT(gate_images_backward)(const AttnzooMap* map, int64_t height, int6
   const auto weights = [&](auto type, const Team& team) {
     using T = typename decltype(type)::Type;
     T *reduce = type.out(out->reduce), *expand = type.out(out->expand);
+    T *reduce_bias = type.out(out->reduce_bias), *expand_bias = type.out(out->expand_bias);
     team.each(hidden, false, [&](int64_t h) {
-      outer(d_inner + h, hidden, state.pooled, batch * each, channels, reduce ? reduce + h * channels : nullptr,
-            out->reduce_bias ? out->reduce_bias + h : nullptr);
+      outer(d_inner + h, hidden, state.pooled, batch * each, channels, reduce ? reduce + h * channels : nullptr, 1,
+            reduce_bias ? reduce_bias + h : nullptr);
     });
-    team.each(channels, false, [&](int64_t c) {
-      outer(d_channel + c, channels, inner, batch, hidden, expand ? expand + c * hidden : nullptr,
-            out->expand_bias ? out->expand_bias + c : nullptr);
-      if (out->expand_bias) out->expand_bias[c] *= each;  // the layer was there for each of what was pooled
+    team.each(channels, false, [&](int64_t c) {  // the bias was added for each of what was pooled
+      outer(d_channel + c, channels, inner, batch, hidden, expand ? expand + c * hidden : nullptr, each,
+            expand_bias ? expand_bias + c : nullptr);
     });
     return kDone;
   };
@@ -304,9 +309,9 @@ ATTNZOO_EXPORT(gate_images_backward)(const AttnzooMap* map, int64_t height, int6
     };
     team.each(count, false, [&](int64_t group) {
       for (int64_t i = 0; i < groups.extent(group); ++i) gates(groups.begin(group) + i);
-      if (!conv->batch) rest(group);
+      if (!norm.batch) rest(group);
     });
-    if (conv->batch) {
+    if (norm.batch) {
       team.wait();
       for (int64_t i = 0; i < batch; ++i)
         for (int k = 0; k < 2; ++k) numbers[k] += sums[2 * i + k];
@@ -320,10 +325,12 @@ ATTNZOO_EXPORT(gate_images_backward)(const AttnzooMap* map, int64_t height, int6
     out->weight[k] = 0;
     for (int64_t i = 0; i < batch; ++i) out->weight[k] += d_weight[i * taps + k];
   }
-  for (int k = 0; k < 2 && out->numbers; ++k) {
-    double total = 0;
-    for (int64_t i = 0; i < batch; ++i) total += sums[2 * i + k];
-    out->numbers[k] = (float)total;
+  double gain = 0, shift = 0;
+  for (int64_t i = 0; i < batch && planar; ++i) gain += sums[2 * i], shift += sums[2 * i + 1];
+  if (out->numbers) {
+    out->numbers[0] = norm.batch ? 0 : (float)shift * norm.factor * norm.gain;  // the batch's average takes a bias out
+    out->numbers[1] = (float)gain;
+    out->numbers[2] = (float)shift;
   }
   return status;
 }

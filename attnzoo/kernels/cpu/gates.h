@@ -5,18 +5,21 @@
 
 // The channel gate: sigmoid(expand * sum of relu(reduce * pooled + reduce_bias) over what is pooled + expand_bias).
 struct AttnzooBottleneck {
-  int64_t hidden;                          // 0: no channel gate
-  const void *reduce, *expand;             // (hidden, channels), (channels, hidden), both of type dtype
-  const float *reduce_bias, *expand_bias;  // null: none
-  int32_t dtype, maxima;                   // maxima: averages and maxima are pooled, else averages only
+  int64_t hidden;                         // 0: no channel gate
+  const void *reduce, *expand;            // (hidden, channels), (channels, hidden), all of type dtype
+  const void *reduce_bias, *expand_bias;  // null: none
+  int32_t dtype, maxima;                  // maxima: averages and maxima are pooled, else averages only
 };
 
-// The spatial gate: sigmoid(gain * normal + shift), where normal = (convolution - center) * factor.
+// The spatial gate: sigmoid(norm(convolution)), with numbers of type dtype, statistics of type running.
 struct AttnzooConvolution {
-  int64_t size;  // 0: no spatial gate
-  const float* weight;
-  float center, factor, gain, shift, epsilon;
-  int32_t batch;  // center and factor are not given: they are those of the batch
+  int64_t size;                       // 0: no spatial gate
+  int64_t plane, row, column;         // strides of the weight
+  const void *weight, *bias;          // (2, size, size); bias, gain and shift may be null
+  const void *gain, *shift;           // of the norm
+  const void *mean, *variance;        // null: those of the batch
+  float epsilon;
+  int32_t dtype, running, normed;     // normed: whether there is a norm
 };
 
 namespace attnzoo {
@@ -35,7 +38,7 @@ struct State {
   float* shared;    // (pixels): how many channels reach the maximum
   float* logits;    // (pixels): the convolution
   float* moments;   // (2): average of the convolution, and sum of the squares of what differs from it
-  float* whole;     // not of each image: average and variance of the convolution over the batch
+  float* whole;     // (3), not of each image: center, factor and, of the batch, variance: see Spatial
 
   State(float* data, const AttnzooMap& map, const AttnzooBottleneck& net, const AttnzooConvolution& conv)
       : each(net.maxima ? 2 : 1) {
@@ -68,16 +71,35 @@ struct Groups {
   int64_t extent(int64_t group) const { return smaller(size, images - group * size); }
 };
 
-inline float inverse_root(double value) { return (float)(1 / __builtin_sqrt(value)); }
-
-// The convolution with the statistics that hold for it: its own, or those of the batch.
-inline AttnzooConvolution normed(AttnzooConvolution conv, const State& state) {
-  if (conv.batch) {
-    conv.center = state.whole[0];
-    conv.factor = inverse_root((double)state.whole[1] + conv.epsilon);
-  }
-  return conv;
+inline float number(const void* p, int dtype, int64_t at = 0) {
+  float value = 0;
+  with_storage(dtype, [&](auto type) { return value = one(type.in(p) + at), kDone; });
+  return value;
 }
+
+// The spatial gate as the kernels take it: sigmoid(gain * (convolution without bias - center) * factor + shift).
+struct Spatial {
+  float center = 0, factor = 1, gain = 1, shift = 0;
+  bool batch = false;  // center and factor are those of the batch
+  float weight[2 * 7 * 7];
+
+  explicit Spatial(const AttnzooConvolution& conv) {
+    const int size = (int)conv.size;
+    for (int i = 0; i < 2 * size * size && size <= 7; ++i)
+      weight[i] = number(conv.weight, conv.dtype, i / (size * size) * conv.plane + i / size % size * conv.row +
+                                                      i % size * conv.column);
+    batch = conv.normed && conv.mean == nullptr;
+    if (conv.gain) gain = number(conv.gain, conv.dtype);
+    if (conv.shift) shift = number(conv.shift, conv.dtype);
+    if (batch) return;
+    if (conv.normed) {
+      center = number(conv.mean, conv.running);
+      factor = inverse_root(number(conv.variance, conv.running), conv.epsilon);
+    }
+    if (conv.bias) center -= number(conv.bias, conv.dtype);
+  }
+  static float inverse_root(double variance, double epsilon) { return (float)(1 / __builtin_sqrt(variance + epsilon)); }
+};
 
 // gates = sigmoid(scale * values + shift); the two may be the same.
 template <int N> ATTNZOO_HOT void sigmoid(const float* values, int64_t count, float scale, float shift, float* gates) {
@@ -92,9 +114,9 @@ inline void gate(const float* values, int64_t count, float scale, float shift, f
 }
 
 // The spatial gate of one image from its convolution.
-inline void spatial_gate(const AttnzooConvolution& conv, const float* logits, int64_t pixels, float* gates) {
-  const float scale = conv.factor * conv.gain;
-  gate(logits, pixels, scale, conv.shift - conv.center * scale, gates);
+inline void spatial_gate(const Spatial& own, const float* logits, int64_t pixels, float* gates) {
+  const float scale = own.factor * own.gain;
+  gate(logits, pixels, scale, own.shift - own.center * scale, gates);
 }
 
 }  // namespace ATTNZOO_ISA

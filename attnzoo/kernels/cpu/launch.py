@@ -126,7 +126,7 @@ def spatial_conv_backward(planes: Tensor, weight: Tensor, d_out: Tensor, d_plane
 
 
 class Bottleneck(NamedTuple):
-    """Weights (hidden, C, ...) and (C, hidden, ...) of one dtype, biases or None; whether maxima are pooled as well."""
+    """Weights (hidden, C, ...) and (C, hidden, ...), biases or None, of one dtype; whether maxima are pooled too."""
 
     reduce: Tensor
     expand: Tensor
@@ -136,22 +136,26 @@ class Bottleneck(NamedTuple):
 
 
 class Convolution(NamedTuple):
-    """Weight (1, 2, K, K), and what follows it: ``gain * (convolution - center) * factor + shift``.
+    """Weight (1, 2, K, K) of any strides, and what follows it; single numbers, of the weight's dtype, or None.
 
-    With ``batch`` center and factor are those of the batch.
+    Without mean and variance a norm goes by those of the batch.
     """
 
     weight: Tensor
-    center: float
-    factor: float
-    gain: float
-    shift: float
+    bias: Tensor | None
+    gain: Tensor | None
+    shift: Tensor | None
+    mean: Tensor | None
+    variance: Tensor | None
     epsilon: float
-    batch: bool
+    normed: bool
 
 
 class Gradients(NamedTuple):
-    """Where the gradients go: like the weights, float32 for the biases, (2,) for gain and shift; None is not wanted."""
+    """Where the gradients go; None is not wanted.
+
+    Like the weights for the bottleneck, float32 for the convolution; (3,) for its bias and the norm's gain and shift.
+    """
 
     reduce: Tensor | None
     expand: Tensor | None
@@ -164,7 +168,8 @@ class Gradients(NamedTuple):
 def gate_state(x: Tensor, net: Bottleneck | None, conv: Convolution | None) -> Tensor:
     """Return the memory for what ``gate_images`` finds on its way: see ``State`` of gates.h.
 
-    Its last two numbers are the average and the variance of the convolution, where they are those of the batch.
+    Of its last three numbers the first and the third are average and variance of the convolution without its bias,
+    where the norm goes by those of the batch.
     """
     batch, channels, height, width = x.shape
     floats = channels + 2
@@ -173,7 +178,7 @@ def gate_state(x: Tensor, net: Bottleneck | None, conv: Convolution | None) -> T
         floats += (each + 1) * channels + each * len(net.reduce)
     if conv is not None:
         floats += 4 * height * width
-    return torch.empty(batch * floats + 2)
+    return torch.empty(batch * floats + 3)
 
 
 def gate_images(
@@ -206,7 +211,10 @@ def _gates(net: Bottleneck | None, conv: Convolution | None) -> tuple[Any, Any]:
         tensors = map(_pointer, net[:4])
         first = library.Bottleneck(len(net.reduce), *tensors, DTYPES[net.reduce.dtype], net.maxima)
     if conv is not None:
-        second = library.Convolution(conv.weight.shape[-1], conv.weight.data_ptr(), *conv[1:])
+        _, *strides = conv.weight.stride()
+        running = DTYPES[(conv.weight if conv.mean is None else conv.mean).dtype]
+        tail = (conv.epsilon, DTYPES[conv.weight.dtype], running, conv.normed)
+        second = library.Convolution(conv.weight.shape[-1], *strides, *map(_pointer, conv[:6]), *tail)
     return ctypes.byref(first), ctypes.byref(second)
 
 

@@ -48,14 +48,10 @@ class Convolution(ctypes.Structure):
     """``AttnzooConvolution`` of gates.h."""
 
     _fields_ = (
-        ("size", c_int64),
-        ("weight", c_void_p),
-        ("center", c_float),
-        ("factor", c_float),
-        ("gain", c_float),
-        ("shift", c_float),
+        *((name, c_int64) for name in ("size", "plane", "row", "column")),
+        *((name, c_void_p) for name in ("weight", "bias", "gain", "shift", "mean", "variance")),
         ("epsilon", c_float),
-        ("batch", c_int32),
+        *((name, c_int32) for name in ("dtype", "running", "normed")),
     )
 
 
