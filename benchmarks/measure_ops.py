@@ -111,7 +111,7 @@ def main() -> None:
         cases = [case for case in cases if case.shape == SHAPES[1]]
     if not cases:
         parser.error(f"--only: no case has all of {arguments.only!r}; one is {' '.join(CASES[0].words())!r}")
-    result = _header(arguments.threads)
+    result = header("benchmarks.measure_ops", arguments.threads)
     if arguments.resume:
         result["rows"] = _kept(arguments.output, result)
     done = {_key(row) for row in result["rows"]}
@@ -123,15 +123,16 @@ def main() -> None:
             progress.update(task, description=" ".join(case.words()))
             if case.key() not in done:
                 result["rows"] += rows(case, providers, arguments.rounds)
-                _write(arguments.output, result)
+                write(arguments.output, result)
             progress.advance(task)
     console.print(table(result["rows"]))
     console.print(f"written: {arguments.output}")
 
 
-def _header(threads: int) -> dict[str, Any]:
+def header(module: str, threads: int) -> dict[str, Any]:
+    """Return what a result says of its circumstances, without rows."""
     return {
-        "command": "python -m benchmarks.measure_ops " + " ".join(sys.argv[1:]),
+        "command": " ".join(["python -m", module, *sys.argv[1:]]),
         "commit": _git("rev-parse", "HEAD") + (" with changes" if _git("status", "--porcelain", "-uno") else ""),
         "date": dt.datetime.now(dt.UTC).date().isoformat(),
         "machine": {
@@ -163,7 +164,8 @@ def _kept(path: Path, header: Mapping[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def _write(path: Path, result: Mapping[str, Any]) -> None:
+def write(path: Path, result: Mapping[str, Any]) -> None:
+    """Write a result, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(".new")
     fresh.write_text(json.dumps(result, indent=1) + "\n")
