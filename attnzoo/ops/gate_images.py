@@ -128,14 +128,13 @@ def _follow(norm: nn.BatchNorm2d, whole: Tensor, bias: Tensor | None, x: Tensor)
     """Do to the running statistics what the norm does in training."""
     if norm.running_mean is None or norm.running_var is None or norm.num_batches_tracked is None:
         return
-    with torch.no_grad():
-        norm.num_batches_tracked.add_(1)
-        share = 1 / norm.num_batches_tracked.item() if norm.momentum is None else norm.momentum
-        count = x.shape[0] * x.shape[2] * x.shape[3]
-        mean, _, variance = whole.tolist()
-        mean += 0.0 if bias is None else bias.item()
-        for running, new in ((norm.running_mean, mean), (norm.running_var, variance * count / (count - 1))):
-            running.fill_((1 - share) * running.item() + share * new)
+    norm.num_batches_tracked.add_(1)
+    share = 1 / norm.num_batches_tracked.item() if norm.momentum is None else norm.momentum
+    count = x.shape[0] * x.shape[2] * x.shape[3]
+    mean, _, variance = whole.tolist()
+    mean += 0.0 if bias is None else bias.item()
+    for running, new in ((norm.running_mean, mean), (norm.running_var, variance * count / (count - 1))):
+        running.fill_((1 - share) * running.item() + share * new)
 
 
 def _prepared(

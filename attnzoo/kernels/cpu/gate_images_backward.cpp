@@ -280,7 +280,7 @@ ATTNZOO_EXPORT(gate_images_backward)(const AttnzooMap* map, int64_t height, int6
       return kDone;
     }));
   };
-  const auto weights = [&](auto type, const Team& team) {
+  const auto weights = [&](auto type, Team& team) {
     using T = typename decltype(type)::Type;
     T *reduce = type.out(out->reduce), *expand = type.out(out->expand);
     T *reduce_bias = type.out(out->reduce_bias), *expand_bias = type.out(out->expand_bias);

@@ -64,7 +64,7 @@ struct Groups {
   int64_t images, size, count;
   Groups(const AttnzooMap& map, int64_t bytes) : images(map.batch) {
     const int64_t image = map.channels * map.pixels * bytes;
-    size = larger(1, smaller(kGroup / image, ceil_div(map.batch, map.threads)));
+    size = larger(1, smaller(kGroup / image, ceil_div(map.batch, map.threads == 1 ? 1 : 2 * map.threads)));
     count = ceil_div(images, size);
   }
   int64_t begin(int64_t group) const { return group * size; }

@@ -110,35 +110,43 @@ template <class Task> inline void parallel(int threads, int64_t tasks, int64_t e
 }
 
 // Some threads that go through several steps together. To wake a thread costs as much as a small map's whole layer, so
-// that those who have finished a step look out for the others rather than sleep.
+// that those who have finished a step look out for the others rather than sleep, and whoever comes first takes most.
 class Team {
  public:
-  Team(int rank, int size, int* arrived) : rank_(rank), size_(size), arrived_(arrived) {}
-  // Calls task for this thread's share of [0, tasks): in every step the same one, in the other order if `back`, to meet
-  // first what was touched last.
-  template <class Task> void each(int64_t tasks, bool back, Task task) const {
-    const int64_t begin = tasks * rank_ / size_, end = tasks * (rank_ + 1) / size_;
-    for (int64_t i = begin; i < end; ++i) task(back ? begin + end - 1 - i : i);
+  struct Shared {
+    int arrived = 0;
+    int64_t taken[8] = {};  // of each step
+  };
+  Team(int size, Shared* shared) : size_(size), shared_(shared) {}
+  // Calls task for this thread's share of [0, tasks); from the end if `back`, to meet first what was touched last.
+  template <class Task> void each(int64_t tasks, bool back, Task task) {
+    int64_t* taken = shared_->taken + step_++;
+    const int64_t grain = larger(1, tasks / kShares);
+    for (;;) {
+      const int64_t begin = __atomic_fetch_add(taken, grain, __ATOMIC_RELAXED);
+      if (begin >= tasks) return;
+      for (int64_t i = begin; i < smaller(begin + grain, tasks); ++i) task(back ? tasks - 1 - i : i);
+    }
   }
   void wait() {
-    __atomic_add_fetch(arrived_, 1, __ATOMIC_ACQ_REL);
+    __atomic_add_fetch(&shared_->arrived, 1, __ATOMIC_ACQ_REL);
     waits_ += size_;
-    for (int looks = 0; __atomic_load_n(arrived_, __ATOMIC_ACQUIRE) < waits_; ++looks) {
+    for (int looks = 0; __atomic_load_n(&shared_->arrived, __ATOMIC_ACQUIRE) < waits_; ++looks) {
       if (looks > kLooks) sched_yield();
     }
   }
 
  private:
-  static constexpr int kLooks = 1000;
-  int rank_, size_, waits_ = 0;
-  int* arrived_;
+  static constexpr int kLooks = 1000, kShares = 32;
+  int size_, waits_ = 0, step_ = 0;
+  Shared* shared_;
 };
 
 template <class Body> inline void together(int threads, int64_t tasks, int64_t elements, Body body) {
-  int arrived = 0;
-  if (threads == 1 || tasks <= 1 || elements < kTask) return body(Team(0, 1, &arrived));
+  Team::Shared shared;
+  if (threads == 1 || tasks <= 1 || elements < kTask) return body(Team(1, &shared));
 #pragma omp parallel num_threads((int)smaller(threads, tasks))
-  body(Team(omp_get_thread_num(), omp_get_num_threads(), &arrived));
+  body(Team(omp_get_num_threads(), &shared));
 }
 
 template <class T> struct Storage {
