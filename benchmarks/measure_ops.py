@@ -12,50 +12,23 @@ stopped goes on with ``--resume``. At the end stands what the operations are hel
 from __future__ import annotations
 
 import argparse
-import datetime as dt
 import json
-import os
-import platform
-import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
-import torchvision
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-from attnzoo import ops
+from benchmarks.interleaved import circumstances, in_calm_environment, quartiles, write
 from benchmarks.ops_cases import CASES, PROVIDERS, SHAPES, Case, peak_bytes, runner, saved_bytes
 from benchmarks.ops_goals import table
 
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "ops-cpu.json"
-ENVIRONMENT = {
-    "OMP_WAIT_POLICY": "passive",  # waiting threads must not take the cores from others
-    "MALLOC_MMAP_THRESHOLD_": "33554432",  # the most that glibc takes; maps are kept, not returned to the system
-    "MALLOC_TRIM_THRESHOLD_": "4000000000",
-}
-
-
-def quartiles(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, tuple[float, float, float]]:
-    """Return lower quartile, median and upper quartile of each call in microseconds."""
-    names = list(calls)
-    times: dict[str, list[float]] = {name: [] for name in names}
-    for name in names:
-        for _ in range(3):
-            calls[name]()
-    for turn in range(rounds):
-        for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            start = time.perf_counter()
-            calls[name]()
-            times[name].append((time.perf_counter() - start) * 1e6)
-    return {name: tuple(statistics.quantiles(values, n=4)) for name, values in times.items()}  # type: ignore[misc]
 
 
 def rows(case: Case, providers: list[str], rounds: int) -> Iterator[dict[str, Any]]:
@@ -99,9 +72,7 @@ def main() -> None:
     parser.add_argument("--no-tests", action="store_true", help="skip the tests: for trying things out")
     parser.add_argument("--output", type=Path, default=RESULT)
     arguments = parser.parse_args()
-    if any(os.environ.get(name) != value for name, value in ENVIRONMENT.items()):
-        again = [sys.executable, "-m", "benchmarks.measure_ops", *sys.argv[1:]]
-        os.execve(sys.executable, again, os.environ | ENVIRONMENT)  # noqa: S606 - this very script
+    in_calm_environment("benchmarks.measure_ops")
     if not arguments.no_tests:
         subprocess.run([sys.executable, "-m", "pytest", "-q", "-n", "2", "tests/ops"], cwd=ROOT, check=True)
     torch.set_num_threads(arguments.threads)
@@ -111,10 +82,9 @@ def main() -> None:
         cases = [case for case in cases if case.shape == SHAPES[1]]
     if not cases:
         parser.error(f"--only: no case has all of {arguments.only!r}; one is {' '.join(CASES[0].words())!r}")
-    result = header("benchmarks.measure_ops", arguments.threads)
-    if arguments.resume:
-        result["rows"] = _kept(arguments.output, result)
-    done = {_key(row) for row in result["rows"]}
+    about = circumstances("benchmarks.measure_ops", arguments.threads)
+    measured = _kept(arguments.output, about) if arguments.resume else []
+    done = {_key(row) for row in measured}
     console = Console()
     columns = (SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
@@ -122,69 +92,25 @@ def main() -> None:
         for case in cases:
             progress.update(task, description=" ".join(case.words()))
             if case.key() not in done:
-                result["rows"] += rows(case, providers, arguments.rounds)
-                write(arguments.output, result)
+                measured += rows(case, providers, arguments.rounds)
+                write(arguments.output, about, measured)
             progress.advance(task)
-    console.print(table(result["rows"]))
+    console.print(table(measured))
     console.print(f"written: {arguments.output}")
 
 
-def header(module: str, threads: int) -> dict[str, Any]:
-    """Return what a result says of its circumstances, without rows."""
-    return {
-        "command": " ".join(["python -m", module, *sys.argv[1:]]),
-        "commit": _git("rev-parse", "HEAD") + (" with changes" if _git("status", "--porcelain", "-uno") else ""),
-        "date": dt.datetime.now(dt.UTC).date().isoformat(),
-        "machine": {
-            "processor": _processor(),
-            "cores": os.cpu_count(),
-            "threads": threads,
-            "load_before": round(os.getloadavg()[0], 2),
-            "native": ops.backends()["native"].detail.split()[0],
-            "environment": ENVIRONMENT,
-            "accelerator": None,
-        },
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "timm": timm.__version__,
-            "torchvision": torchvision.__version__,
-        },
-        "rows": [],
-    }
-
-
-def _kept(path: Path, header: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _kept(path: Path, about: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the rows of a run that was stopped; another commit's or other versions' may not stand beside ours."""
     before = json.loads(path.read_text())
     for name in ("commit", "versions"):
-        if before[name] != header[name]:
-            raise SystemExit(f"cannot resume {path}: its {name} is {before[name]}, here it is {header[name]}")
+        if before[name] != about[name]:
+            raise SystemExit(f"cannot resume {path}: its {name} is {before[name]}, here it is {about[name]}")
     found: list[dict[str, Any]] = before["rows"]
     return found
 
 
-def write(path: Path, result: Mapping[str, Any]) -> None:
-    """Write a result, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(".new")
-    fresh.write_text(json.dumps(result, indent=1) + "\n")
-    fresh.replace(path)
-
-
 def _key(row: Mapping[str, Any]) -> tuple[object, ...]:
     return row["layer"], tuple(row["shape"]), row["dtype"], row["layout"], row["mode"]
-
-
-def _git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603, S607
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next(
-        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
-    )
 
 
 if __name__ == "__main__":

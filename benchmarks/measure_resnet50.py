@@ -10,9 +10,7 @@ less one; what attnzoo adds is held to a third of what timm adds.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,7 +23,7 @@ from rich.progress import Progress
 from torch import nn
 
 import attnzoo
-from benchmarks.measure_ops import ENVIRONMENT, header, write
+from benchmarks.interleaved import circumstances, in_calm_environment, write
 
 RESULT = Path(__file__).parent / "results" / "resnet50-cbam.json"
 MODES = {"inference": 8, "training": 4}
@@ -93,20 +91,18 @@ def main() -> None:
     parser.add_argument("--mode", choices=MODES, help="one of the two only")
     parser.add_argument("--output", type=Path, default=RESULT)
     arguments = parser.parse_args()
-    if any(os.environ.get(name) != value for name, value in ENVIRONMENT.items()):
-        again = [sys.executable, "-m", "benchmarks.measure_resnet50", *sys.argv[1:]]
-        os.execve(sys.executable, again, os.environ | ENVIRONMENT)  # noqa: S606 - this very script
+    in_calm_environment("benchmarks.measure_resnet50")
     torch.set_num_threads(arguments.threads)
     modes = [arguments.mode] if arguments.mode else list(MODES)
-    result = header("benchmarks.measure_resnet50", arguments.threads)
+    about, measured = circumstances("benchmarks.measure_resnet50", arguments.threads), []
     console = Console()
     with Progress(console=console) as progress:
         for mode in modes:
             task = progress.add_task(mode, total=arguments.rounds + 1)
-            result["rows"] += rows(mode, arguments.rounds, lambda task=task: progress.advance(task))
-            write(arguments.output, result)
+            measured += rows(mode, arguments.rounds, lambda task=task: progress.advance(task))
+            write(arguments.output, about, measured)
     for mode in modes:
-        added = {row["network"]: row["added"] for row in result["rows"] if row["mode"] == mode}
+        added = {row["network"]: row["added"] for row in measured if row["mode"] == mode}
         ours, theirs = added["attnzoo attached"], added["timm"]
         held = "held" if ours <= HELD_TO * theirs else "[bold red]NOT held"
         console.print(f"{mode}: attnzoo adds {ours:.1%}, timm {theirs:.1%}: {ours / theirs:.2f}, at most 0.33: {held}")

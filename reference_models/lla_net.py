@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
 from attnzoo import LLAM
+from attnzoo.ops import convolve
 from reference_models import checks
 from reference_models.weights import load_weights
 
@@ -53,10 +54,10 @@ class LosslessBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the block's output (B, C, H / stride, W / stride)."""
         shortcut = x if self.downsample is None else self.downsample(x)
-        previous = self.relu(self.bn1(self.conv1(x)))
-        current = self.bn2(self.conv2(previous))
+        previous = self.relu(self.bn1(convolve(self.conv1, x)))
+        current = self.bn2(convolve(self.conv2, previous))
         if self.placement == "conv":
-            return self.relu(self.llam(previous, current) + shortcut)
+            return self.llam(previous, current, shortcut=shortcut, relu=True)
         return self.llam(shortcut, self.relu(current + shortcut))
 
 
@@ -118,6 +119,7 @@ class LLANet(torchvision.models.ResNet):
             for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
                 for i, block in enumerate(stage):
                     stage[i] = LosslessBlock(block, kernel_size, placement)
+        self.to(memory_format=torch.channels_last)
 
     def _make_layer(self, block: type[nn.Module], planes: int, *args: Any, **kwargs: Any) -> nn.Sequential:
         """Return a stage of torchvision's, for ``planes`` at its own width."""
@@ -141,5 +143,5 @@ class LLANet(torchvision.models.ResNet):
             ValueError: If its shape does not fit.
         """
         checks.images("x", x)
-        logits: Tensor = super().forward(x)
+        logits: Tensor = super().forward(x.contiguous(memory_format=torch.channels_last))
         return logits

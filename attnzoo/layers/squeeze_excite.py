@@ -95,28 +95,31 @@ class SqueezeExcite(nn.Module):
         logits = pointwise(self.fc2, self.act(pointwise(self.fc1, pooled[0])))  # (B, C)
         return (self.gate(logits)[:, :, None, None],), x
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the gated map.
+    def forward(self, x: Tensor, *, shortcut: Tensor | None = None, relu: bool = False) -> Tensor:
+        """Return the gated map, as a residual block needs it: plus a shortcut and behind a ReLU.
 
         Args:
             x: Map (B, C, H, W) of the parameters' dtype.
+            shortcut: Map of the same shape that is added to the gated one.
+            relu: Whether a ReLU follows. Neither costs a pass over the map.
 
         Returns:
             Map of the shape, dtype, device and memory format of ``x``.
 
         Raises:
             TypeError: If ``x`` is no floating tensor of the parameters' dtype.
-            ValueError: If its shape does not fit.
+            ValueError: If a shape does not fit.
         """
         fc1, act, fc2, gate = self._modules.values()
+        alone = shortcut is None and not relu
         if type(fc1) is nn.Conv2d and type(act) is nn.ReLU and type(fc2) is nn.Conv2d and type(gate) is nn.Sigmoid:
             checks.feature_map("x", x, self.channels, like=fc1.weight)
             bottleneck = Bottleneck(fc1, act, fc2, maxima=False)
-            y = gate_images(x, bottleneck, None, around=(gate,), residual=self.residual)
+            y = gate_images(x, bottleneck, None, around=(gate,), residual=self.residual) if alone else None
             if y is not None:
                 return y
         gates, x = self._gates(x)
-        return apply_gates(x, gates, residual=self.residual)
+        return apply_gates(x, gates, residual=self.residual, shortcut=shortcut, relu=relu)
 
     def extra_repr(self) -> str:
         """Return the options that the submodules do not show."""

@@ -16,7 +16,6 @@ from torch.nn import functional as F
 
 from attnzoo.ops import autograd, dispatch
 from attnzoo.ops.apply_gates import reference as applied
-from attnzoo.ops.convolution import watched
 from attnzoo.ops.global_pool import reference as pooled
 from attnzoo.ops.spatial_conv import reference as convolved
 from attnzoo.ops.squeeze_channels import reference as squeezed
@@ -86,7 +85,7 @@ def gate_images(
     if torch.compiler.is_compiling() or dispatch.choose(x, None) != "native":
         return None
     parameters = _taken_apart(bottleneck, convolution)
-    if not _may_run(x, parameters) or any(map(watched, (bottleneck or ())[:3] + (convolution or ()) + around)):
+    if not _may_run(x, parameters) or any(map(autograd.watched, (bottleneck or ())[:3] + (convolution or ()) + around)):
         return None
     norm = None if convolution is None or isinstance(convolution.norm, nn.Identity) else convolution.norm
     fixed = (None, None) if norm is None or norm.training else (norm.running_mean, norm.running_var)

@@ -24,6 +24,18 @@ def _chain(x: Tensor, channel: Tensor, spatial: Tensor, blend: Tensor) -> tuple[
     return pooled, planes, ops.apply_gates(x, (channel, spatial), blend=blend)
 
 
+def _llam(x: Tensor, channel: Tensor, spatial: Tensor, blend: Tensor) -> tuple[Tensor, ...]:
+    """As a residual block has it; the shortcut is so large that rounding turns no sign before the ReLU."""
+    a, b = ((t * 6 - 3).to(x.dtype).expand_as(x) for t in (channel, spatial))
+    return (ops.llam_gate(x, a, b, shortcut=(x.flip(1) - 1) * 64, relu=True),)
+
+
+def _rows(x: Tensor, channel: Tensor, spatial: Tensor, blend: Tensor) -> tuple[Tensor, ...]:
+    """Three copies, of other rows in each image, some of which overlap and some of which are in none."""
+    row = torch.arange(x.shape[2]) + torch.arange(x.shape[0])[:, None]
+    return tuple(ops.split_rows(x, torch.stack([row % 5 < 3, row % 3 == 1, row < 0])))
+
+
 OPERATIONS: dict[str, Operation] = {
     "mean": lambda x, c, s, a: ops.global_pool(x, maximum=False)[:1],
     "pool": lambda x, c, s, a: ops.global_pool(x)[:1],
@@ -45,6 +57,12 @@ OPERATIONS: dict[str, Operation] = {
     "apply_channel_block": lambda x, c, s, a: (ops.apply_gates(x, (c,), shortcut=_other(x), relu=True),),
     "conv": lambda x, c, s, a: (ops.spatial_conv(s.expand(-1, 2, -1, -1) * a, c[:1, :1] * _kernel(7, x), a.view(1)),),
     "conv3": lambda x, c, s, a: (ops.spatial_conv(s.expand(-1, 2, -1, -1) * a, c[:1, :1] * _kernel(3, x), None),),
+    "llam": lambda x, c, s, a: (ops.llam_gate(x, x - (c * 4).to(x.dtype)),),
+    "llam_relu": lambda x, c, s, a: (ops.llam_gate(x - 0.5, x - 2, (c - s).to(x.dtype), relu=True),),
+    "llam_shortcut": lambda x, c, s, a: (ops.llam_gate(x, x - 2, (c - s).to(x.dtype), shortcut=1 - x),),
+    "llam_block": _llam,
+    "rows": _rows,
+    "rows_alike": lambda x, c, s, a: tuple(ops.split_rows(x, torch.arange(x.shape[2])[None, None] % 4 != 2)),
     "chain": _chain,
 }
 

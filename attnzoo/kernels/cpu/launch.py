@@ -218,6 +218,11 @@ def _gates(net: Bottleneck | None, conv: Convolution | None) -> tuple[Any, Any]:
     return ctypes.byref(first), ctypes.byref(second)
 
 
+def run(kernel: str, x: Tensor, *arguments: Any) -> None:
+    """Call a kernel that takes the geometry of ``x``, then pointers and numbers."""
+    _check(getattr(kernels(), kernel)(_map(x), *(_pointer(a) if isinstance(a, Tensor) else a for a in arguments)))
+
+
 def _map(x: Tensor) -> Any:
     batch, channels, height, width = x.shape
     return ctypes.byref(

@@ -77,6 +77,12 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
         *(_MAP, c_int64, c_int64, *_GATES, *[c_void_p] * 2, c_float, *[c_void_p] * 2),
         ctypes.POINTER(Gradients),
     ),
+    "llam_gate": (_MAP, *[c_void_p] * 4, c_int, *[c_void_p] * 2),
+    "llam_gate_backward": (_MAP, *[c_void_p] * 7),
+    "igc_block": (*[c_void_p] * 7,),
+    "split_rows": (_MAP, *[c_int64] * 2, *[c_void_p] * 3),
+    "split_rows_backward": (_MAP, *[c_int64] * 2, *[c_void_p] * 3),
+    "winograd": (_MAP, *[c_int64] * 3, *[c_void_p] * 5),
     "spatial_conv": (*[c_int64] * 4, c_int, *[c_void_p] * 2, c_float, c_void_p),
     "spatial_conv_backward": (*[c_int64] * 4, c_int, *[c_void_p] * 5),
 }
@@ -93,6 +99,12 @@ class Kernels:
     apply_gates_backward: Callable[..., int]
     gate_images: Callable[..., int]
     gate_images_backward: Callable[..., int]
+    llam_gate: Callable[..., int]
+    llam_gate_backward: Callable[..., int]
+    igc_block: Callable[..., int]
+    split_rows: Callable[..., int]
+    split_rows_backward: Callable[..., int]
+    winograd: Callable[..., int]
     spatial_conv: Callable[..., int]
     spatial_conv_backward: Callable[..., int]
 
