@@ -13,6 +13,7 @@ import inspect
 import json
 import os
 import re
+import runpy
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -240,6 +241,14 @@ def layouts(path: Path) -> str:  # noqa: ARG001 - every part is given its file
     return "\n\n".join(parts)
 
 
+def triton(path: Path, name: str) -> str:  # noqa: ARG001 - every part is given its file
+    """Return a table of what the Triton kernels move or became, see triton_builds.py."""
+    result = json.loads((ROOT / "benchmarks/results/triton-builds.json").read_text())
+    tables = runpy.run_path(str(Path(__file__).with_name("triton_builds.py")))["TABLES"]
+    header, rows, note = tables[name](result)
+    return f"{table(header, rows)}\n\n{note}"
+
+
 PARTS: Mapping[str, Callable[..., str]] = {
     "datasets": datasets,
     "layouts": layouts,
@@ -254,6 +263,7 @@ PARTS: Mapping[str, Callable[..., str]] = {
     "conventions": conventions,
     "results": results,
     "sweep": sweep,
+    "triton": triton,
 }
 
 
