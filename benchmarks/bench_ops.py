@@ -1,6 +1,6 @@
 """CBAM and SE by every implementation, one test each.
 
-    pytest benchmarks/bench_ops.py -o addopts= --benchmark-only --benchmark-group-by=param:case
+    pytest --benchmark-only --benchmark-group-by=param:case [-k 'cbam and not compiled']
 
 What is published comes from ``measure_ops.py``, which interleaves the candidates.
 """
@@ -12,22 +12,11 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.ops_cases import DTYPES, LAYERS, LAYOUTS, MODES, PROVIDERS, SHAPES, Case, runner
-
-CASES = [
-    Case(layer, shape, dtype, layout, mode)
-    for layer in LAYERS
-    for shape in SHAPES
-    for dtype in DTYPES
-    for layout in LAYOUTS
-    for mode in MODES
-]
+from benchmarks.ops_cases import CASES, PROVIDERS, Case, runner
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
-@pytest.mark.parametrize(
-    "case", CASES, ids=lambda c: f"{c.layer}-{'x'.join(map(str, c.shape))}-{c.dtype}-{c.layout}-{c.mode}"
-)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(case.words()))
 def test_operation(benchmark: Any, case: Case, provider: str):
     torch.manual_seed(0)
     call = runner(case, provider, case.map(), case.map())

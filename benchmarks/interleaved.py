@@ -77,9 +77,11 @@ def circumstances(module: str, threads: int) -> dict[str, Any]:
 
 
 def write(path: Path, about: Mapping[str, Any], rows: list[dict[str, Any]]) -> None:
-    """Write a result."""
+    """Write a result, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
+    fresh = path.with_suffix(".new")
+    fresh.write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
+    fresh.replace(path)
 
 
 def _git(*arguments: str) -> str:

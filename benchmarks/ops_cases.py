@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -51,9 +52,20 @@ class Case:
     layout: str
     mode: str
 
+    def key(self) -> tuple[object, ...]:
+        """Return what tells the case from others."""
+        return self.layer, self.shape, self.dtype, self.layout, self.mode
+
+    def words(self) -> list[str]:
+        """Return the same in words."""
+        return [self.layer, "x".join(map(str, self.shape)), self.dtype, self.layout, self.mode]
+
     def map(self) -> Tensor:
         """Return a random map of this case."""
         return torch.randn(self.shape).to(DTYPES[self.dtype]).contiguous(memory_format=LAYOUTS[self.layout])
+
+
+CASES = [Case(*key) for key in itertools.product(LAYERS, SHAPES, DTYPES, LAYOUTS, MODES)]
 
 
 def runner(case: Case, provider: str, x: Tensor, gradient: Tensor) -> Callable[[], object] | None:
@@ -102,3 +114,12 @@ def saved_bytes(call: Callable[[], object]) -> int:
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         call()
     return sum(storages.values())
+
+
+def peak_bytes(call: Callable[[], object]) -> int:
+    """Return the most bytes of torch's allocator that a call holds at once, beyond those that it finds."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        call()
+    events = profile.profiler.kineto_results.events()
+    steps = sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]")
+    return max(itertools.accumulate((size for _, size in steps), initial=0))

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from attnzoo import checks
 from attnzoo.ops import apply_gates, global_pool, note_gates, squeeze_channels
 from attnzoo.ops.convolution import planar, pointwise
-from attnzoo.ops.gate_images import Bottleneck, Convolution, applies, gate_images
+from attnzoo.ops.gate_images import Bottleneck, Convolution, gate_images
 from attnzoo.ops.spatial_conv import NATIVE_SIZES
 from attnzoo.registry import register
 
@@ -48,8 +48,10 @@ class ChannelGate(nn.Module):
 
     def plain(self) -> Bottleneck | None:
         """Return the layers if they are the paper's, for which there is a kernel."""
-        kinds = (type(self.fc1), type(self.act), type(self.fc2))
-        return Bottleneck(self.fc1, self.fc2, maxima=True) if kinds == (nn.Conv2d, nn.ReLU, nn.Conv2d) else None
+        fc1, act, fc2 = self._modules.values()  # each look-up of a submodule would take as long as all of this
+        if type(fc1) is nn.Conv2d and type(act) is nn.ReLU and type(fc2) is nn.Conv2d:
+            return Bottleneck(fc1, act, fc2, maxima=True)
+        return None
 
     def forward(self, pooled: Tensor) -> Tensor:
         """Return the gate (B, C, 1, 1) from ``pooled`` (2, B, C), the averages and the maxima over all pixels."""
@@ -79,13 +81,12 @@ class SpatialGate(nn.Module):
         self.norm = nn.Identity() if norm_layer is None else norm_layer(1, device=device, dtype=dtype)
 
     def plain(self) -> Convolution | None:
-        """Return the layers if there is a kernel for them: a small one, and in evaluation."""
-        if type(self.conv) is not nn.Conv2d or self.conv.kernel_size[0] not in NATIVE_SIZES:
+        """Return the layers if there is a kernel for them."""
+        conv, norm = self._modules.values()
+        if type(conv) is not nn.Conv2d or conv.kernel_size[0] not in NATIVE_SIZES:
             return None
-        if isinstance(self.norm, nn.Identity):
-            return Convolution(self.conv, None)
-        if type(self.norm) is nn.BatchNorm2d and not self.norm.training and self.norm.running_mean is not None:
-            return Convolution(self.conv, self.norm)
+        if type(norm) is nn.BatchNorm2d or type(norm) is nn.Identity:
+            return Convolution(conv, norm)
         return None
 
     def forward(self, planes: Tensor) -> Tensor:
@@ -193,24 +194,25 @@ class CBAM(nn.Module):
             TypeError: If ``x`` is no floating tensor of the parameters' dtype.
             ValueError: If its shape does not fit.
         """
-        if not torch.is_grad_enabled():
-            y = self._infer(x)
+        channel, spatial = self.channel, self.spatial
+        bottleneck = None if channel is None else channel.plain()
+        convolution = None if spatial is None else spatial.plain()
+        if (bottleneck is None) == (channel is None) and (convolution is None) == (spatial is None):
+            checks.feature_map("x", x, self.channels, like=_weight(bottleneck, convolution))
+            around = tuple(module for module in (channel, spatial) if module is not None)
+            y = gate_images(x, bottleneck, convolution, around=around, residual=self.residual, layer=self)
             if y is not None:
                 return y
         gates, x = self._gates(x)
         return apply_gates(x, gates, residual=self.residual)
 
-    def _infer(self, x: Tensor) -> Tensor | None:
-        """Return the gated map by the kernel for whole images, or None where it does not apply."""
-        channel = None if self.channel is None else self.channel.plain()
-        spatial = None if self.spatial is None else self.spatial.plain()
-        if (channel is None) != (self.channel is None) or (spatial is None) != (self.spatial is None):
-            return None
-        checks.feature_map("x", x, self.channels, like=next(self.parameters()))
-        if not applies(x, *self.modules()):
-            return None
-        return gate_images(x, channel, spatial, residual=self.residual, layer=self)
-
     def extra_repr(self) -> str:
         """Return the options that the submodules do not show."""
         return f"channels={self.channels}, residual={self.residual}"
+
+
+def _weight(bottleneck: Bottleneck | None, convolution: Convolution | None) -> Tensor | None:
+    """Return a weight, sooner than ``parameters()`` finds one."""
+    if bottleneck is not None:
+        return bottleneck.reduce.weight
+    return None if convolution is None else convolution.conv.weight

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from attnzoo import checks
 from attnzoo.ops import apply_gates, global_pool, note_gates
 from attnzoo.ops.convolution import pointwise
-from attnzoo.ops.gate_images import Bottleneck, applies, gate_images
+from attnzoo.ops.gate_images import Bottleneck, gate_images
 from attnzoo.registry import register
 
 
@@ -112,18 +112,16 @@ class SqueezeExcite(nn.Module):
             TypeError: If ``x`` is no floating tensor of the parameters' dtype.
             ValueError: If a shape does not fit.
         """
-        checks.feature_map("x", x, self.channels, like=next(self.parameters()))
+        fc1, act, fc2, gate = self._modules.values()
         alone = shortcut is None and not relu
-        if alone and self._is_plain() and applies(x, self.fc1, self.act, self.fc2, self.gate):
-            bottleneck = Bottleneck(self.fc1, self.fc2, maxima=False)
-            return gate_images(x, bottleneck, None, residual=self.residual, layer=self)
+        if type(fc1) is nn.Conv2d and type(act) is nn.ReLU and type(fc2) is nn.Conv2d and type(gate) is nn.Sigmoid:
+            checks.feature_map("x", x, self.channels, like=fc1.weight)
+            bottleneck = Bottleneck(fc1, act, fc2, maxima=False)
+            y = gate_images(x, bottleneck, None, around=(gate,), residual=self.residual, layer=self) if alone else None
+            if y is not None:
+                return y
         gates, x = self._gates(x)
         return apply_gates(x, gates, residual=self.residual, shortcut=shortcut, relu=relu)
-
-    def _is_plain(self) -> bool:
-        """Tell whether the gate is the paper's, for which there is a kernel."""
-        kinds = (type(self.fc1), type(self.act), type(self.fc2), type(self.gate))
-        return kinds == (nn.Conv2d, nn.ReLU, nn.Conv2d, nn.Sigmoid)
 
     def extra_repr(self) -> str:
         """Return the options that the submodules do not show."""

@@ -40,7 +40,7 @@ def convolve(conv: nn.Module, x: Tensor) -> Tensor:
 
 def may_bypass(conv: nn.Module) -> TypeGuard[nn.Conv2d]:
     """Tell whether nobody sees that another operation takes the place of calling ``conv``."""
-    return type(conv) is nn.Conv2d and not (conv._forward_hooks or conv._forward_pre_hooks)  # noqa: SLF001
+    return type(conv) is nn.Conv2d and not autograd.watched(conv)
 
 
 def keeps_size(conv: nn.Conv2d) -> bool:

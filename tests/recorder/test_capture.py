@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import timm
 import torch
@@ -42,29 +44,33 @@ def test_gates_of_cbam_are_those_of_its_equations(grad: bool):
     assert not any(gate.requires_grad for gate in r.gates.values())
 
 
-def test_the_path_for_whole_images_is_recorded_too(monkeypatch):
-    """Inside a model, where no hook is on the layer itself, CBAM and SE infer by the kernel for whole images."""
-    from attnzoo.ops import gate_images
-
+@pytest.mark.parametrize("training", [False, True], ids=["evaluation", "training"])
+@pytest.mark.parametrize("norm_layer", [nn.BatchNorm2d, None], ids=["norm", "bias"])
+def test_gates_of_the_kernel_for_whole_images_are_recorded_too(
+    monkeypatch: pytest.MonkeyPatch, norm_layer: type[nn.Module] | None, training: bool
+):
+    """Inside a model, where no hook is on the layer itself, CBAM and SE compute by one kernel."""
+    native = attnzoo.ops.backends()["native"].available
     calls = []
-    choose = gate_images.applies
-    for module in ("cbam", "squeeze_excite"):
-        monkeypatch.setattr(f"attnzoo.layers.{module}.applies", lambda *a: calls.append(choose(*a)) or calls[-1])
-    model = nn.Sequential(attnzoo.CBAM(8), attnzoo.SqueezeExcite(8, rd_channels=4)).eval()
-    randomise(model)
+    if native:
+        from attnzoo.kernels.cpu import launch
+
+        run = launch.gate_images
+        monkeypatch.setattr(launch, "gate_images", lambda *a: calls.append(a) or run(*a))
+    model = nn.Sequential(attnzoo.CBAM(8, norm_layer=norm_layer), attnzoo.SqueezeExcite(8, rd_channels=4))
+    randomise(model).train(training)
     x = torch.randn(2, 8, 6, 5)
-    with torch.inference_mode():
-        expected = model(x)
-        with attnzoo.record(model) as r:
-            assert torch.equal(model(x), expected)
-        if "native" in {name for name, info in attnzoo.ops.backends().items() if info.available}:
-            assert calls == [True] * 4
-        first = by_hand(model[0], x)
-        torch.testing.assert_close(r.gates["0:channel"], first[":channel"])
-        torch.testing.assert_close(r.gates["0:spatial"], first[":spatial"])
-        between = x * first[":channel"] * first[":spatial"]
-        pooled = between.mean((2, 3), keepdim=True)
-        torch.testing.assert_close(r.gates["1:channel"], model[1].fc2(F.relu(model[1].fc1(pooled))).sigmoid())
+    apart = copy.deepcopy(model)
+    with attnzoo.record(model) as r:
+        y = model(x)
+    assert len(calls) == 2 * native
+    first = by_hand(apart[0], x)
+    torch.testing.assert_close(r.gates["0:channel"], first[":channel"])
+    torch.testing.assert_close(r.gates["0:spatial"], first[":spatial"])
+    between = x * first[":channel"] * first[":spatial"]
+    second = apart[1].fc2(F.relu(apart[1].fc1(between.mean((2, 3), keepdim=True)))).sigmoid()
+    torch.testing.assert_close(r.gates["1:channel"], second)
+    torch.testing.assert_close(y, between * second)
 
 
 @pytest.mark.parametrize("init", ["identity", "paper"])

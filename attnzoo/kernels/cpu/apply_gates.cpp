@@ -55,9 +55,10 @@ int apply(const T* x, Gates gates, Finish<T> finish, T* y, const AttnzooMap& map
   return kDone;
 }
 
-// Where a gradient comes through the ReLU.
+// Where a gradient comes through the ReLU, if there is one.
 enum Mask {
-  kEverywhere,    // there is none
+  kSums,          // everywhere, and the gradient of the map itself is not wanted
+  kEverywhere,
   kProduct,       // the product, computed again, is not <= 0
   kOutput,        // the output is not <= 0: something was added to the product
 };
@@ -74,13 +75,15 @@ struct Sums {
 template <class T> struct Maps {
   const T *dy, *x, *y;
   T *dx, *d_shortcut;
-  Maps at(int64_t i) const { return {dy + i, x + i, y ? y + i : y, dx + i, d_shortcut ? d_shortcut + i : d_shortcut}; }
+  Maps at(int64_t i) const {
+    return {dy + i, x + i, y ? y + i : y, dx ? dx + i : dx, d_shortcut ? d_shortcut + i : d_shortcut};
+  }
 };
 
 // dy at vector i as it comes through the ReLU, given x and the factor there.
 template <int N, Mask Through, class T> inline F<N> incoming(const Maps<T>& maps, int64_t i, F<N> x, F<N> factor) {
   const F<N> d = load<N>(maps.dy + i);
-  if constexpr (Through == kEverywhere) return d;
+  if constexpr (Through <= kEverywhere) return d;
   const F<N> y = Through == kOutput ? load<N>(maps.y + i) : x * factor;
   const F<N> through = where<N>(~(y <= all<N>(0)), d);
   if constexpr (Through == kOutput) store<N>(maps.d_shortcut + i, through);
@@ -100,11 +103,11 @@ ATTNZOO_HOT void backward_row(const Maps<T>& maps, float gate, Gates gates, Sums
       weighted[slot] += product * s;
       blend[slot] += product * (gate * s + gates.shift);
       store<N>(sums.spatial + i, load<N>(sums.spatial + i) + product * gate);
-      store<N>(maps.dx + i, d * factor);
+      if constexpr (Through != kSums) store<N>(maps.dx + i, d * factor);
     } else {
       const F<N> factor = all<N>(fixed + gates.offset), d = incoming<N, Through>(maps, i, v, factor);
       weighted[slot] += fresh(d * v);
-      store<N>(maps.dx + i, d * factor);
+      if constexpr (Through != kSums) store<N>(maps.dx + i, d * factor);
     }
   });
   *sums.channel = sum<N>((weighted[0] + weighted[1]) + (weighted[2] + weighted[3]));
@@ -124,7 +127,7 @@ ATTNZOO_HOT void backward_pixel(const Maps<T>& maps, float spatial, Gates gates,
       across += product * g;
       if (sums.blend) store<N>(sums.blend + c, load<N>(sums.blend + c) + product * (g * spatial + gates.shift));
     }
-    store<N>(maps.dx + c, d * factor);
+    if constexpr (Through != kSums) store<N>(maps.dx + c, d * factor);
   });
   if constexpr (Spatial) *sums.spatial = sum<N>(across);
 }
@@ -198,7 +201,7 @@ ATTNZOO_EXPORT(apply_gates)(const AttnzooMap* map, const void* x, const float* c
   });
 }
 
-// The gradients before scale is applied to them; see Sums. y and d_shortcut are maps where something was added before a
+// The gradients before scale is applied to them; see Sums. dx may be null where there is no ReLU. y and d_shortcut are maps where something was added before a
 // ReLU, else null.
 ATTNZOO_EXPORT(apply_gates_backward)(const AttnzooMap* map, const void* dy, const void* x, const float* channel,
                                      const float* spatial, float scale, float offset, float shift, const void* y,
@@ -209,6 +212,7 @@ ATTNZOO_EXPORT(apply_gates_backward)(const AttnzooMap* map, const void* dy, cons
     const Maps<T> maps{type.in(dy), type.in(x), type.in(y), type.out(dx), type.out(d_shortcut)};
     const Gates gates{channel, spatial, scale, offset, shift};
     const Sums sums{d_channel, d_spatial, blend};
+    if (dx == nullptr) return with_gates<kSums>(maps, gates, sums, *map);
     if (y) return with_gates<kOutput>(maps, gates, sums, *map);
     return relu ? with_gates<kProduct>(maps, gates, sums, *map) : with_gates<kEverywhere>(maps, gates, sums, *map);
   });

@@ -1,6 +1,6 @@
-// SE or CBAM without gradients, image by image: each stays in a core's cache from the first pass over it to the last,
-// and the threads meet only once.
-#include "kernel.h"
+// SE or CBAM, image by image: each stays in a core's cache from the first pass over it to the last, and the threads meet
+// only where a norm looks at the whole batch.
+#include "gates.h"
 
 ATTNZOO_EXPORT(global_pool)(const AttnzooMap*, const void*, float*, float*, float*);
 ATTNZOO_EXPORT(squeeze_channels)(const AttnzooMap*, const void*, const float*, float*, float*);
@@ -8,91 +8,95 @@ ATTNZOO_EXPORT(spatial_conv)(int64_t, int64_t, int64_t, int64_t, int, const floa
 ATTNZOO_EXPORT(apply_gates)(const AttnzooMap*, const void*, const float*, const float*, float, float, const void*, int,
                             void*);
 
-// The channel gate: sigmoid(expand * sum of relu(reduce * pooled + reduce_bias) over what is pooled + expand_bias).
-struct AttnzooBottleneck {
-  int64_t hidden;               // 0: no channel gate
-  const void *reduce, *expand;  // (hidden, channels), (channels, hidden), both of type dtype
-  const float *reduce_bias, *expand_bias;  // null: none
-  int32_t dtype, maxima;        // maxima: averages and maxima are pooled, else averages only
-};
-
-// The spatial gate: sigmoid(scale * convolution + shift).
-struct AttnzooConvolution {
-  int64_t size;  // 0: no spatial gate
-  const float* weight;
-  float scale, shift;
-};
-
 namespace attnzoo {
 namespace ATTNZOO_ISA {
 
-constexpr int64_t kGroup = 1 << 21;  // bytes of images that a thread takes together, to read the weights less often
-constexpr int kVectors = 4;          // vectors that are multiplied by a row of weights together
+constexpr int kVectors = 4;                    // vectors that are multiplied together by
+constexpr int kWeights = kLanes == 16 ? 4 : 2; // rows of weights; as many sums as there are registers for
 
-// values = sigmoid(scale * values + shift)
-template <int N> ATTNZOO_HOT void sigmoid(float* values, int64_t count, float scale, float shift) {
-  F<N> last;  // the last step overlaps the one before, so it takes its input from before that was overwritten
-  __builtin_memcpy(&last, values + count - N, sizeof last);
-  const auto gate = [&](F<N> v) { return 1.f / (1.f + exponential<N>(-(v * scale + shift))); };
-  for (int64_t i = 0; i + N <= count; i += N) store<N>(values + i, gate(load<N>(values + i)));
-  store<N>(values + count - N, gate(last));
+// The products of R rows of weights with V vectors, both `length` apart.
+template <int N, int R, int V, class T>
+ATTNZOO_HOT void block(const T* weight, const float* vectors, int64_t length, float* out, int64_t out_stride) {
+  F<N> total[R][V] = {};
+  sweep<N>(length, [&](int64_t i, int, auto fresh) {
+    F<N> v[V];
+    for (int k = 0; k < V; ++k) v[k] = load<N>(vectors + k * length + i);
+    for (int r = 0; r < R; ++r) {
+      const F<N> w = fresh(load<N>(weight + r * length + i));
+      for (int k = 0; k < V; ++k) total[r][k] += w * v[k];
+    }
+  });
+  for (int r = 0; r < R; ++r)
+    for (int k = 0; k < V; ++k) out[k * out_stride + r] = sum<N>(total[r][k]);
 }
 
-inline void gate(float* values, int64_t count, float scale, float shift) {
-  with_lanes(count, [&](auto vector) { sigmoid<lanes(decltype(vector){})>(values, count, scale, shift); });
-}
-
-// The products of a row of weights with `count` vectors that lie `stride` apart, out[v * out_stride] each.
-template <int N, class T>
-ATTNZOO_HOT void products(const T* weight, const float* vectors, int64_t stride, int64_t count, int64_t length,
-                          float* out, int64_t out_stride) {
+template <int N, int R, class T>
+ATTNZOO_HOT void rows(const T* weight, const float* vectors, int64_t count, int64_t length, float* out, int64_t stride) {
   int64_t v = 0;
-  for (; v + kVectors <= count; v += kVectors) {
-    F<N> total[kVectors] = {};
-    sweep<N>(length, [&](int64_t i, int, auto fresh) {
-      const F<N> w = load<N>(weight + i);
-      for (int k = 0; k < kVectors; ++k) total[k] += fresh(w * load<N>(vectors + (v + k) * stride + i));
-    });
-    for (int k = 0; k < kVectors; ++k) out[(v + k) * out_stride] = sum<N>(total[k]);
-  }
-  for (; v < count; ++v) {
-    F<N> total[4] = {};
-    sweep<N, 4>(length, [&](int64_t i, int slot, auto fresh) {
-      total[slot] += fresh(load<N>(weight + i) * load<N>(vectors + v * stride + i));
-    });
-    out[v * out_stride] = sum<N>((total[0] + total[1]) + (total[2] + total[3]));
-  }
+  for (; v + kVectors <= count; v += kVectors)
+    block<N, R, kVectors>(weight, vectors + v * length, length, out + v * stride, stride);
+  for (; v < count; ++v) block<N, R, 1>(weight, vectors + v * length, length, out + v * stride, stride);
 }
 
-// The gates (images, channels) from what was pooled (images, 1 or 2, channels); logits (2 * images), hidden (images,
-// net.hidden).
+// out (count, outs) = the products of `count` vectors with the rows of weight (outs, length), plus bias.
 template <class T>
-void channel_gates(const AttnzooBottleneck& net, const float* pooled, int64_t images, int64_t channels, float* logits,
-                   float* hidden, float* gates) {
-  const int64_t each = net.maxima ? 2 : 1;
-  with_lanes(channels, [&](auto vector) {
+void multiply(const T* weight, const T* bias, float times, const float* vectors, int64_t count, int64_t outs,
+              int64_t length, float* out) {
+  with_lanes(length, [&](auto vector) {
+    constexpr int N = lanes(decltype(vector){});
+    int64_t o = 0;
+    for (; o + kWeights <= outs; o += kWeights)
+      rows<N, kWeights>(weight + o * length, vectors, count, length, out + o, outs);
+    for (; o < outs; ++o) rows<N, 1>(weight + o * length, vectors, count, length, out + o, outs);
+  });
+  if (bias == nullptr) return;
+  for (int64_t v = 0; v < count; ++v)
+    for (int64_t o = 0; o < outs; ++o) out[v * outs + o] += times * one(bias + o);
+}
+
+// The channel gates of `images` images from what was pooled of them. hidden (images, net.hidden).
+template <class T>
+void channel_gates(const AttnzooBottleneck& net, const float* pooled, int64_t each, int64_t images, int64_t channels,
+                   float* inner, float* hidden, float* gates) {
+  multiply((const T*)net.reduce, (const T*)net.reduce_bias, 1, pooled, each * images, net.hidden, channels, inner);
+  for (int64_t i = 0; i < images; ++i) {
     for (int64_t h = 0; h < net.hidden; ++h) {
-      products<lanes(decltype(vector){})>((const T*)net.reduce + h * channels, pooled, channels, each * images,
-                                          channels, logits, 1);
-      for (int64_t i = 0; i < images; ++i) {
-        float total = 0;
-        for (int64_t k = 0; k < each; ++k) {
-          const float logit = logits[i * each + k] + (net.reduce_bias ? net.reduce_bias[h] : 0);
-          total += logit < 0 ? 0 : logit;
-        }
-        hidden[i * net.hidden + h] = total;
+      float total = 0;
+      for (int64_t k = 0; k < each; ++k) {
+        const float v = inner[(i * each + k) * net.hidden + h];
+        total += v < 0 ? 0 : v;
       }
+      hidden[i * net.hidden + h] = total;
     }
+  }
+  multiply((const T*)net.expand, (const T*)net.expand_bias, each, hidden, images, channels, net.hidden, gates);
+  gate(gates, images * channels, 1, 0, gates);
+}
+
+// Average, and sum of the squares of what differs from it.
+template <int N> ATTNZOO_HOT void moments(const float* values, int64_t count, float* out) {
+  F<N> total[4] = {}, squares[4] = {};
+  sweep<N, 4>(count, [&](int64_t i, int slot, auto fresh) { total[slot] += fresh(load<N>(values + i)); });
+  out[0] = sum<N>((total[0] + total[1]) + (total[2] + total[3])) / count;
+  sweep<N, 4>(count, [&](int64_t i, int slot, auto fresh) {
+    const F<N> differs = load<N>(values + i) - out[0];
+    squares[slot] += fresh(differs * differs);
   });
-  with_lanes(net.hidden, [&](auto vector) {
-    for (int64_t c = 0; c < channels; ++c) {
-      products<lanes(decltype(vector){})>((const T*)net.expand + c * net.hidden, hidden, net.hidden, images,
-                                          net.hidden, gates + c, channels);
-      if (net.expand_bias == nullptr) continue;
-      for (int64_t i = 0; i < images; ++i) gates[i * channels + c] += each * net.expand_bias[c];
-    }
-  });
-  gate(gates, images * channels, 1, 0);
+  out[1] = sum<N>((squares[0] + squares[1]) + (squares[2] + squares[3]));
+}
+
+// Takes center and factor from the moments of the images, and returns the variance.
+inline float join(const float* moments, int64_t images, int64_t pixels, double epsilon, Spatial& own) {
+  double mean = 0, squares = 0;
+  for (int64_t i = 0; i < images; ++i) mean += moments[2 * i] / (double)images;
+  for (int64_t i = 0; i < images; ++i) {
+    const double differs = moments[2 * i] - mean;
+    squares += moments[2 * i + 1] + pixels * differs * differs;
+  }
+  const double variance = squares / ((double)images * pixels);
+  own.center = (float)mean;
+  own.factor = Spatial::inverse_root(variance, epsilon);
+  return (float)variance;
 }
 
 }  // namespace ATTNZOO_ISA
@@ -100,52 +104,74 @@ void channel_gates(const AttnzooBottleneck& net, const float* pooled, int64_t im
 
 using namespace attnzoo::ATTNZOO_ISA;
 
-// y = x * (channel gate * spatial gate + offset). channel (batch, channels) and spatial (batch, pixels) receive the
-// gates that there are.
+// y = x * (channel gate * spatial gate + offset). `training` asks for the whole state: see State.
 ATTNZOO_EXPORT(gate_images)(const AttnzooMap* map, int64_t height, int64_t bytes, const AttnzooBottleneck* net,
-                            const AttnzooConvolution* conv, const void* x, float offset, float* channel,
-                            float* spatial, void* y) {
-  const int64_t channels = map->channels, pixels = map->pixels, size = channels * pixels * bytes;
-  const int64_t each = net->maxima ? 2 : 1, own = each * channels + 2 + net->hidden + 2 * pixels;
-  const int64_t group = larger(1, smaller(kGroup / size, ceil_div(map->batch, map->threads)));
-  const Scratch scratch(map->batch * own);
-  if (scratch.failed()) return kNoMemory;
+                            const AttnzooConvolution* conv, const void* x, float offset, int training, float* data,
+                            void* y) {
+  const int64_t channels = map->channels, pixels = map->pixels, image_bytes = channels * pixels * bytes;
+  const State state(data, *map, *net, *conv);
+  const Groups groups(*map, bytes);
+  const Spatial given(*conv);
+  AttnzooMap image = *map;
+  image.batch = image.threads = 1;
   int status = kDone;
-  parallel(map->threads, ceil_div(map->batch, group), map->batch * channels * pixels, [&](int64_t task) {
-    const int64_t first = task * group, images = smaller(group, map->batch - first);
-    float *pooled = scratch.data() + first * own, *logits = pooled + images * each * channels;
-    float *hidden = logits + images * 2, *planes = hidden + images * net->hidden;
-    float* gates = channel + first * channels;
-    AttnzooMap image = *map;
-    image.batch = image.threads = 1;
-    int failed = kDone;
-    for (int64_t i = 0; i < images && net->hidden; ++i) {
-      float* to = pooled + i * each * channels;
-      failed |= ATTNZOO_NAME(global_pool, ATTNZOO_ISA)(&image, (const char*)x + (first + i) * size, to,
-                                                       net->maxima ? to + channels : nullptr, nullptr);
-    }
-    if (net->hidden) {
-      failed |= with_storage(net->dtype, [&](auto type) {
-        using T = typename decltype(type)::Type;
-        channel_gates<T>(*net, pooled, images, channels, logits, hidden, gates);
-        return kDone;
-      });
-    } else {
-      for (int64_t c = 0; c < images * channels; ++c) gates[c] = 1;
-    }
-    for (int64_t i = 0; i < images; ++i) {
-      const char* from = (const char*)x + (first + i) * size;
-      float *own_gate = gates + i * channels, *mask = conv->size ? spatial + (first + i) * pixels : nullptr;
-      if (mask) {
-        failed |= ATTNZOO_NAME(squeeze_channels, ATTNZOO_ISA)(&image, from, own_gate, planes, nullptr);
-        failed |= ATTNZOO_NAME(spatial_conv, ATTNZOO_ISA)(1, height, pixels / height, conv->size, 1, planes,
-                                                          conv->weight, 0, mask);
-        gate(mask, pixels, conv->scale, conv->shift);
-      }
-      failed |= ATTNZOO_NAME(apply_gates, ATTNZOO_ISA)(&image, from, own_gate, mask, 1, offset, nullptr, 0,
-                                                       (char*)y + (first + i) * size);
-    }
+  const auto check = [&](int failed) {
     if (failed) __atomic_store_n(&status, failed, __ATOMIC_RELAXED);
+  };
+  const auto from = [&](int64_t i) { return (const char*)x + i * image_bytes; };
+  const auto apply = [&](int64_t i, const Spatial& spatial, float* mask) {
+    if (mask) spatial_gate(spatial, state.logits + i * pixels, pixels, mask);
+    check(ATTNZOO_NAME(apply_gates, ATTNZOO_ISA)(&image, from(i), state.channel + i * channels, mask, 1, offset, nullptr,
+                                                 0, (char*)y + i * image_bytes));
+  };
+  together(map->threads, groups.count, map->batch * channels * pixels, [&](Team team) {
+    const Scratch scratch(groups.size * net->hidden + (conv->size ? pixels : 0));
+    if (scratch.failed()) check(kNoMemory);
+    float *hidden = scratch.data(), *mask = conv->size ? hidden + groups.size * net->hidden : nullptr;
+    team.each(scratch.failed() ? 0 : groups.count, false, [&](int64_t group) {
+      const int64_t first = groups.begin(group), end = first + groups.extent(group), each = state.each;
+      for (int64_t i = first; i < end && net->hidden; ++i) {
+        float* to = state.pooled + i * each * channels;
+        check(ATTNZOO_NAME(global_pool, ATTNZOO_ISA)(&image, from(i), to, net->maxima ? to + channels : nullptr,
+                                                     net->maxima && training ? state.ties + i * channels : nullptr));
+      }
+      float* gates = state.channel + first * channels;
+      if (net->hidden) {
+        check(with_storage(net->dtype, [&](auto type) {
+          using T = typename decltype(type)::Type;
+          channel_gates<T>(*net, state.pooled + first * each * channels, each, end - first, channels,
+                           state.inner + first * each * net->hidden, hidden, gates);
+          return kDone;
+        }));
+      } else {
+        for (int64_t c = 0; c < (end - first) * channels; ++c) gates[c] = 1;
+      }
+      for (int64_t i = first; i < end; ++i) {
+        if (mask) {
+          float *planes = state.planes + i * 2 * pixels, *logits = state.logits + i * pixels;
+          check(ATTNZOO_NAME(squeeze_channels, ATTNZOO_ISA)(&image, from(i), state.channel + i * channels, planes,
+                                                            training ? state.shared + i * pixels : nullptr));
+          check(ATTNZOO_NAME(spatial_conv, ATTNZOO_ISA)(1, height, pixels / height, conv->size, 1, planes, given.weight,
+                                                        0, logits));
+          with_lanes(pixels, [&](auto vector) {
+            if (given.batch) moments<lanes(decltype(vector){})>(logits, pixels, state.moments + 2 * i);
+          });
+        }
+        if (!given.batch) apply(i, given, mask);
+      }
+    });
+    if (!given.batch) return;
+    team.wait();
+    Spatial own = given;  // every thread its own, and all the same
+    join(state.moments, map->batch, pixels, conv->epsilon, own);
+    team.each(scratch.failed() ? 0 : groups.count, true, [&](int64_t group) {
+      for (int64_t i = groups.begin(group) + groups.extent(group) - 1; i >= groups.begin(group); --i)
+        apply(i, own, mask);
+    });
   });
+  Spatial last = given;
+  if (given.batch) state.whole[2] = join(state.moments, map->batch, pixels, conv->epsilon, last);
+  state.whole[0] = last.center;
+  state.whole[1] = last.factor;
   return status;
 }

@@ -1,6 +1,9 @@
 // What all kernels share: the map's geometry, its division into tasks, the choice of storage type.
 #pragma once
 
+#include <omp.h>
+#include <sched.h>
+
 #include <cstdint>
 #include <cstdlib>
 
@@ -104,6 +107,46 @@ template <class Task> inline void parallel(int threads, int64_t tasks, int64_t e
   }
 #pragma omp parallel for schedule(static) num_threads(threads)
   for (int64_t i = 0; i < tasks; ++i) task(i);
+}
+
+// Some threads that go through several steps together. To wake a thread costs as much as a small map's whole layer, so
+// that those who have finished a step look out for the others rather than sleep, and whoever comes first takes most.
+class Team {
+ public:
+  struct Shared {
+    int arrived = 0;
+    int64_t taken[8] = {};  // of each step
+  };
+  Team(int size, Shared* shared) : size_(size), shared_(shared) {}
+  // Calls task for this thread's share of [0, tasks); from the end if `back`, to meet first what was touched last.
+  template <class Task> void each(int64_t tasks, bool back, Task task) {
+    int64_t* taken = shared_->taken + step_++;
+    const int64_t grain = larger(1, tasks / kShares);
+    for (;;) {
+      const int64_t begin = __atomic_fetch_add(taken, grain, __ATOMIC_RELAXED);
+      if (begin >= tasks) return;
+      for (int64_t i = begin; i < smaller(begin + grain, tasks); ++i) task(back ? tasks - 1 - i : i);
+    }
+  }
+  void wait() {
+    __atomic_add_fetch(&shared_->arrived, 1, __ATOMIC_ACQ_REL);
+    waits_ += size_;
+    for (int looks = 0; __atomic_load_n(&shared_->arrived, __ATOMIC_ACQUIRE) < waits_; ++looks) {
+      if (looks > kLooks) sched_yield();
+    }
+  }
+
+ private:
+  static constexpr int kLooks = 1000, kShares = 32;
+  int size_, waits_ = 0, step_ = 0;
+  Shared* shared_;
+};
+
+template <class Body> inline void together(int threads, int64_t tasks, int64_t elements, Body body) {
+  Team::Shared shared;
+  if (threads == 1 || tasks <= 1 || elements < kTask) return body(Team(1, &shared));
+#pragma omp parallel num_threads((int)smaller(threads, tasks))
+  body(Team(omp_get_num_threads(), &shared));
 }
 
 template <class T> struct Storage {

@@ -5,7 +5,7 @@ namespace attnzoo {
 namespace ATTNZOO_ISA {
 
 constexpr int64_t kBand = 16;  // rows of output that are computed from one padded copy
-constexpr int kRows = 4;       // rows of output that are computed together
+constexpr int kRows = 8;       // rows of output that are computed together
 
 // `planes` planes of `rows` rows, each with zeros around it, wide enough for whole vectors at every offset.
 class Padded {
@@ -35,8 +35,8 @@ class Padded {
   Scratch data_;
 };
 
-// out = the correlation of `ins` planes with weight (outs, ins, K, K), for one batch item's band of rows. Four rows at a
-// time share each weight, and four sums in flight hide the latency of an addition.
+// out = the correlation of `ins` planes with weight (outs, ins, K, K), for one batch item's band of rows. Eight rows at a
+// time: each vector of the input is read once for all the rows that see it.
 template <int K>
 ATTNZOO_HOT void correlate_band(const Padded& padded, int ins, int outs, const float* weight, float bias, float* out,
                                 int64_t height, int64_t width, int64_t top, int64_t rows) {
@@ -47,13 +47,17 @@ ATTNZOO_HOT void correlate_band(const Padded& padded, int ins, int outs, const f
         F<N> sums[kRows];
         for (auto& sum : sums) sum = all<N>(bias);
         for (int i = 0; i < ins; ++i) {
-          for (int ky = 0; ky < K; ++ky) {
-            const float* from[kRows];
-            for (int r = 0; r < kRows; ++r) from[r] = padded.row(i, y + r + ky) + x;
-            const float* w = weight + ((o * ins + i) * K + ky) * K;
-#pragma GCC unroll 7
+          const float* w = weight + (o * ins + i) * K * K;
+#pragma GCC unroll 16
+          for (int row = 0; row < kRows + K - 1; ++row) {
+            const float* from = padded.row(i, y + row) + x;
+#pragma GCC unroll 8
             for (int kx = 0; kx < K; ++kx) {
-              for (int r = 0; r < kRows; ++r) sums[r] += load<N>(from[r] + kx) * w[kx];
+              const F<N> v = load<N>(from + kx);
+#pragma GCC unroll 8
+              for (int r = 0; r < kRows; ++r) {
+                if (row - r >= 0 && row - r < K) sums[r] += v * w[(row - r) * K + kx];
+              }
             }
           }
         }

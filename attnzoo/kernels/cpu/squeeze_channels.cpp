@@ -110,7 +110,8 @@ struct Terms {
   const float *shift, *share, *high;
 };
 
-// One channel of NCHW: dx = carried + gate * dL/d(gated x); returns the gate's gradient, summed over these pixels.
+// One channel of NCHW: dx = carried + gate * dL/d(gated x), unless dx is null; returns the gate's gradient, summed over
+// these pixels.
 template <int N, class T>
 ATTNZOO_HOT float backward_row(const T* x, const T* carried, float gate, Terms terms, T* dx, int64_t pixels) {
   F<N> total[4] = {};
@@ -119,6 +120,7 @@ ATTNZOO_HOT float backward_row(const T* x, const T* carried, float gate, Terms t
     const I<N> top = v * gate == load<N>(terms.high + i);
     const F<N> inner = load<N>(terms.shift + i) + where<N>(top, load<N>(terms.share + i));
     total[slot] += fresh(v * inner);
+    if (dx == nullptr) return;
     F<N> gradient = inner * gate;
     if (carried) gradient += load<N>(carried + i);
     store<N>(dx + i, gradient);
@@ -134,6 +136,7 @@ ATTNZOO_HOT void backward_pixel(const T* x, const T* carried, const float* gate,
     const F<N> v = load<N>(x + c), g = load<N>(gate + c);
     const F<N> inner = shift + where<N>(v * g == high, all<N>(share));
     store<N>(d_gate + c, load<N>(d_gate + c) + fresh(v * inner));
+    if (dx == nullptr) return;
     F<N> gradient = inner * g;
     if (carried) gradient += load<N>(carried + c);
     store<N>(dx + c, gradient);
@@ -165,7 +168,7 @@ int squeeze_backward(const T* x, const T* carried, const float* gate, const floa
         for (int64_t i = 0; i < n; ++i) {
           const int64_t from = (at + i) * channels;
           backward_pixel<lanes(decltype(vector){})>(x + from, carried ? carried + from : nullptr, own, shift[i],
-                                                    share[i], high[i], dx + from, row, channels);
+                                                    share[i], high[i], dx ? dx + from : nullptr, row, channels);
         }
       });
     } else {
@@ -173,7 +176,7 @@ int squeeze_backward(const T* x, const T* carried, const float* gate, const floa
         for (int64_t c = 0; c < channels; ++c) {
           const int64_t from = (b * channels + c) * pixels + p;
           row[c] = backward_row<lanes(decltype(vector){})>(x + from, carried ? carried + from : nullptr, own[c],
-                                                           Terms{shift, share, high}, dx + from, n);
+                                                           Terms{shift, share, high}, dx ? dx + from : nullptr, n);
         }
       });
     }
@@ -193,7 +196,7 @@ ATTNZOO_EXPORT(squeeze_channels)(const AttnzooMap* map, const void* x, const flo
 }
 
 // dx = carried + gate * (d_mean / channels + [x * gate == high] * d_high / ties), d_gate (batch, channels) the same
-// sum with x for gate. carried may be null.
+// sum with x for gate. carried and dx may be null.
 ATTNZOO_EXPORT(squeeze_channels_backward)(const AttnzooMap* map, const void* x, const void* carried, const float* gate,
                                           const float* planes, const float* ties, const float* d_planes, void* dx,
                                           float* d_gate) {

@@ -1,0 +1,77 @@
+"""What the operations are held to, and whether a table of results holds it."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from rich.table import Table
+
+Row = dict[str, Any]
+
+FLOOR = {("cbam", "forward"): 2.0, ("cbam", "training"): 5.5, ("se", "forward"): 1.5, ("se", "training"): 3.5}
+"""Copies of the map that no implementation can do without, pass by pass."""
+WIDE = (8, 256, 56, 56)
+"""The map for which the floor is looked at."""
+
+
+class Goal(NamedTuple):
+    """At least so many times faster than timm, eager and compiled; at most so many times the floor."""
+
+    eager: float
+    compiled: float
+    floor: float
+
+
+GOALS = {
+    ("cbam", "forward", "fp32"): Goal(4.5, 2.2, 1.5),
+    ("cbam", "forward", "bf16"): Goal(8, 2.2, 2),
+    ("cbam", "training", "fp32"): Goal(6, 2.6, 2.5),
+    ("cbam", "training", "bf16"): Goal(10, 3.4, 2.5),
+    ("se", "forward", "fp32"): Goal(1.05, 1.05, 1.2),
+    ("se", "forward", "bf16"): Goal(2.8, 1.2, 1.2),
+    ("se", "training", "fp32"): Goal(2.3, 1.8, 2.5),
+    ("se", "training", "bf16"): Goal(3.5, 3, 2.5),
+}
+
+
+class Verdict(NamedTuple):
+    """One goal beside what was measured; ``cases`` says over how many shapes and layouts."""
+
+    name: str
+    goal: str
+    measured: float
+    cases: int
+    held: bool
+
+
+def verdicts(rows: list[Row]) -> Iterator[Verdict]:
+    """Yield each goal for which something was measured."""
+    for (layer, mode, dtype), goal in GOALS.items():
+        chosen = [r for r in rows if (r["layer"], r["mode"], r["dtype"]) == (layer, mode, dtype)]
+        ours = {_case(r): r for r in chosen if r["provider"] == "attnzoo native"}
+        name = f"{layer} {mode} {dtype}"
+        for provider, least in (("timm", goal.eager), ("timm compiled", goal.compiled)):
+            ratios = [r["median_us"] / ours[_case(r)]["median_us"] for r in chosen if r["provider"] == provider]
+            if ratios:
+                mean = math.exp(statistics.fmean(map(math.log, ratios)))
+                yield Verdict(f"{name} over {provider}", f">= {least:g}", mean, len(ratios), mean >= least)
+        wide = [r["copies"] / FLOOR[layer, mode] for case, r in ours.items() if case[0] == WIDE]
+        if wide:
+            worst = max(wide)
+            yield Verdict(f"{name} over the floor", f"<= {goal.floor:g}", worst, len(wide), worst <= goal.floor)
+
+
+def table(rows: list[Row]) -> Table:
+    """Return the goals as a table: geometric means, and for the floor the worst."""
+    shown = Table("what", "goal", "measured", "cases", "held")
+    for verdict in verdicts(rows):
+        held = "yes" if verdict.held else "[bold red]NO"
+        shown.add_row(verdict.name, verdict.goal, f"{verdict.measured:.2f}", str(verdict.cases), held)
+    return shown
+
+
+def _case(row: Row) -> tuple[tuple[int, ...], str]:
+    return tuple(row["shape"]), row["layout"]

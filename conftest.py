@@ -1,0 +1,24 @@
+"""Makes ``pytest --benchmark-only`` run the benchmarks, alone in one process.
+
+``pytest`` runs the tests in two processes and skips benchmarks: pyproject.toml says so, and what stands there would
+otherwise hold for both.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parent / "benchmarks" / "bench_ops.py"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Take back what is meant for tests, before pytest-xdist and pytest-benchmark read it."""
+    if not config.option.benchmark_only:
+        return
+    config.option.benchmark_skip = False
+    config.option.numprocesses, config.option.dist, config.option.tx = 0, "no", []
+    if config.args_source is pytest.Config.ArgsSource.TESTPATHS:
+        config.args = [str(BENCHMARKS)]
