@@ -1,8 +1,9 @@
 """CEDNN in evaluation and without gradients: every block one fused operation, nothing between two blocks.
 
-The difference maps and the squeeze-and-excitation of a block's output are applied where the next block reads its input;
-max-pooling and the averages for the latter are taken where a block makes its output: a gate is not negative, so that the
-largest of four stays the largest. The parameters are read as they are at every call, so that nothing can go stale.
+The difference maps and the squeeze-and-excitation of a block's output are applied where the next block reads its
+input. Max-pooling and the averages that the latter needs are taken where a block makes its output: a gate is not
+negative, so that the largest of four stays the largest. The parameters are read as they are at every call, so that
+nothing can go stale.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ Stages = Sequence[ops.Stage]
 
 
 def plan(network: CEDNN) -> Callable[[Tensor, Tensor | None], Tensor] | None:
-    """Return a function that computes what the blocks of ``network`` make, or None where they must be called themselves.
+    """Return a function that computes what the blocks of ``network`` make, or None where they must be called.
 
     That is in training, where a gradient may be wanted, where a module is watched by hooks, and where one is not the
     kind that the network was made with.
@@ -64,7 +65,7 @@ def _features(network: CEDNN, stages: Sequence[Stages], x: Tensor, maps: Tensor 
 
 
 def whole(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """Return a convolution whose kernel covers all of ``x``, (B, C', 1, 1), as a product of matrices, which is faster."""
+    """Return a convolution whose kernel covers all of ``x``, (B, C', 1, 1): a product of matrices, which is faster."""
     if not _is_plain(conv, nn.Conv2d) or conv.kernel_size != x.shape[2:]:
         made: Tensor = conv(x)
         return made

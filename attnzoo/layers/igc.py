@@ -199,8 +199,9 @@ class IGCBlock(nn.Module):
     def stages(self) -> tuple[Stage, Stage, Stage] | None:
         """Return the stages with which ``attnzoo.ops.igc_block`` may take the place of calling the modules.
 
-        None where it may not: in training; where a gradient may be wanted; where anybody watches (hooks, compilers); where
-        there is a ``branch_layer``, or another module in a convolution's or norm's place (an adapter, a quantised one).
+        None where it may not: in training; where a gradient may be wanted; where anybody watches (hooks, compilers);
+        where there is a ``branch_layer``, or another module in a convolution's or norm's place (an adapter, a quantised
+        one).
         """
         branch = self.branch
         if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
