@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attnzoo import DifferenceGate, IGCBlock, SqueezeExcite
-from reference_models import cednn_inference, checks
+from reference_models import cednn_inference, cednn_top, checks
 
 NUM_MAPS = 5
 GROUP_COUNTS = (1, 2, 3, 6, 9, 18)
@@ -147,9 +147,9 @@ class CEDNN(nn.Module):
             )
         fused = cednn_inference.plan(self)
         features = self._features(x, maps) if fused is None else fused(x, maps)
-        features = F.relu(self.reduce(features))
-        features = F.relu(cednn_inference.whole(self.top1, features))  # (B, top_width, 1, 1)
-        features = F.relu(cednn_inference.whole(self.top2, features))
+        features = cednn_top.pointwise(self.reduce, features)
+        features = cednn_top.whole(self.top1, features)  # (B, top_width, 1, 1)
+        features = cednn_top.whole(self.top2, features)
         logits: Tensor = self.fc(features.flatten(1))
         return logits
 

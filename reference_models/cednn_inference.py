@@ -33,7 +33,7 @@ def plan(network: CEDNN) -> Callable[[Tensor, Tensor | None], Tensor] | None:
         return None
     around = [network.stack, *network.gates, *network.block_layers]
     kinds = (DifferenceGate, SqueezeExcite, nn.Identity)
-    if not all(_is_plain(block, IGCBlock) for block in network.blocks) or not all(_is_plain(m, *kinds) for m in around):
+    if not all(is_plain(block, IGCBlock) for block in network.blocks) or not all(is_plain(m, *kinds) for m in around):
         return None
     stages = [block.stages() for block in network.blocks]
     found = [each for each in stages if each is not None]
@@ -64,13 +64,6 @@ def _features(network: CEDNN, stages: Sequence[Stages], x: Tensor, maps: Tensor 
     return x if gate is None else x * gate
 
 
-def whole(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """Return a convolution whose kernel covers all of ``x``, (B, C', 1, 1): a product of matrices, which is faster."""
-    if not _is_plain(conv, nn.Conv2d) or conv.kernel_size != x.shape[2:]:
-        made: Tensor = conv(x)
-        return made
-    return F.linear(x.flatten(1), conv.weight.flatten(1), conv.bias)[:, :, None, None]
-
-
-def _is_plain(module: nn.Module, *kinds: type[nn.Module]) -> bool:
+def is_plain(module: nn.Module, *kinds: type[nn.Module]) -> bool:
+    """Tell whether a module is just one of these kinds, and nobody watches it."""
     return type(module) in kinds and not (module._forward_hooks or module._forward_pre_hooks)  # noqa: SLF001

@@ -203,21 +203,17 @@ class IGCBlock(nn.Module):
         where there is a ``branch_layer``, or another module in a convolution's or norm's place (an adapter, a quantised
         one).
         """
-        branch = self.branch
         if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
             return None
-        convs, norms = (branch.conv1, branch.conv2, self.fuse), (branch.norm1, branch.norm2, self.norm)
-        plain = (
-            type(branch) is InterleavedGroupConv
-            and branch.conv1.stride == (1, 1)
-            and type(self.branch_layer) is nn.Identity
-            and all(type(conv) is nn.Conv2d for conv in convs)
-            and all(_in_evaluation(norm) for norm in norms)
-        )
-        if not plain or any(map(_watched, (branch, self.branch_layer, *convs, *norms))):
+        branch, branch_layer, fuse, norm = self.children()
+        if type(branch) is not InterleavedGroupConv or type(branch_layer) is not nn.Identity:
             return None
-        first, second, third = map(Stage.of, convs, norms)
-        return first, second, third
+        conv1, norm1, conv2, norm2 = branch.children()
+        convs, norms = (conv1, conv2, fuse), (norm1, norm2, norm)
+        plain = all(type(conv) is nn.Conv2d for conv in convs) and all(map(_in_evaluation, norms))
+        if not plain or any(map(_watched, (branch, branch_layer, *convs, *norms))):
+            return None
+        return Stage.of(conv1, norm1), Stage.of(conv2, norm2), Stage.of(fuse, norm)
 
     def extra_repr(self) -> str:
         """Return the options that the submodules do not show."""

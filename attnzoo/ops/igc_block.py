@@ -24,15 +24,18 @@ class Stage(NamedTuple):
     epsilon: float
 
     @classmethod
-    def of(cls, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Stage:
-        """Return the stage of two modules.
+    def of(cls, conv: nn.Module, norm: nn.Module) -> Stage:
+        """Return the stage of an ``nn.Conv2d`` and an ``nn.BatchNorm2d``.
 
         Raises:
             ValueError: If the norm keeps no running statistics.
         """
-        if norm.running_mean is None or norm.running_var is None:
+        weights, affine, statistics = conv._parameters, norm._parameters, norm._buffers  # noqa: SLF001 - half the time
+        mean, variance = statistics["running_mean"], statistics["running_var"]
+        weight = weights["weight"]
+        if mean is None or variance is None or weight is None:
             raise ValueError(f"norm must keep running statistics, got {norm}")
-        return cls(conv.weight, conv.bias, norm.weight, norm.bias, norm.running_mean, norm.running_var, float(norm.eps))
+        return cls(weight, weights["bias"], affine["weight"], affine["bias"], mean, variance, float(norm.eps))
 
 
 class IGCOutput(NamedTuple):

@@ -1,6 +1,7 @@
 // CEDNN's block without gradients: grouped 3x3, grouped 1x1 across the groups, connection, 1x1, each with its norm, and
 // optionally the 2x2 maximum behind them. Nothing between the input and the output is written to memory.
 #include "igc_strip.h"
+#include "in_step.h"
 
 // A convolution and the norm behind it, as torch keeps them.
 struct AttnzooStage {
@@ -202,7 +203,7 @@ template <class Grid, class T> struct Run {
     const Scratch scratch(group * each);
     if (scratch.failed()) return kNoMemory;
     for (int64_t from = 0; from < block.batch; from += group) {
-      const int64_t images = smaller(group, block.batch - from), work = flops_like() * images / block.batch;
+      const int64_t images = smaller(group, block.batch - from);
       const auto at = [&](int64_t i) {
         Band<Grid, T> here = band;
         here.image = from + i;
@@ -211,30 +212,32 @@ template <class Grid, class T> struct Run {
       };
       const auto z = [&](int64_t i) { return scratch.data() + i * each + strip; };
       const auto t = [&](int64_t i) { return z(i) + inner; };
-      parallel(block.threads, band.strip_channels(), work, [&](int64_t c) {
-        for (int64_t i = 0; i < images; ++i) at(i).fill_channel(c, x, maps, gate);
-      });
       const Blocks ours(band.members()), outs(block.outputs);
-      parallel(block.threads, block.groups * ours.count, work, [&](int64_t k) {
-        for (int64_t i = 0; i < images; ++i)
-          for (int64_t tile = 0; tile < tiles; ++tile)
-            at(i).first(tile, k / ours.count, k % ours.count, z(i) + tile * block.channels * kTile);
-      });
-      parallel(block.threads, band.members(), work, [&](int64_t m) {
-        for (int64_t i = 0; i < images; ++i)
-          for (int64_t tile = 0; tile < tiles; ++tile)
-            at(i).second(tile, m, z(i) + tile * block.channels * kTile, t(i) + tile * depth * kTile);
-      });
-      parallel(block.threads, outs.count, work, [&](int64_t k) {
-        float totals[kBlock * kLanes];
-        for (int64_t i = 0; i < images; ++i) {
-          __builtin_memset(totals, 0, sizeof totals);
-          for (int64_t tile = 0; tile < tiles; ++tile)
-            at(i).third(band.where(tile), k, t(i) + tile * depth * kTile, y, means ? totals : nullptr);
-          if (means == nullptr) continue;
-          float* row = means + (from + i) * block.outputs + outs.begin(k);
-          for (int64_t o = 0; o < outs.extent(k); ++o) row[o] = sum<kLanes>(load<kLanes>(totals + o * kLanes));
-        }
+      in_step(flops_like() * images / block.batch < kTask ? 1 : block.threads, [&](const Step& step) {
+        step.share(band.strip_channels(), [&](int64_t c) {
+          for (int64_t i = 0; i < images; ++i) at(i).fill_channel(c, x, maps, gate);
+        });
+        step.share(block.groups * ours.count, [&](int64_t k) {
+          for (int64_t i = 0; i < images; ++i)
+            for (int64_t tile = 0; tile < tiles; ++tile)
+              at(i).first(tile, k / ours.count, k % ours.count, z(i) + tile * block.channels * kTile);
+        });
+        step.share(band.members(), [&](int64_t m) {
+          for (int64_t i = 0; i < images; ++i)
+            for (int64_t tile = 0; tile < tiles; ++tile)
+              at(i).second(tile, m, z(i) + tile * block.channels * kTile, t(i) + tile * depth * kTile);
+        });
+        step.share(outs.count, [&](int64_t k) {
+          float totals[kBlock * kLanes];
+          for (int64_t i = 0; i < images; ++i) {
+            __builtin_memset(totals, 0, sizeof totals);
+            for (int64_t tile = 0; tile < tiles; ++tile)
+              at(i).third(band.where(tile), k, t(i) + tile * depth * kTile, y, means ? totals : nullptr);
+            if (means == nullptr) continue;
+            float* row = means + (from + i) * block.outputs + outs.begin(k);
+            for (int64_t o = 0; o < outs.extent(k); ++o) row[o] = sum<kLanes>(load<kLanes>(totals + o * kLanes));
+          }
+        });
       });
     }
     return kDone;

@@ -80,3 +80,9 @@ def igc_block(
         stages[k] = Stage(weight.data_ptr(), *map(_pointer, norms[5 * k : 5 * k + 5]), epsilons[k])
     tensors = map(_pointer, (x, maps, gate, y, means))
     _check(kernels().igc_block(ctypes.byref(block), stages, *tensors))
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None, relu: bool, y: Tensor) -> None:
+    """Fill ``y`` (N, C') with ``x`` (N, C) times ``weight`` (C', C), plus ``bias`` (C',)."""
+    sizes = (*x.shape, len(weight), relu, torch.get_num_threads())
+    _check(kernels().linear(*sizes, *map(_pointer, (x, weight, bias, y))))
