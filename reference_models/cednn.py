@@ -157,6 +157,8 @@ class CEDNN(nn.Module):
         """Return what the blocks make, (B, 64 * ``width``, H / 32, W / 32)."""
         features = x.repeat(1, NUM_MAPS + 1, 1, 1) if maps is None else self.stack(x, maps)
         features = features.repeat(1, self.copies, 1, 1) if self.copies > 1 else features  # (B, width, H, W)
+        if x.device.type == "cpu":  # where small groups and max-pooling are slow in contiguous maps
+            features = features.contiguous(memory_format=torch.channels_last)
         for i, (block, layer) in enumerate(zip(self.blocks, self.block_layers, strict=True)):
             if i > 0:
                 features = F.max_pool2d(features, 2)

@@ -14,8 +14,13 @@ def pointwise(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """Return the ReLU of a 1x1 convolution of a small map (B, C, H, W)."""
     if torch.is_grad_enabled() or not is_plain(conv, nn.Conv2d) or conv.bias is None:
         return F.relu(conv(x))
-    weight = conv.weight.flatten(1).expand(len(x), -1, -1)
-    return torch.baddbmm(conv.bias[:, None], weight, x.flatten(2)).relu_().unflatten(2, x.shape[2:])
+    batch, channels, height, width = x.shape
+    weight = conv.weight.flatten(1)
+    if batch > 1:
+        y = torch.baddbmm(conv.bias[:, None], weight.expand(batch, -1, -1), x.flatten(2)).relu_()
+        return y.unflatten(2, (height, width))
+    pixels = x.permute(0, 2, 3, 1).reshape(-1, channels)
+    return ops.linear(pixels, weight, conv.bias, relu=True).t().reshape(1, -1, height, width)
 
 
 def whole(conv: nn.Conv2d, x: Tensor) -> Tensor:

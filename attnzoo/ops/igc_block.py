@@ -35,7 +35,7 @@ class Stage(NamedTuple):
         weight = weights["weight"]
         if mean is None or variance is None or weight is None:
             raise ValueError(f"norm must keep running statistics, got {norm}")
-        return cls(weight, weights["bias"], affine["weight"], affine["bias"], mean, variance, float(norm.eps))
+        return cls(weight, weights["bias"], affine["weight"], affine["bias"], mean, variance, norm.eps)  # type: ignore[arg-type]
 
 
 class IGCOutput(NamedTuple):
@@ -84,18 +84,18 @@ def igc_block(
         ValueError: If a shape does not fit.
     """
     channels = _check(x, stages, groups, pool, maps, gate)
-    tensors = [t for stage in stages for t in stage if isinstance(t, Tensor)]
+    weights, norms = [stage.weight for stage in stages], [t for stage in stages for t in stage[1:6]]
+    beside = [t for t in (gate, maps, *weights, *norms) if t is not None]
     unfit = None
-    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, gate, maps, *tensors)):
+    if torch.is_grad_enabled() and (x.requires_grad or any(t.requires_grad for t in beside)):
         unfit = "the kernel has no gradient"
-    elif any(t.device != x.device for t in tensors):
-        unfit = f"all tensors must be on the device of x, {x.device}"
+    elif not all(t.is_cpu for t in beside):
+        unfit = "all tensors must be on the CPU"
     elif pool and means and (x.shape[2] % 2 or x.shape[3] % 2):
         unfit = f"averages and pooling together need an even height and width, got {tuple(x.shape[2:])}"
     if not dispatch.takes_native(x, backend, unfit):
         return reference(_guided(x, channels, maps, residual, gate), stages, groups, pool, means)
-    weights, epsilons = [stage.weight for stage in stages], [stage.epsilon for stage in stages]
-    norms = [t for stage in stages for t in stage[1:6]]
+    epsilons = [stage.epsilon for stage in stages]
     options = (groups, pool, maps, residual, gate, means)
     found = dispatch.operator("igc_block", _forward)(x, weights, norms, epsilons, *options)
     return IGCOutput(found[0], found[1] if means else None)

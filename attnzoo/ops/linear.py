@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from attnzoo.ops import dispatch
 
-FEW = 16
+FEW = 64
 """Vectors up to which the kernel is the faster one; beyond, a product of matrices shares more of what it reads."""
 
 
