@@ -2,10 +2,10 @@
 
     python -m benchmarks.measure_cednn [--rounds 9] [--threads 2] [--output FILE]
 
-First every variant is compared with its own modules in float64; an error above 2e-6 of the largest logit stops it. Within
-a round each candidate runs once on the same 224 x 224 images; the order turns from round to round. Times are medians
-with their quartiles, in milliseconds. ``eager`` and ``compiled`` say how many times faster than ResNet-18 in eager mode,
-and than ResNet-18 in channels-last, compiled and frozen.
+First every variant is compared with its own modules in float64; an error above 2e-6 of the largest logit stops it.
+Within a round each candidate runs once on the same 224 x 224 images; the order turns from round to round. Times are
+medians with their quartiles, in milliseconds. ``eager`` and ``compiled`` say how many times faster than ResNet-18 in
+eager mode, and than ResNet-18 in channels-last, compiled and frozen.
 """
 
 from __future__ import annotations

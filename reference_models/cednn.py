@@ -162,7 +162,7 @@ class CEDNN(nn.Module):
         for i, (block, layer) in enumerate(zip(self.blocks, self.block_layers, strict=True)):
             if i > 0:
                 features = F.max_pool2d(features, 2)
-                maps = None if maps is None else F.max_pool2d(maps, 2)
+                maps = None if maps is None else cednn_inference.halved(maps)
             if maps is not None and 0 < i < self.attention_blocks:
                 features = self.gates[i - 1](features, maps)
             features = layer(block(features))

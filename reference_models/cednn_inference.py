@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from attnzoo import DifferenceGate, IGCBlock, SqueezeExcite, ops
 
@@ -60,8 +59,14 @@ def _features(network: CEDNN, stages: Sequence[Stages], x: Tensor, maps: Tensor 
         if made.means is not None:
             (gate,) = layer.gates(made.means[:, :, None, None].to(x.dtype))
         if guide is not None and i + 1 < network.attention_blocks:
-            maps = F.max_pool2d(guide, 2)
+            maps = halved(guide)
     return x if gate is None else x * gate
+
+
+def halved(maps: Tensor) -> Tensor:
+    """Return the maximum of each 2x2 pixels of maps of even height and width, far faster than ``max_pool2d``."""
+    rows = torch.maximum(maps[:, :, ::2], maps[:, :, 1::2])
+    return torch.maximum(rows[..., ::2], rows[..., 1::2])
 
 
 def is_plain(module: nn.Module, *kinds: type[nn.Module]) -> bool:

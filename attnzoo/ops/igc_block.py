@@ -168,13 +168,14 @@ def reference(x: Tensor, stages: Sequence[Stage], groups: int, pool: bool, means
     (first, first_bias), (second, second_bias), (third, third_bias) = map(_folded, stages)
     if x.device.type == "cpu" and not dispatch.transformed():  # vmap knows one memory format
         x = x.contiguous(memory_format=torch.channels_last)
-    y = F.relu(F.conv2d(x, first, first_bias, padding=1, groups=groups))
+    fresh = not dispatch.transformed()  # what a convolution has just made may be overwritten
+    y = F.relu(F.conv2d(x, first, first_bias, padding=1, groups=groups), inplace=fresh)
     y = F.conv2d(y, in_natural_order(second, groups), second_bias.view(-1, groups).t().reshape(-1))
-    y = F.relu(y + x if third.shape[1] == len(first) else torch.cat([y, x], dim=1))
-    y = F.conv2d(y, third, third_bias)
+    y = (y.add_(x) if fresh else y + x) if third.shape[1] == len(first) else torch.cat([y, x], dim=1)
+    y = F.conv2d(F.relu(y, inplace=fresh), third, third_bias)
     if not means:
-        return IGCOutput(F.relu(F.max_pool2d(y, 2) if pool else y), None)  # a quarter of the pixels to cut off
-    y = F.relu(y)
+        return IGCOutput(F.relu(F.max_pool2d(y, 2) if pool else y, inplace=fresh), None)  # cuts off a quarter only
+    y = F.relu(y, inplace=fresh)
     return IGCOutput(F.max_pool2d(y, 2) if pool else y, y.mean((2, 3)))
 
 
