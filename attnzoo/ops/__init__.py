@@ -4,11 +4,8 @@ from attnzoo.ops.apply_gates import apply_gates
 from attnzoo.ops.dispatch import BackendInfo, backend, backends
 from attnzoo.ops.global_pool import Pooled, global_pool
 from attnzoo.ops.igc_block import IGCOutput, Stage, igc_block
-<<<<<<< HEAD
-from attnzoo.ops.llam_gate import llam_gate
-=======
 from attnzoo.ops.linear import linear
->>>>>>> e654b8d (CEDNN's top reads its weights once; the stages of small maps meet without sleeping)
+from attnzoo.ops.llam_gate import llam_gate
 from attnzoo.ops.spatial_conv import spatial_conv
 from attnzoo.ops.split_rows import split_rows
 from attnzoo.ops.squeeze_channels import Squeezed, squeeze_channels
@@ -24,11 +21,8 @@ __all__ = [
     "backends",
     "global_pool",
     "igc_block",
-<<<<<<< HEAD
-    "llam_gate",
-=======
     "linear",
->>>>>>> e654b8d (CEDNN's top reads its weights once; the stages of small maps meet without sleeping)
+    "llam_gate",
     "spatial_conv",
     "split_rows",
     "squeeze_channels",

@@ -63,12 +63,9 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "llam_gate": (_MAP, *[c_void_p] * 4, c_int, *[c_void_p] * 2),
     "llam_gate_backward": (_MAP, *[c_void_p] * 7),
     "igc_block": (*[c_void_p] * 7,),
-<<<<<<< HEAD
     "split_rows": (_MAP, *[c_int64] * 2, *[c_void_p] * 3),
     "split_rows_backward": (_MAP, *[c_int64] * 2, *[c_void_p] * 3),
-=======
     "linear": (*[c_int64] * 3, c_int, c_int, *[c_void_p] * 4),
->>>>>>> e654b8d (CEDNN's top reads its weights once; the stages of small maps meet without sleeping)
     "spatial_conv": (*[c_int64] * 4, c_int, *[c_void_p] * 2, c_float, c_void_p),
     "spatial_conv_backward": (*[c_int64] * 4, c_int, *[c_void_p] * 5),
 }
@@ -87,12 +84,9 @@ class Kernels:
     llam_gate: Callable[..., int]
     llam_gate_backward: Callable[..., int]
     igc_block: Callable[..., int]
-<<<<<<< HEAD
     split_rows: Callable[..., int]
     split_rows_backward: Callable[..., int]
-=======
     linear: Callable[..., int]
->>>>>>> e654b8d (CEDNN's top reads its weights once; the stages of small maps meet without sleeping)
     spatial_conv: Callable[..., int]
     spatial_conv_backward: Callable[..., int]
 
