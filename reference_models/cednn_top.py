@@ -16,7 +16,7 @@ def pointwise(conv: nn.Conv2d, x: Tensor) -> Tensor:
         return F.relu(conv(x))
     batch, channels, height, width = x.shape
     weight = conv.weight.flatten(1)
-    if batch > 1:
+    if batch != 1:
         y = torch.baddbmm(conv.bias[:, None], weight.expand(batch, -1, -1), x.flatten(2)).relu_()
         return y.unflatten(2, (height, width))
     pixels = x.permute(0, 2, 3, 1).reshape(-1, channels)

@@ -109,7 +109,10 @@ class InterleavedGroupConv(nn.Module):
         return plain and self.norm2.running_mean is not None and not (_watched(self.conv2) or _watched(self.norm2))
 
     def _without_permutations(self, z: Tensor) -> Tensor:
-        """Return the normalised second convolution of ``z``, as one dense convolution, which costs less than copies."""
+        """Return the normalised second convolution of ``z``, as one dense convolution, which costs less than copies.
+
+        Where an activation is infinite, the zeros in its weight make a NaN of it.
+        """
         order = torch.arange(z.shape[1], device=z.device).view(-1, self.groups).t().reshape(-1)  # natural to permuted
         conv, norm = self.conv2, self.norm2
         statistics = [norm.running_mean, norm.running_var]
