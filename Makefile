@@ -14,9 +14,11 @@ test:
 bench:  ## what is measured, then what is counted; each writes its results under benchmarks/results
 	$(PYTHON) -m benchmarks.measure_ops
 	$(PYTHON) -m benchmarks.measure_cednn
+	$(PYTHON) -m benchmarks.measure_networks
 	$(PYTHON) benchmarks/bench_attach_overhead.py
 	$(PYTHON) benchmarks/sweep_attach.py
 	reference-models ledger --json benchmarks/results/ledger.json
+	$(PYTHON) -m benchmarks.build_triton
 
 docs:  ## bring the generated tables up to date, then build the site, where any warning is an error
 	$(PYTHON) docs/generate.py

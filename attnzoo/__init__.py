@@ -14,6 +14,7 @@ from attnzoo.layers import (
     SqueezeExcite,
     threshold_maps,
 )
+from attnzoo.recorder import FeatureMaps, GateStatistics, Recorder, feature_maps, record
 from attnzoo.registry import Kind, LayerInfo, create, layer_info, list_layers, register
 
 __version__ = "0.1.0"
@@ -26,6 +27,8 @@ __all__ = [
     "Cost",
     "DenselyBackwardAttention",
     "DifferenceGate",
+    "FeatureMaps",
+    "GateStatistics",
     "IGCBlock",
     "InterleavedGroupConv",
     "Kind",
@@ -33,6 +36,7 @@ __all__ = [
     "Plan",
     "PlanRow",
     "PyramidClassifier",
+    "Recorder",
     "RegionMask",
     "Site",
     "Spot",
@@ -40,9 +44,11 @@ __all__ = [
     "attach",
     "cost",
     "create",
+    "feature_maps",
     "layer_info",
     "list_layers",
     "plan",
+    "record",
     "register",
     "threshold_maps",
     "with_pyramid_head",

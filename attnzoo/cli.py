@@ -18,6 +18,7 @@ from rich.table import Table
 
 from attnzoo import __version__
 from attnzoo.attach.command import attach_command
+from attnzoo.recorder.command import look_command
 from attnzoo.registry import Kind, LayerInfo, layer_info, list_layers
 
 PIPE_WIDTH = 140
@@ -212,8 +213,8 @@ def show_cost(
         screen.print(measured.table())
 
 
-def timm_model(name: str, num_classes: int | None) -> Any:
-    """Return the timm model with random weights.
+def timm_model(name: str, num_classes: int | None, *, pretrained: bool = False) -> Any:
+    """Return the timm model, by default with random weights.
 
     Raises:
         typer.Exit: If timm has none of that name, or not with that many classes.
@@ -225,10 +226,11 @@ def timm_model(name: str, num_classes: int | None) -> Any:
         fail(f"timm has no model {name!r}" + (f"; did you mean {', '.join(close)}?" if close else ""))
     try:
         return timm.create_model(
-            name, pretrained=False, **({} if num_classes is None else {"num_classes": num_classes})
+            name, pretrained=pretrained, **({} if num_classes is None else {"num_classes": num_classes})
         )
     except (RuntimeError, ValueError) as error:
         fail(f"timm cannot make {name!r}: {error}")
 
 
 app.command("attach")(attach_command)
+app.command("look")(look_command)

@@ -13,6 +13,7 @@ import inspect
 import json
 import os
 import re
+import runpy
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,8 @@ import torch
 import attnzoo
 import reference_models
 import reference_models.data
+import reference_models.faces
+import reference_models.preparation
 from attnzoo.costs import CONVENTIONS
 
 ROOT = Path(__file__).parents[1]
@@ -161,7 +164,7 @@ def agreement(path: Path) -> str:  # noqa: ARG001 - every part is given its file
 
 def api(path: Path, module: str) -> str:  # noqa: ARG001 - every part is given its file
     """Return a mkdocstrings reference for every public name of a module, so that none is without an entry."""
-    names = sorted(sys.modules[module].__all__, key=str.lower)
+    names = sorted(importlib.import_module(module).__all__, key=str.lower)
     return "\n\n".join(f"::: {_entry(module, name)}" for name in names)
 
 
@@ -238,6 +241,14 @@ def layouts(path: Path) -> str:  # noqa: ARG001 - every part is given its file
     return "\n\n".join(parts)
 
 
+def triton(path: Path, name: str) -> str:  # noqa: ARG001 - every part is given its file
+    """Return a table of what the Triton kernels move or became, see triton_builds.py."""
+    result = json.loads((ROOT / "benchmarks/results/triton-builds.json").read_text())
+    tables = runpy.run_path(str(Path(__file__).with_name("triton_builds.py")))["TABLES"]
+    header, rows, note = tables[name](result)
+    return f"{table(header, rows)}\n\n{note}"
+
+
 PARTS: Mapping[str, Callable[..., str]] = {
     "datasets": datasets,
     "layouts": layouts,
@@ -252,6 +263,7 @@ PARTS: Mapping[str, Callable[..., str]] = {
     "conventions": conventions,
     "results": results,
     "sweep": sweep,
+    "triton": triton,
 }
 
 

@@ -45,6 +45,8 @@ def _features(network: CEDNN, stages: Sequence[Stages], x: Tensor, maps: Tensor 
     gate: Tensor | None = None
     for i, (block, layer) in enumerate(zip(network.blocks, network.block_layers, strict=True)):
         guide = maps if i < network.attention_blocks else None
+        if guide is not None and i > 0:
+            ops.note_gates(network.gates[i - 1], {"maps": guide}, hard=True)
         made = ops.igc_block(
             x,
             stages[i],

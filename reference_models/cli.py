@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from reference_models.faces.command import difference_command
+from reference_models.look.command import look_command
 from reference_models.preparation.command import prepare_command
 
 app = typer.Typer(
@@ -211,6 +212,7 @@ def write_folds(
 
 app.command("difference")(difference_command)
 app.command("prepare")(prepare_command)
+app.command("look")(look_command)
 
 
 @app.command("synth")
@@ -262,7 +264,7 @@ def synth(
 
     from reference_models.data.tree import DataError
     from reference_models.extras import MissingExtraError
-    from reference_models.overlay import OutputError, check_writable, write_png
+    from reference_models.output import OutputError, check_writable, write_whole
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
@@ -288,7 +290,7 @@ def synth(
         if sheet is not None:
             kind = writing(layout).kind
             shots = plan(kind, identities=min(identities, 6), frames=frames, seed=seed, style_name=style)
-            write_png(sheet_file(contact_sheet(shots)), sheet)
+            write_whole(sheet_file(contact_sheet(shots)), sheet)
     except OSError as error:
         fail(f"cannot write {error.filename or output}: {error.strerror}; the same command continues from here")
     except (DataError, MissingExtraError, OutputError, ValueError) as error:

@@ -10,12 +10,15 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 import attnzoo.cli
 import reference_models.cli
 import reference_models.data
+import reference_models.faces
 import reference_models.ledger
+import reference_models.preparation
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
@@ -116,7 +119,17 @@ def test_every_network_is_described():
         assert [name for name in reference_models.list_models() if f"generated: network {name} " not in text] == []
 
 
-@pytest.mark.parametrize("package", [attnzoo, attnzoo.ops, reference_models, reference_models.data])
+@pytest.mark.parametrize(
+    "package",
+    [
+        attnzoo,
+        attnzoo.ops,
+        reference_models,
+        reference_models.data,
+        reference_models.faces,
+        reference_models.preparation,
+    ],
+)
 def test_every_public_name_has_a_reference_entry(package):
     text = (ROOT / "docs/api.md").read_text()
     _, _, part = text.partition(f"<!-- generated: api {package.__name__} -->")
@@ -125,7 +138,9 @@ def test_every_public_name_has_a_reference_entry(package):
 
 
 @pytest.mark.parametrize("line", shell_lines("attnzoo"))
-def test_shell_lines_run(line):
+def test_shell_lines_run(line, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (96, 64), "teal").save("photo.jpg")
     result = CliRunner().invoke(attnzoo.cli.app, shlex.split(line)[1:])
     assert result.exit_code == 0, result.output
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from attnzoo import checks
-from attnzoo.ops import apply_gates, global_pool, squeeze_channels
+from attnzoo.ops import apply_gates, global_pool, note_gates, squeeze_channels
 from attnzoo.ops.convolution import planar, pointwise
 from attnzoo.ops.gate_images import Bottleneck, Convolution, applies, gate_images
 from attnzoo.ops.spatial_conv import NATIVE_SIZES
@@ -176,7 +176,9 @@ class CBAM(nn.Module):
         if self.spatial is not None:
             planes, x = squeeze_channels(x, channel)
             spatial = self.spatial(planes)
-        return tuple(gate for gate in (channel, spatial) if gate is not None), x
+        gates = {name: gate for name, gate in (("channel", channel), ("spatial", spatial)) if gate is not None}
+        note_gates(self, gates)
+        return tuple(gates.values()), x
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the gated map.
@@ -207,7 +209,7 @@ class CBAM(nn.Module):
         checks.feature_map("x", x, self.channels, like=next(self.parameters()))
         if not applies(x, *self.modules()):
             return None
-        return gate_images(x, channel, spatial, residual=self.residual)
+        return gate_images(x, channel, spatial, residual=self.residual, layer=self)
 
     def extra_repr(self) -> str:
         """Return the options that the submodules do not show."""

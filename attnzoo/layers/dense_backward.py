@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attnzoo import checks
-from attnzoo.ops import apply_gates, global_pool
+from attnzoo.ops import apply_gates, global_pool, note_gates
 from attnzoo.registry import register
 
 Strategy = Literal["dba", "aw_o_db"]
@@ -122,9 +122,12 @@ class DenselyBackwardAttention(nn.Module):
         """Return the channel weights w_i (B, C_i) for the pooled maps G(f_i) (B, C_i)."""
         gates = [extract(vector) for extract, vector in zip(self.extractors, pooled, strict=True)]
         if self.strategy == "aw_o_db":
-            return gates
-        backward = [conv(torch.cat(gates[i:], dim=1)) for i, conv in enumerate(self.backward_convs)]
-        return [*backward, gates[-1]]
+            weights = gates
+        else:
+            backward = [conv(torch.cat(gates[i:], dim=1)) for i, conv in enumerate(self.backward_convs)]
+            weights = [*backward, gates[-1]]
+        note_gates(self, {f"w{i}": weight for i, weight in enumerate(weights, start=1)})
+        return weights
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor | list[Tensor]:
         """Return the pooled vector, or the re-weighted maps.

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from attnzoo import checks
+from attnzoo.ops import note_gates
 from attnzoo.registry import register
 
 DIFFERENCE_THRESHOLDS = (30.0, 35.0, 40.0, 45.0, 50.0)
@@ -129,6 +130,7 @@ class DifferenceGate(nn.Module):
                 f"maps must have shape {(x.shape[0], self.num_maps, *x.shape[2:])} to go with x "
                 f"{tuple(x.shape)}, got {tuple(maps.shape)}"
             )
+        note_gates(self, {"maps": maps}, hard=True)
         factors = maps.to(x.dtype)
         if self.form == "add":
             factors = factors + 1

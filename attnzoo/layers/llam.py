@@ -20,8 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from attnzoo import checks
-from attnzoo.ops import llam_gate
+from attnzoo.ops import llam_gate, note_gates
 from attnzoo.ops.convolution import of_two
+from attnzoo.ops.noting import listened
 from attnzoo.registry import register
 
 
@@ -78,8 +79,9 @@ class LLAM(nn.Module):
 
     def gates(self, previous: Tensor, current: Tensor) -> tuple[Tensor]:
         """Return the gate (B, C, H, W) of ``current``."""
-        first, second = self._logits(previous, current)
-        return ((first if second is None else first + second).sigmoid(),)
+        gate = _gate(*self._logits(previous, current))
+        note_gates(self, {"element": gate})
+        return (gate,)
 
     def _logits(self, previous: Tensor, current: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return two maps (B, C, H, W) whose sum the sigmoid takes, or one such map."""
@@ -109,8 +111,16 @@ class LLAM(nn.Module):
             TypeError: If a map is no floating tensor of the parameters' dtype.
             ValueError: If the shapes do not fit.
         """
-        return llam_gate(current, *self._logits(previous, current), shortcut=shortcut, relu=relu)
+        logits = self._logits(previous, current)
+        if listened():
+            with torch.no_grad():
+                note_gates(self, {"element": _gate(*logits)})
+        return llam_gate(current, *logits, shortcut=shortcut, relu=relu)
 
     def extra_repr(self) -> str:
         """Return the options that the submodules do not show."""
         return f"channels={self.channels}"
+
+
+def _gate(first: Tensor, second: Tensor | None) -> Tensor:
+    return (first if second is None else first + second).sigmoid()

@@ -22,7 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from attnzoo import checks
-from attnzoo.ops import split_rows
+from attnzoo.ops import note_gates, split_rows
+from attnzoo.ops.noting import listened
 from attnzoo.registry import register
 
 Region = tuple[float | None, float | None]
@@ -81,8 +82,10 @@ class RegionMask(nn.Module):
 
     def masks(self, x: Tensor, center_row: Tensor | float | None = None) -> dict[str, Tensor]:
         """Return each region's mask, (B or 1, 1, H, 1) of 0 and 1 in the dtype of ``x``; see :meth:`forward`."""
-        rows = self._rows(x, center_row)[:, :, None, :, None].to(x.dtype)
-        return dict(zip(self.regions, rows, strict=True))
+        return self._named(self._rows(x, center_row), x.dtype)
+
+    def _named(self, rows: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
+        return dict(zip(self.regions, rows[:, :, None, :, None].to(dtype), strict=True))
 
     def _rows(self, x: Tensor, center_row: Tensor | float | None) -> Tensor:
         """Return which rows belong to which region, boolean (R, B or 1, H)."""
@@ -100,7 +103,10 @@ class RegionMask(nn.Module):
             if bottom is not None:
                 inside = inside & (offset < bottom * frame_height)
             rows.append(inside)
-        return torch.stack(rows)
+        kept = torch.stack(rows)
+        if listened():
+            note_gates(self, self._named(kept, x.dtype), hard=True)
+        return kept
 
     def forward(self, x: Tensor, center_row: Tensor | float | None = None) -> dict[str, Tensor]:
         """Return the map once for each region, zero outside it.

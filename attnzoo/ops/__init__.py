@@ -6,9 +6,11 @@ from attnzoo.ops.global_pool import Pooled, global_pool
 from attnzoo.ops.igc_block import IGCOutput, Stage, igc_block
 from attnzoo.ops.linear import linear
 from attnzoo.ops.llam_gate import llam_gate
+from attnzoo.ops.noting import note_gates
 from attnzoo.ops.spatial_conv import spatial_conv
 from attnzoo.ops.split_rows import split_rows
 from attnzoo.ops.squeeze_channels import Squeezed, squeeze_channels
+from attnzoo.ops.winograd import convolve
 
 __all__ = [
     "BackendInfo",
@@ -19,10 +21,12 @@ __all__ = [
     "apply_gates",
     "backend",
     "backends",
+    "convolve",
     "global_pool",
     "igc_block",
     "linear",
     "llam_gate",
+    "note_gates",
     "spatial_conv",
     "split_rows",
     "squeeze_channels",

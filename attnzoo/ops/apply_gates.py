@@ -165,7 +165,7 @@ def _forward(
     x = autograd.dense(x)
     y = torch.empty_like(x)
     added = None if shortcut is None else autograd.like(shortcut, x)
-    launch.apply_gates(x, *_flat(x, channel, spatial), *_line(blend, residual), added, relu, y)
+    launch.apply_gates(x, *_flat(x, channel, spatial), blend, residual, added, relu, y)
     return y
 
 
@@ -206,13 +206,12 @@ def _backward(
     x = autograd.dense(x)
     dx, d_channel, d_spatial, d_blend, d_shortcut = _gradients(dy, x, channel, spatial, blend, y, residual, relu)
     gates = _flat(x, channel, spatial)
-    shift = float(residual) - 1
     sums = torch.empty_like(d_channel) if blend is not None and spatial is not None else None
     through = (None, relu) if y is None else (autograd.like(y, x), relu)
     outputs = (dx, d_channel, None if spatial is None else d_spatial, sums, None if y is None else d_shortcut)
-    launch.apply_gates_backward(autograd.like(dy, x), x, *gates, *_line(blend, residual), shift, *through, *outputs)
+    launch.apply_gates_backward(autograd.like(dy, x), x, *gates, blend, residual, *through, *outputs)
     if blend is not None:
-        d_blend = (d_channel * (gates[0] + shift) if sums is None else sums).sum()
+        d_blend = (d_channel * (gates[0] + float(residual) - 1) if sums is None else sums).sum()
         d_channel *= blend
         d_spatial *= blend
     return dx, d_channel, d_spatial, d_blend, d_shortcut
@@ -230,14 +229,6 @@ def _flat(x: Tensor, channel: Tensor | None, spatial: Tensor | None) -> tuple[Te
         channel.reshape(x.shape[:2]).float().contiguous(),
         None if spatial is None else spatial.float().contiguous(),
     )
-
-
-def _line(blend: Tensor | None, residual: bool) -> tuple[float, float]:
-    """Return scale and offset of the factor: ``scale * channel * spatial + offset``."""
-    if blend is None:
-        return 1.0, float(residual)
-    scale = blend.item()
-    return scale, 1 + scale * (int(residual) - 1)
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

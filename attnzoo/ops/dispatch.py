@@ -4,15 +4,16 @@
 the Triton kernels for CUDA tensors. Both families are launched by functions of the same names and arguments: see
 ``launcher``.
 
-Under ``torch.compile`` "auto" leaves CUDA tensors to the reference path: the code that the compiler generates from it
-moves as many bytes as these kernels do (4.05 maps against 4 for CBAM forward, 10.15 against 10 to 11 with the backward
-pass), and fuses with what stands before and behind. An explicit "triton" puts the operators into the graph.
+Under ``torch.compile`` "auto" leaves CUDA tensors to the reference path: what the compiler generates from it moves no
+more bytes than these kernels do forward, fewer with the backward pass, where it writes the gradient of a map once, and
+fuses with what stands before and behind. An explicit "triton" puts the operators into the graph.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import importlib.util
 import os
 from collections.abc import Callable, Iterator
@@ -31,6 +32,8 @@ FAMILIES = ("native", "triton")
 """The backends that are kernels."""
 OLDEST_CAPABILITY = (8, 0)
 """Of a CUDA device; the Triton kernels are built and checked for this and newer ones."""
+INTERPRETED = os.environ.get("TRITON_INTERPRET", "0").lower() in {"1", "true", "on", "yes", "y"}
+"""Whether Triton interprets its kernels, on CPU tensors, as in the tests of the kernels."""
 P = ParamSpec("P")
 R = TypeVar("R")
 _chosen: ContextVar[str] = ContextVar("attnzoo_backend", default="auto")
@@ -120,18 +123,17 @@ def takes_native(x: Tensor, requested: str | None, unfit: str | None = None) -> 
     return choose(x, requested, unfit, families=("native",)) == "native"
 
 
-def launcher(x: Tensor) -> ModuleType:
+def launcher(x: Tensor, on_cpu: str = "launch") -> ModuleType:
     """Return the module that launches the kernels for the device of ``x``.
 
-    There is one for each family, with the same functions, so that an operator has one implementation for all devices.
+    The families' functions have the same names and arguments, so that an operator has one implementation for all
+    devices. Those for the CPU are in several modules, of which ``on_cpu`` names one.
     """
     if x.device.type == _home("triton"):
         from attnzoo.kernels.triton import launch as on_cuda
 
         return on_cuda
-    from attnzoo.kernels.cpu import launch as on_cpu
-
-    return on_cpu
+    return importlib.import_module(f"attnzoo.kernels.cpu.{on_cpu}")
 
 
 def operator(name: str, implementation: Callable[P, R]) -> Callable[P, R]:
@@ -167,7 +169,7 @@ def _traced_or_transformed() -> bool:
 
 def _home(family: str) -> str:
     """Return the type of the devices whose tensors the kernels take."""
-    return "cpu" if family == "native" or _interpreted() else "cuda"
+    return "cpu" if family == "native" or INTERPRETED else "cuda"
 
 
 def _fits(family: str, x: Tensor) -> bool:
@@ -179,7 +181,7 @@ def _serves(family: str, x: Tensor) -> bool:
     if not _fits(family, x):
         return False
     if family == "triton":
-        return not torch.compiler.is_compiling() and not _interpreted() and _available(family)
+        return not torch.compiler.is_compiling() and not INTERPRETED and _available(family)
     return _available(family)
 
 
@@ -195,32 +197,27 @@ def _available(family: str) -> bool:
     return _native_is_built() if family == "native" else _triton().available
 
 
-@functools.cache
-def _interpreted() -> bool:
-    """Tell whether Triton interprets its kernels on the CPU, as the tests of the kernels do."""
-    return os.environ.get("TRITON_INTERPRET", "0").lower() in {"1", "true", "on", "yes", "y"}
-
-
 # what torch.compiler.assume_constant_result does, without its import of the compiler and of triton
 _available._dynamo_marked_constant = True  # type: ignore[attr-defined] # noqa: SLF001
-_interpreted._dynamo_marked_constant = True  # type: ignore[attr-defined] # noqa: SLF001
 _check_name._dynamo_marked_constant = True  # type: ignore[attr-defined] # noqa: SLF001
 
 
 def _native_is_built() -> bool:
     from attnzoo.kernels.cpu import library
 
+    if INTERPRETED:
+        return False
     try:
         library.kernels()
     except OSError:
         return False
-    return not _interpreted()
+    return True
 
 
 def _native() -> BackendInfo:
     from attnzoo.kernels.cpu import library
 
-    if _interpreted():
+    if INTERPRETED:
         return BackendInfo(False, "TRITON_INTERPRET is set, and CPU tensors are the Triton interpreter's")
     try:
         found = library.kernels()
@@ -233,7 +230,7 @@ def _native() -> BackendInfo:
 def _triton() -> BackendInfo:
     if importlib.util.find_spec("triton") is None:
         return BackendInfo(False, "the package triton is not installed")
-    if _interpreted():
+    if INTERPRETED:
         return BackendInfo(True, "interpreted on the CPU, because TRITON_INTERPRET is set")
     if not torch.cuda.is_available():
         return BackendInfo(False, "there is no CUDA device")

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from attnzoo.ops import autograd, dispatch
+from attnzoo.ops.noting import listened, note_gates
 
 
 class Bottleneck(NamedTuple):
@@ -38,16 +39,21 @@ def applies(x: Tensor, *modules: nn.Module) -> bool:
     images than threads.
     """
     return (
-        not torch.is_grad_enabled()
+        not torch.compiler.is_compiling()  # first: no compiler traces the number of threads
+        and not torch.is_grad_enabled()
         and x.shape[0] >= torch.get_num_threads()
-        and not torch.compiler.is_compiling()
         and not any(m._forward_hooks or m._forward_pre_hooks for m in modules)  # noqa: SLF001
         and dispatch.choose(x, None) == "native"
     )
 
 
 def gate_images(
-    x: Tensor, bottleneck: Bottleneck | None, convolution: Convolution | None, *, residual: bool = False
+    x: Tensor,
+    bottleneck: Bottleneck | None,
+    convolution: Convolution | None,
+    *,
+    residual: bool = False,
+    layer: nn.Module | None = None,
 ) -> Tensor:
     """Return ``x * gates``, or ``x * (gates + 1)``; see ``applies``.
 
@@ -56,6 +62,7 @@ def gate_images(
         bottleneck: The channel gate, if there is one.
         convolution: The spatial gate, if there is one.
         residual: Add 1 to the product of the gates.
+        layer: Whose gates they are, for whoever listens to ``note_gates``.
     """
     from attnzoo.kernels.cpu import launch
 
@@ -69,8 +76,20 @@ def gate_images(
     if convolution is not None:
         weight = convolution.conv.weight.float().contiguous()
         conv = launch.Convolution(weight, *_affine(convolution))
-    launch.gate_images(x, net, conv, float(residual), y)
+    gates = launch.gate_images(x, net, conv, float(residual), y)
+    if layer is not None and listened():
+        _note(layer, x, gates, net is not None, conv is not None)
     return y
+
+
+def _note(layer: nn.Module, x: Tensor, gates: Tensor, channel: bool, spatial: bool) -> None:
+    batch, channels, height, width = x.shape
+    found = {}
+    if channel:
+        found["channel"] = gates[: batch * channels].view(batch, channels, 1, 1)
+    if spatial:
+        found["spatial"] = gates[batch * channels :].view(batch, 1, height, width)
+    note_gates(layer, found)
 
 
 def _float(bias: Tensor | None) -> Tensor | None:

@@ -45,7 +45,7 @@ def llam_gate(
         if tensor.shape != x.shape:
             raise ValueError(f"{name} must have the shape of x, {tuple(x.shape)}, got {tuple(tensor.shape)}")
     alike = all(t.dtype == x.dtype and t.device == x.device for t in others.values())
-    if not dispatch.takes_native(x, backend, None if alike else "all maps must have the dtype and device of x"):
+    if dispatch.choose(x, backend, None if alike else "all maps must have the dtype and device of x") == "torch":
         return reference(x, a, b, shortcut, relu)
     x = autograd.dense(x)
     if torch.is_grad_enabled() and any(t.requires_grad for t in (x, *others.values())):
@@ -86,17 +86,16 @@ torch.library.register_fake("attnzoo::llam_gate", _outputs)
 def _forward(
     x: Tensor, a: Tensor, b: Tensor | None, shortcut: Tensor | None, relu: bool, keep: bool
 ) -> tuple[Tensor, Tensor]:
-    from attnzoo.kernels.cpu import launch_llam
-
+    launch = dispatch.launcher(x, "launch_llam")
     x = autograd.dense(x)
     y, logits = _outputs(x, a, b, shortcut, relu, keep)
     b = None if b is None else autograd.like(b, x)
     shortcut = None if shortcut is None else autograd.like(shortcut, x)
-    launch_llam.llam_gate(x, autograd.like(a, x), b, shortcut, relu, y, logits if logits.numel() else None)
+    launch.llam_gate(x, autograd.like(a, x), b, shortcut, relu, y, logits if logits.numel() else None)
     return y, logits
 
 
-torch.library.impl("attnzoo::llam_gate", "CPU", _forward)
+torch.library.impl("attnzoo::llam_gate", ("CPU", "CUDA"), _forward)
 
 
 def _gradients(
@@ -111,17 +110,16 @@ torch.library.register_fake("attnzoo::llam_gate_backward", _gradients)
 
 
 def _backward(dy: Tensor, x: Tensor, logits: Tensor, y: Tensor | None, shortcut: bool) -> tuple[Tensor, Tensor, Tensor]:
-    from attnzoo.kernels.cpu import launch_llam
-
+    launch = dispatch.launcher(x, "launch_llam")
     x = autograd.dense(x)
     dx, d_logits, d_shortcut = _gradients(dy, x, logits, y, shortcut)
     dy, logits = autograd.like(dy, x), autograd.like(logits, x)
     y = None if y is None else autograd.like(y, x)
-    launch_llam.llam_gate_backward(dy, x, logits, y, dx, d_logits, d_shortcut if d_shortcut.numel() else None)
+    launch.llam_gate_backward(dy, x, logits, y, dx, d_logits, d_shortcut if d_shortcut.numel() else None)
     return dx, d_logits, d_shortcut
 
 
-torch.library.impl("attnzoo::llam_gate_backward", "CPU", _backward)
+torch.library.impl("attnzoo::llam_gate_backward", ("CPU", "CUDA"), _backward)
 autograd.differentiable_once("attnzoo::llam_gate_backward")
 
 

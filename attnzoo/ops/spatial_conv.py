@@ -72,7 +72,7 @@ def _forward(planes: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     launch = dispatch.launcher(planes)
     out = _output(planes, weight, bias)
     kernel = weight.float().contiguous()
-    launch.spatial_conv(planes.contiguous(), kernel, 0.0 if bias is None else bias.item(), out)
+    launch.spatial_conv(planes.contiguous(), kernel, bias, out)
     return out
 
 

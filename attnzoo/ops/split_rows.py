@@ -35,7 +35,7 @@ def split_rows(x: Tensor, keep: Tensor, *, backend: str | None = None) -> list[T
         raise ValueError(
             f"keep must be boolean of shape (R, {batch} or 1, {height}), got {keep.dtype} {tuple(keep.shape)}"
         )
-    if not dispatch.takes_native(x, backend):
+    if dispatch.choose(x, backend, beside=(keep,)) == "torch":
         return reference(x, keep)
     x = autograd.dense(x)
     if torch.is_grad_enabled() and x.requires_grad:
@@ -60,15 +60,14 @@ torch.library.register_fake("attnzoo::split_rows", _outputs)
 
 
 def _forward(x: Tensor, keep: Tensor) -> list[Tensor]:
-    from attnzoo.kernels.cpu import launch_rows
-
+    launch = dispatch.launcher(x, "launch_rows")
     x = autograd.dense(x)
     copies = _outputs(x, keep)
-    launch_rows.split_rows(x, _of_each_image(keep, len(x)), copies)
+    launch.split_rows(x, _of_each_image(keep, len(x)), copies)
     return copies
 
 
-torch.library.impl("attnzoo::split_rows", "CPU", _forward)
+torch.library.impl("attnzoo::split_rows", ("CPU", "CUDA"), _forward)
 
 
 def _gradient(gradients: Sequence[Tensor], keep: Tensor, channels_last: bool) -> Tensor:
@@ -79,14 +78,13 @@ torch.library.register_fake("attnzoo::split_rows_backward", _gradient)
 
 
 def _backward(gradients: Sequence[Tensor], keep: Tensor, channels_last: bool) -> Tensor:
-    from attnzoo.kernels.cpu import launch_rows
-
+    launch = dispatch.launcher(gradients[0], "launch_rows")
     dx = _gradient(gradients, keep, channels_last)
-    launch_rows.split_rows_backward([autograd.like(g, dx) for g in gradients], _of_each_image(keep, len(dx)), dx)
+    launch.split_rows_backward([autograd.like(g, dx) for g in gradients], _of_each_image(keep, len(dx)), dx)
     return dx
 
 
-torch.library.impl("attnzoo::split_rows_backward", "CPU", _backward)
+torch.library.impl("attnzoo::split_rows_backward", ("CPU", "CUDA"), _backward)
 autograd.differentiable_once("attnzoo::split_rows_backward")
 
 _FORMATS = (torch.contiguous_format, torch.channels_last)

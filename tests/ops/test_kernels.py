@@ -78,14 +78,14 @@ def test_every_output_is_written_and_nothing_else(dtype: torch.dtype, last: bool
         for given in (spatial, None):
             for shortcut, relu in ((None, False), (None, True), (dy, False), (dy, True)):
                 y = out(like=x)
-                launch.apply_gates(x, channel, given, 0.5, 0.5, shortcut, relu, y)
+                launch.apply_gates(x, channel, given, torch.tensor(0.5), False, shortcut, relu, y)
                 masked = (y, relu) if shortcut is not None and relu else (None, relu)
                 both = (
                     None if given is None else out(batch, 1, height, width),
                     None if given is None else out(*x.shape[:2]),
                 )
                 sums = out(like=x), out(batch, channels), *both, None if masked[0] is None else out(like=x)
-                launch.apply_gates_backward(carried, x, channel, given, 0.5, 0.5, -1.0, *masked, *sums)
+                launch.apply_gates_backward(carried, x, channel, given, torch.tensor(0.5), False, *masked, *sums)
         logits, y = out(like=x), out(like=x)
         launch_llam.llam_gate(x, dy, carried, carried, True, y, logits)
         launch_llam.llam_gate(x, dy, None, None, False, out(like=x), None)
@@ -102,7 +102,7 @@ def test_convolution_writes_every_output_and_nothing_else(size: int, isa: str):
     for batch, height, width in ((1, 1, 1), (2, 16, 8), (1, 17, 9), (3, 15, 7), (2, 33, 31)):
         planes, weight = torch.randn(batch, 2, height, width), torch.randn(1, 2, size, size)
         out = Guarded()
-        launch.spatial_conv(planes, weight, 0.5, out(batch, 1, height, width))
+        launch.spatial_conv(planes, weight, torch.tensor([0.5]), out(batch, 1, height, width))
         d_out = torch.randn(batch, 1, height, width)
         launch.spatial_conv_backward(planes, weight, d_out, out(batch, 2, height, width), out(1, 2, size, size))
         out.check()
@@ -116,7 +116,7 @@ def test_half_precision_rounds_to_nearest_even(isa: str):
             ones = torch.ones(1, len(gate), 1, 1, dtype=dtype)
             expected = gate.to(dtype)
             y = torch.empty_like(ones)
-            launch.apply_gates(ones, gate[None].contiguous(), None, 1.0, 0.0, None, False, y)
+            launch.apply_gates(ones, gate[None].contiguous(), None, None, False, None, False, y)
             torch.testing.assert_close(y.flatten(), expected, rtol=0, atol=0, equal_nan=True)
 
 

@@ -13,16 +13,10 @@ from torch import Tensor
 
 from attnzoo.kernels.cpu import library
 from attnzoo.kernels.cpu.library import Map, kernels
+from attnzoo.kernels.layout import channels_last
 
 DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 _STATUS = {1: "unknown dtype", 2: "out of memory", 3: "unsupported kernel size"}
-
-
-def channels_last(x: Tensor) -> bool:
-    """Tell whether the kernels read ``x`` pixel by pixel; a map that is dense in both orders is read in long rows."""
-    if not x.is_contiguous(memory_format=torch.channels_last):
-        return False
-    return not x.is_contiguous() or x.shape[1] > x.shape[2] * x.shape[3]
 
 
 def global_pool(x: Tensor, pooled: Tensor, ties: Tensor | None) -> None:
@@ -73,18 +67,19 @@ def apply_gates(
     x: Tensor,
     channel: Tensor,
     spatial: Tensor | None,
-    scale: float,
-    offset: float,
+    blend: Tensor | None,
+    residual: bool,
     shortcut: Tensor | None,
     relu: bool,
     y: Tensor,
 ) -> None:
-    """Fill ``y`` with ``[relu](x * (scale * channel * spatial + offset) [+ shortcut])``.
+    """Fill ``y`` with ``[relu](x * (blend * (channel * spatial + residual - 1) + 1) [+ shortcut])``.
 
-    channel is (B, C), spatial (B, 1, H, W).
+    channel is (B, C), spatial (B, 1, H, W); without a blend it is 1.
     """
     inputs = (x.data_ptr(), channel.data_ptr(), _pointer(spatial))
-    _check(kernels().apply_gates(_map(x), *inputs, scale, offset, _pointer(shortcut), relu, y.data_ptr()))
+    outputs = (_pointer(shortcut), relu, y.data_ptr())
+    _check(kernels().apply_gates(_map(x), *inputs, *_line(blend, residual), *outputs))
 
 
 def apply_gates_backward(
@@ -92,31 +87,32 @@ def apply_gates_backward(
     x: Tensor,
     channel: Tensor,
     spatial: Tensor | None,
-    scale: float,
-    offset: float,
-    shift: float,
+    blend: Tensor | None,
+    residual: bool,
     y: Tensor | None,
     relu: bool,
     dx: Tensor,
     d_channel: Tensor,
     d_spatial: Tensor | None,
-    blend: Tensor | None,
+    sums: Tensor | None,
     d_shortcut: Tensor | None,
 ) -> None:
-    """Fill ``dx``; ``d_channel`` (B, C) and ``d_spatial`` (B, 1, H, W) before ``scale`` is applied.
+    """Fill ``dx``; ``d_channel`` (B, C) and ``d_spatial`` (B, 1, H, W) before the blend is applied.
 
-    Where there is a spatial gate, ``blend`` (B, C) is the sum of ``dy * x * (channel * spatial + shift)``. ``y`` and
+    Where there is a spatial gate, ``sums`` (B, C) add up to the blend's gradient. ``y`` and
     ``d_shortcut``, which is dy as it comes through the ReLU, are given where a shortcut was added before one.
     """
     inputs = map(_pointer, (dy, x, channel, spatial))
-    outputs = map(_pointer, (dx, d_channel, d_spatial, blend, d_shortcut))
-    _check(kernels().apply_gates_backward(_map(x), *inputs, scale, offset, shift, _pointer(y), relu, *outputs))
+    line = (*_line(blend, residual), float(residual) - 1)
+    outputs = map(_pointer, (dx, d_channel, d_spatial, sums, d_shortcut))
+    _check(kernels().apply_gates_backward(_map(x), *inputs, *line, _pointer(y), relu, *outputs))
 
 
-def spatial_conv(planes: Tensor, weight: Tensor, bias: float, out: Tensor) -> None:
+def spatial_conv(planes: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> None:
     """Fill ``out`` (B, 1, H, W) with ``planes`` (B, 2, H, W) convolved by ``weight`` (1, 2, K, K), zero padded."""
     pointers = (planes.data_ptr(), weight.data_ptr())
-    _check(kernels().spatial_conv(*_plane(planes, weight), *pointers, bias, out.data_ptr()))
+    shift = 0.0 if bias is None else bias.item()
+    _check(kernels().spatial_conv(*_plane(planes, weight), *pointers, shift, out.data_ptr()))
 
 
 def spatial_conv_backward(planes: Tensor, weight: Tensor, d_out: Tensor, d_planes: Tensor, d_weight: Tensor) -> None:
@@ -143,8 +139,11 @@ class Convolution(NamedTuple):
     shift: float
 
 
-def gate_images(x: Tensor, net: Bottleneck | None, conv: Convolution | None, offset: float, y: Tensor) -> None:
-    """Fill ``y`` with ``x * (gates + offset)``, the gates being those that are given."""
+def gate_images(x: Tensor, net: Bottleneck | None, conv: Convolution | None, offset: float, y: Tensor) -> Tensor:
+    """Fill ``y`` with ``x * (gates + offset)``, the gates being those that are given.
+
+    Returns the gates: B * C values of channels, then B * H * W of pixels; without a gate its values mean nothing.
+    """
     batch, channels, height, width = x.shape
     first, second = library.Bottleneck(), library.Convolution()
     if net is not None:
@@ -156,6 +155,7 @@ def gate_images(x: Tensor, net: Bottleneck | None, conv: Convolution | None, off
     pointers = (gates.data_ptr(), gates[batch * channels :].data_ptr(), y.data_ptr())
     structures = (ctypes.byref(first), ctypes.byref(second))
     _check(kernels().gate_images(_map(x), height, x.element_size(), *structures, x.data_ptr(), offset, *pointers))
+    return gates
 
 
 def run(kernel: str, x: Tensor, *arguments: Any) -> None:
@@ -168,6 +168,14 @@ def _map(x: Tensor) -> Any:
     return ctypes.byref(
         Map(batch, channels, height * width, channels_last(x), DTYPES[x.dtype], torch.get_num_threads())
     )
+
+
+def _line(blend: Tensor | None, residual: bool) -> tuple[float, float]:
+    """Return scale and offset of the gates' factor, ``scale * channel * spatial + offset``."""
+    if blend is None:
+        return 1.0, float(residual)
+    scale = blend.item()
+    return scale, 1 + scale * (int(residual) - 1)
 
 
 def _plane(planes: Tensor, weight: Tensor) -> tuple[int, int, int, int, int]:

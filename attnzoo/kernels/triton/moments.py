@@ -1,0 +1,159 @@
+"""Sum, maximum and number of ties along the rows of a map, or down its columns, in one read.
+
+The pool of a map over its pixels and the squeeze over its channels are these two, one way round in NCHW order, the
+other in channels-last. A number of ties is counted with the maximum: where a greater value comes, it starts again.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from attnzoo.kernels.triton.rows import CHUNK, TILE, Rows, divided, power_of_two, tiles_of
+
+LONGEST = 1024
+"""Columns of a row that a program has in hand at once."""
+
+
+@triton.jit
+def take(total, high, ties, v, v_high, v_ties):
+    """Take values into running sums, maxima and numbers of ties."""
+    ties = tl.where(v_high > high, v_ties, ties + tl.where(v_high == high, v_ties, 0.0))
+    return total + v, tl.maximum(high, v_high, propagate_nan=tl.PropagateNan.ALL), ties
+
+
+@triton.jit
+def finish(total, high, ties, AXIS: tl.constexpr):
+    """Join the lanes; a maximum that is NaN has no ties."""
+    top = tl.max(high, AXIS, keep_dims=True)
+    nan = tl.max((high != high).to(tl.int32), AXIS, keep_dims=True) > 0  # noqa: PLR0124 - that is what NaN is
+    top = tl.where(nan, float("nan"), top)
+    count = tl.sum(tl.where(high == top, ties, 0.0), AXIS)
+    return tl.sum(total, AXIS), tl.sum(top, AXIS), count
+
+
+@triton.jit
+def _moments_along_kernel(
+    x_ptr, gate_ptr, mean_ptr, high_ptr, ties_ptr, rows, length_div, stride,
+    DIV: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr,
+):  # fmt: skip
+    """Of ``HEIGHT`` rows: mean and high at (image, row) with ``stride`` between images; the gate is inner."""
+    length = length_div * DIV
+    blocks = tl.cdiv(rows, HEIGHT)
+    image = (tl.program_id(0) // blocks).to(tl.int64)
+    m = (tl.program_id(0) % blocks) * HEIGHT + tl.arange(0, HEIGHT)
+    total = tl.zeros([HEIGHT, WIDTH], tl.float32)
+    high = tl.full([HEIGHT, WIDTH], float("-inf"), tl.float32)
+    ties = tl.zeros([HEIGHT, WIDTH], tl.float32)
+    x_ptr += image * rows * length
+    for start in range(0, length, WIDTH):
+        n = start + tl.arange(0, WIDTH)
+        mask = (m < rows)[:, None] & (n < length)[None, :]
+        v = tl.load(x_ptr + m[:, None] * length + n[None, :], mask=mask, other=0.0).to(tl.float32)
+        if gate_ptr is not None:
+            v *= tl.load(gate_ptr + image * length + n, mask=n < length, other=0.0).to(tl.float32)[None, :]
+        total, high, ties = take(total, high, ties, v, tl.where(mask, v, float("-inf")), mask.to(tl.float32))
+    total, high, ties = finish(total, high, ties, 1)
+    tl.store(mean_ptr + image * stride + m, total / length, mask=m < rows)
+    if high_ptr is not None:
+        tl.store(high_ptr + image * stride + m, high, mask=m < rows)
+    if ties_ptr is not None:
+        tl.store(ties_ptr + image * rows + m, ties, mask=m < rows)
+
+
+@triton.jit
+def _moments_down_kernel(
+    x_ptr, gate_ptr, sum_ptr, high_ptr, ties_ptr, rows, length_div, count, stride, ties_stride,
+    DIV: tl.constexpr, CHUNK: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr,
+):  # fmt: skip
+    """Of ``WIDTH`` columns and ``CHUNK`` rows: sums over ``count`` at (image, chunk, column); the gate is outer."""
+    length = length_div * DIV
+    across = tl.cdiv(length, WIDTH)
+    chunks = tl.cdiv(rows, CHUNK)
+    image = (tl.program_id(0) // (across * chunks)).to(tl.int64)
+    chunk = tl.program_id(0) // across % chunks
+    n = (tl.program_id(0) % across) * WIDTH + tl.arange(0, WIDTH)
+    total = tl.zeros([HEIGHT, WIDTH], tl.float32)
+    high = tl.full([HEIGHT, WIDTH], float("-inf"), tl.float32)
+    ties = tl.zeros([HEIGHT, WIDTH], tl.float32)
+    x_ptr += image * rows * length
+    for start in range(chunk * CHUNK, tl.minimum(chunk * CHUNK + CHUNK, rows), HEIGHT):
+        m = start + tl.arange(0, HEIGHT)
+        mask = (m < rows)[:, None] & (n < length)[None, :]
+        v = tl.load(x_ptr + m[:, None] * length + n[None, :], mask=mask, other=0.0).to(tl.float32)
+        if gate_ptr is not None:
+            v *= tl.load(gate_ptr + image * rows + m, mask=m < rows, other=0.0).to(tl.float32)[:, None]
+        total, high, ties = take(total, high, ties, v, tl.where(mask, v, float("-inf")), mask.to(tl.float32))
+    total, high, ties = finish(total, high, ties, 0)
+    at = chunk * length + n
+    tl.store(sum_ptr + image * stride + at, total / count, mask=n < length)
+    if high_ptr is not None:
+        tl.store(high_ptr + image * stride + at, high, mask=n < length)
+    if ties_ptr is not None:
+        tl.store(ties_ptr + image * ties_stride + at, ties, mask=n < length)
+
+
+@triton.jit
+def _moments_join_kernel(
+    sum_ptr, high_parts_ptr, ties_parts_ptr, mean_ptr, high_ptr, ties_ptr, chunks, length_div, count, stride,
+    DIV: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr,
+):  # fmt: skip
+    """Join the parts (image, chunk, column) of the kernel above."""
+    length = length_div * DIV
+    across = tl.cdiv(length, WIDTH)
+    image = (tl.program_id(0) // across).to(tl.int64)
+    n = (tl.program_id(0) % across) * WIDTH + tl.arange(0, WIDTH)
+    total = tl.zeros([HEIGHT, WIDTH], tl.float32)
+    high = tl.full([HEIGHT, WIDTH], float("-inf"), tl.float32)
+    ties = tl.zeros([HEIGHT, WIDTH], tl.float32)
+    for start in range(0, chunks, HEIGHT):
+        k = start + tl.arange(0, HEIGHT)
+        mask = (k < chunks)[:, None] & (n < length)[None, :]
+        at = image * chunks * length + k[:, None] * length + n[None, :]
+        v = tl.load(sum_ptr + at, mask=mask, other=0.0)
+        v_high = high
+        v_ties = ties
+        if high_ptr is not None:
+            v_high = tl.load(high_parts_ptr + at, mask=mask, other=float("-inf"))
+        if ties_ptr is not None:
+            v_ties = tl.load(ties_parts_ptr + at, mask=mask, other=0.0)
+        total, high, ties = take(total, high, ties, v, v_high, v_ties)
+    total, high, ties = finish(total, high, ties, 0)
+    tl.store(mean_ptr + image * stride + n, total / count, mask=n < length)
+    if high_ptr is not None:
+        tl.store(high_ptr + image * stride + n, high, mask=n < length)
+    if ties_ptr is not None:
+        tl.store(ties_ptr + image * length + n, ties, mask=n < length)
+
+
+def along(x: Tensor, view: Rows, gate: Tensor | None, mean: Tensor, high: Tensor | None, ties: Tensor | None) -> None:
+    """Fill ``mean``, ``high`` and ``ties`` (images, rows), the last of which is contiguous."""
+    width = min(power_of_two(view.length), LONGEST)
+    height = min(TILE // width, power_of_two(view.rows))
+    grid = (view.images * triton.cdiv(view.rows, height),)
+    length_div, divisor = divided(view.length)
+    _moments_along_kernel[grid](
+        x, gate, mean, high, ties, view.rows, length_div, mean.stride(0), DIV=divisor, HEIGHT=height, WIDTH=width
+    )
+
+
+def down(x: Tensor, view: Rows, gate: Tensor | None, mean: Tensor, high: Tensor | None, ties: Tensor | None) -> None:
+    """Fill ``mean``, ``high`` and ``ties`` (images, length), the last of which is contiguous."""
+    height, width, chunks, across = tiles_of(view)
+    length_div, divisor = divided(view.length)
+    grid = (view.images * chunks * across,)
+    constants = {"DIV": divisor, "CHUNK": CHUNK, "HEIGHT": height, "WIDTH": width}
+    if chunks == 1:
+        strides = (mean.stride(0), view.length)
+        _moments_down_kernel[grid](x, gate, mean, high, ties, view.rows, length_div, view.rows, *strides, **constants)
+        return
+    kinds = 1 if high is None else 2 if ties is None else 3
+    parts = [*x.new_empty((kinds, view.images, chunks, view.length), dtype=torch.float32), None, None][:3]
+    stride = chunks * view.length
+    _moments_down_kernel[grid](x, gate, *parts, view.rows, length_div, 1, stride, stride, **constants)
+    _moments_join_kernel[(view.images * across,)](
+        *parts, mean, high, ties, chunks, length_div, view.rows, mean.stride(0),
+        DIV=divisor, HEIGHT=min(power_of_two(chunks), TILE // width), WIDTH=width,
+    )  # fmt: skip

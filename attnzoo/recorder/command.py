@@ -1,0 +1,120 @@
+"""``attnzoo look``: what the gates of a timm model say to one photograph."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+_REASONS = (AssertionError, ImportError, OSError, RuntimeError, TypeError, ValueError)  # models and layers say it so
+
+
+def look_command(
+    image: Annotated[Path, typer.Argument(help="A photograph.", show_default=False)],
+    model: Annotated[str, typer.Argument(help="Name of a timm model, such as resnet18.", show_default=False)],
+    layers: Annotated[
+        list[str] | None,
+        typer.Argument(help="Attentions to attach, from attnzoo list or timm/NAME; none for a model that has its own."),
+    ] = None,
+    *,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The PNG to write.")] = Path("look.png"),
+    where: Annotated[str, typer.Option(help="stage, block, branch, a module's name, a glob, or re:PATTERN.")] = "stage",
+    attachment: Annotated[
+        list[Path] | None,
+        typer.Option(help="What Attachment.save wrote, once for each layer, in their order.", show_default=False),
+    ] = None,
+    pretrained: Annotated[
+        bool, typer.Option("--pretrained", help="timm's trained weights; needs the network or timm's cache.")
+    ] = False,
+    only: Annotated[str, typer.Option(help="Shell-style pattern: only gates of these names.")] = "*",
+) -> None:
+    """Show what the gates of a timm model say to one photograph: a sheet of overlays, and a table of statistics.
+
+    The photograph is squeezed to the size that the model was made for. Weights are random (seed 0) unless they are
+    given: the sheet then shows that everything works, and nothing about the photograph. In Python, attnzoo.record does
+    it for any model.
+
+    Examples:
+
+    attnzoo look photo.jpg resnet18 cbam
+
+    attnzoo look photo.jpg seresnet50 --pretrained -o gates.png
+
+    attnzoo look photo.jpg resnet50 cbam --attachment trained.safetensors --only '*:spatial'
+    """  # noqa: D412 - typer keeps only paragraphs apart
+    import torch
+
+    from attnzoo import cli
+    from attnzoo.recorder.recording import record
+    from attnzoo.recorder.sheet import check_writable
+
+    files = attachment or []
+    if files and len(files) != len(layers or []):
+        cli.fail(f"--attachment must be given once for each of the {len(layers or [])} layers, got {len(files)}")
+    torch.manual_seed(0)
+    network = cli.timm_model(model, None, pretrained=pretrained).eval()
+    try:
+        check_writable(output)
+        pixels = _read(image)
+        attachments = [_attach(network, layer, where) for layer in layers or []]
+        for each, file in zip(attachments, files, strict=False):
+            each.load(file)
+        with torch.inference_mode(), warnings.catch_warnings(), record(network, only=only) as r:
+            warnings.simplefilter("ignore", RuntimeWarning)  # the table shows it
+            network(_normalised(pixels, network.pretrained_cfg))
+        if not r.gates:
+            raise ValueError(
+                f"{model} has no gate to see, or none matches --only: name a layer to attach, such as cbam"
+            )
+        r.sheet(output, pixels, title=f"{model}{''.join(f' + {layer}' for layer in layers or [])} on {image.name}")
+    except _REASONS as error:
+        cli.fail(str(error).strip().splitlines()[0])
+    console = cli.console()
+    console.print(r.table())
+    for alert in r.alerts():
+        console.print(alert, style="red", markup=False)
+    console.print(f"Sheet: {output}", markup=False)
+
+
+def _attach(network: Any, layer: str, where: str) -> Any:
+    from attnzoo.attach import attach
+    from attnzoo.registry import layer_info
+
+    if layer_info(layer).kind == "guided":
+        raise ValueError(f"{layer} is guided by maps, and a photograph has none: use attnzoo.record in Python")
+    return attach(network, layer, where)
+
+
+def _read(path: Path) -> Any:
+    """Return the pixels (H, W, 3), uint8, of the upright photograph.
+
+    Raises:
+        ValueError: If there is no such file, or it is no image that can be decoded.
+    """
+    import numpy as np
+    from PIL import Image, ImageOps
+
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    try:
+        with Image.open(path) as image:
+            return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path} is no image that can be read: {error}") from error
+
+
+def _normalised(pixels: Any, config: dict[str, Any]) -> Any:
+    """Return the photograph as the model takes it (1, 3, H, W), by what timm says of the model."""
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    channels, height, width = config["input_size"]
+    if channels != 3:
+        raise ValueError(f"the model must take RGB images, but its have {channels} channels")
+    small = Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)
+    x = torch.from_numpy(np.array(small)).permute(2, 0, 1)[None].float() / 255
+    mean, std = (torch.tensor(config[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
+    return (x - mean) / std

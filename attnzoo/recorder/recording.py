@@ -1,0 +1,295 @@
+"""The recorder: hears the gates of a model for as long as a context lasts, and keeps little of them."""
+
+from __future__ import annotations
+
+import fnmatch
+import sys
+import warnings
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from attnzoo import checks
+from attnzoo.ops.noting import listening
+from attnzoo.recorder import picture, statistics
+from attnzoo.recorder.sources import foreign_gate, foreign_gates
+from attnzoo.recorder.statistics import GateStatistics, RunningStatistics, thinned
+
+MOST_TOLD = 5
+
+
+def record(
+    model: nn.Module,
+    *,
+    only: str = "*",
+    stride: int = 1,
+    images: int = 4,
+    keep: int = 1,
+    max_elements: int = 2**20,
+) -> Recorder:
+    """Return a context in which every gate that ``model`` computes is captured.
+
+    Gates are named ``module:gate``, as in ``layer1.2.attnzoo.0.layer:spatial``; a second call of one module in one pass
+    adds ``#2``. A pass is a call of ``model`` itself. Memory is bounded by ``keep``, ``images`` and ``max_elements``,
+    whatever the number of passes. At the end a warning tells of gates that are dead or saturated.
+
+    A recorded pass runs eagerly: a compiled model is bypassed for it, and its other passes (``stride``) are not.
+
+    Args:
+        model: Any model with layers of attnzoo, attached or its own, or with gates of timm or torchvision.
+        only: Shell-style pattern; only gates whose name matches are captured.
+        stride: Every how manieth pass is recorded, the first one first. The others cost one function call.
+        images: How many images of a batch are looked at, its first ones, for what is kept and for the statistics.
+        keep: The gates of how many recorded passes are kept, the latest ones. 0 keeps none, only statistics.
+        max_elements: Most values of one kept gate; every second, third, .. pixel is kept of a larger one.
+
+    Returns:
+        The recorder, to be used in a ``with`` statement.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If a number is out of range, or the model was compiled in place by ``model.compile()``: its hooks
+            are then inside the compiled code. Compile it with ``torch.compile(model)``.
+
+    Example:
+        >>> from attnzoo import create
+        >>> model = nn.Sequential(nn.Conv2d(3, 16, 3), create("cbam", 16))
+        >>> with record(model) as r:
+        ...     _ = model(torch.rand(2, 3, 8, 8))
+        >>> {name: tuple(gate.shape) for name, gate in r.gates.items()}
+        {'1:channel': (2, 16, 1, 1), '1:spatial': (2, 1, 6, 6)}
+    """
+    return Recorder(model, only=only, stride=stride, images=images, keep=keep, max_elements=max_elements)
+
+
+class Recorder:
+    """What :func:`record` returns: the gates of a model and their statistics; print it to see them.
+
+    Attributes:
+        passes: Calls of the model inside the context.
+        recorded: How many of them were recorded.
+    """
+
+    def __init__(self, model: nn.Module, *, only: str, stride: int, images: int, keep: int, max_elements: int) -> None:
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"model must be an nn.Module, got {type(model).__name__}")
+        if getattr(model, "_compiled_call_impl", None) is not None:
+            raise ValueError(
+                "model must not be compiled in place by model.compile(), for its hooks are then inside the compiled "
+                "code; record torch.compile(model), or the model before it is compiled"
+            )
+        if not isinstance(only, str):
+            raise TypeError(f"only must be a shell-style pattern, got {only!r}")
+        if isinstance(keep, bool) or not isinstance(keep, int) or keep < 0:
+            raise ValueError(f"keep must be an int of at least 0, got {keep!r}")
+        self.passes = 0
+        self.recorded = 0
+        self._model = model
+        self._only = only
+        self._stride = checks.positive_int("stride", stride)
+        self._images = checks.positive_int("images", images)
+        self._most = checks.positive_int("max_elements", max_elements)
+        self._kept: deque[dict[str, Tensor]] = deque(maxlen=keep)
+        self._running: dict[str, RunningStatistics] = {}
+        self._current: dict[str, Tensor] | None = None
+        self._calls: dict[str, int] = {}
+        self._names: dict[nn.Module, str] = {}
+        self._foreign: dict[str, nn.Module] = {}
+        self._hooks: list[RemovableHandle] = []
+        self._pass = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Start to listen.
+
+        Raises:
+            RuntimeError: If it listens already.
+        """
+        if self._hooks:
+            raise RuntimeError("the recorder is in use already")
+        inner = getattr(self._model, "_orig_mod", self._model)
+        self._names = {module: name for name, module in inner.named_modules()}
+        self._foreign = foreign_gates(inner)
+        self._hooks = [
+            self._model.register_forward_pre_hook(self._begin),
+            self._model.register_forward_hook(self._end, always_call=True),
+        ]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop listening, and warn of what is wrong."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+        self._names, self._foreign = {}, {}
+        if error is None and (said := self._remark()):
+            warnings.warn(said, RuntimeWarning, stacklevel=2)
+
+    @property
+    def gates(self) -> Mapping[str, Tensor]:
+        """The gates of the latest recorded pass by name, detached copies on their own device."""
+        return dict(self._kept[-1]) if self._kept else {}
+
+    def history(self, gate: str) -> list[Tensor]:
+        """Return what is kept of one gate, the oldest pass first.
+
+        Raises:
+            KeyError: If no such gate is kept; the message has those that are.
+        """
+        if gate not in self._running:
+            raise KeyError(f"no gate {gate!r} was recorded; there are {', '.join(self._running) or 'none'}")
+        return [gates[gate] for gates in self._kept if gate in gates]
+
+    def statistics(self) -> dict[str, GateStatistics]:
+        """Return what each gate did over all recorded passes, by name."""
+        results = {name: running.result(name) for name, running in self._running.items()}
+        return {name: result for name, result in results.items() if result is not None}
+
+    def alerts(self) -> list[str]:
+        """Return what is wrong with the gates, one sentence each: dead, always open, saturated, NaN."""
+        return statistics.alerts(self.statistics().values())
+
+    def planes(self, index: int = 0) -> dict[str, NDArray[np.float32]]:
+        """Return each gate that has pixels as one plane (h, w), averaged over its channels, of the latest pass.
+
+        Args:
+            index: Which image of the batch.
+
+        Raises:
+            IndexError: If so many images were not kept.
+        """
+        return picture.planes(self.gates, index)
+
+    def overlay(self, image: NDArray[np.uint8] | Tensor, *, index: int = 0) -> dict[str, NDArray[np.uint8]]:
+        """Return the image under each gate that has pixels: dark where the gate is least, bright where it is greatest.
+
+        Args:
+            image: Pixels (H, W, 3), uint8, or a tensor (3, H, W) in 0 to 1; the one that the model saw, of any size.
+            index: Which image of the batch it was.
+
+        Returns:
+            Gate to pixels (H, W, 3), uint8.
+
+        Raises:
+            ImportError: If matplotlib is not installed.
+            IndexError: If so many images were not kept.
+            TypeError: If ``image`` is neither.
+            ValueError: If its shape or range is another.
+        """
+        return picture.overlays(image, self.planes(index))
+
+    def sheet(
+        self, path: str | Path, image: NDArray[np.uint8] | Tensor, *, index: int = 0, title: str = "What the gates said"
+    ) -> None:
+        """Write all gates of the latest pass as one PNG: planes over the image, channels as curves, statistics beside.
+
+        The file appears whole or not at all.
+
+        Args:
+            path: The file, ending in .png.
+            image: As for :meth:`overlay`.
+            index: Which image of the batch it was.
+            title: Stands above it.
+
+        Raises:
+            ImportError: If matplotlib is not installed.
+            OSError: If the file system refuses.
+            ValueError: If nothing is kept, or ``path`` cannot be a PNG: another name, a folder, in no folder.
+        """
+        from attnzoo.recorder import sheet
+
+        sheet.write(Path(path), sheet.draw(self.gates, self.statistics(), image, index=index, title=title))
+
+    def table(self) -> Any:
+        """Return the statistics as a ``rich`` table."""
+        from attnzoo.recorder.table import table
+
+        return table(self.statistics().values())
+
+    def __repr__(self) -> str:
+        """Return the counts and the statistics, one gate a line."""
+        lines = [
+            f"  {name}: mean {one.mean:.3f} in {one.low:.3f} to {one.high:.3f}, entropy {one.entropy:.2f}, "
+            f"{one.saturated:.0%} saturated, {one.dead} dead and {one.open} open of {one.channels}"
+            for name, one in self.statistics().items()
+        ]
+        return "\n".join([f"Recorder: {self.recorded} of {self.passes} passes, {len(lines)} gates", *lines])
+
+    def _begin(self, *_: Any) -> None:
+        """Before a pass: listen, if it is one of those that are recorded."""
+        if torch.compiler.is_compiling():
+            return
+        due = self.passes % self._stride == 0
+        self.passes += 1
+        if due:
+            self._current, self._calls = {}, {}
+            self._pass.enter_context(_eagerly())
+            self._pass.enter_context(listening(self._hear))
+            for name, module in self._foreign.items():
+                self._pass.callback(module.register_forward_hook(self._overhear(name)).remove)
+
+    def _end(self, *_: Any) -> None:
+        """After a pass, whether it failed or not."""
+        if self._current is not None:
+            self._pass.close()
+            with torch.no_grad(), torch.inference_mode(mode=False):
+                for name, gate in self._current.items():
+                    self._running[name].add(gate)
+            self._kept.append(self._current)
+            self._current = None
+            self.recorded += 1
+
+    def _hear(self, layer: nn.Module, gates: Mapping[str, Tensor], hard: bool) -> None:
+        if layer in self._names:
+            for name, gate in gates.items():
+                self._take(f"{self._names[layer]}:{name}", gate, hard)
+
+    def _overhear(self, name: str) -> Any:
+        def hook(_module: nn.Module, _args: Any, output: Any) -> None:
+            gate = foreign_gate(output)
+            if gate is not None:
+                self._take(name, gate, hard=False)
+
+        return hook
+
+    def _take(self, name: str, gate: Tensor, hard: bool) -> None:
+        if gate.dim() < 2:
+            raise ValueError(f"gate {name} must have shape (B, C) or (B, C, H, W), got {tuple(gate.shape)}")
+        if self._current is None or not fnmatch.fnmatchcase(name, self._only):
+            return
+        self._calls[name] = self._calls.get(name, 0) + 1
+        if self._calls[name] > 1:
+            name = f"{name}#{self._calls[name]}"
+        with torch.no_grad(), torch.inference_mode(mode=False):
+            self._current[name] = thinned(gate.detach()[: self._images], self._most).clone()
+        if name not in self._running:
+            self._running[name] = RunningStatistics(hard)
+
+    def _remark(self) -> str:
+        if not self.passes:
+            return "record: the model itself was not called, so that nothing is recorded"
+        if not self._running:
+            return "record: the model ran, but none of its modules notes a gate (or none matches only)"
+        found = self.alerts()
+        more = f"; and {len(found) - MOST_TOLD} more" if len(found) > MOST_TOLD else ""
+        return f"record: {'; '.join(found[:MOST_TOLD])}{more}" if found else ""
+
+
+@contextmanager
+def _eagerly() -> Iterator[None]:
+    """Let compiled code run as it was before it was compiled; where no compiler is loaded there is none."""
+    if "torch._dynamo" not in sys.modules:
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield

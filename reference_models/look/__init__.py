@@ -1,0 +1,1 @@
+"""What the gates of one network say to a face."""
