@@ -14,6 +14,7 @@ test:
 bench:  ## what is measured, then what is counted; each writes its results under benchmarks/results
 	$(PYTHON) -m benchmarks.measure_ops
 	$(PYTHON) -m benchmarks.measure_resnet50
+	$(PYTHON) -m benchmarks.measure_cednn
 	$(PYTHON) -m benchmarks.measure_networks
 	$(PYTHON) benchmarks/bench_attach_overhead.py
 	$(PYTHON) benchmarks/sweep_attach.py

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attnzoo import DifferenceGate, IGCBlock, SqueezeExcite
-from reference_models import cednn_inference, checks
+from reference_models import cednn_inference, cednn_top, checks
 
 NUM_MAPS = 5
 GROUP_COUNTS = (1, 2, 3, 6, 9, 18)
@@ -147,9 +147,9 @@ class CEDNN(nn.Module):
             )
         fused = cednn_inference.plan(self)
         features = self._features(x, maps) if fused is None else fused(x, maps)
-        features = F.relu(self.reduce(features))
-        features = F.relu(cednn_inference.whole(self.top1, features))  # (B, top_width, 1, 1)
-        features = F.relu(cednn_inference.whole(self.top2, features))
+        features = cednn_top.pointwise(self.reduce, features)
+        features = cednn_top.whole(self.top1, features)  # (B, top_width, 1, 1)
+        features = cednn_top.whole(self.top2, features)
         logits: Tensor = self.fc(features.flatten(1))
         return logits
 
@@ -157,10 +157,12 @@ class CEDNN(nn.Module):
         """Return what the blocks make, (B, 64 * ``width``, H / 32, W / 32)."""
         features = x.repeat(1, NUM_MAPS + 1, 1, 1) if maps is None else self.stack(x, maps)
         features = features.repeat(1, self.copies, 1, 1) if self.copies > 1 else features  # (B, width, H, W)
+        if x.device.type == "cpu":  # where small groups and max-pooling are slow in contiguous maps
+            features = features.contiguous(memory_format=torch.channels_last)
         for i, (block, layer) in enumerate(zip(self.blocks, self.block_layers, strict=True)):
             if i > 0:
                 features = F.max_pool2d(features, 2)
-                maps = None if maps is None else F.max_pool2d(maps, 2)
+                maps = None if maps is None else cednn_inference.halved(maps)
             if maps is not None and 0 < i < self.attention_blocks:
                 features = self.gates[i - 1](features, maps)
             features = layer(block(features))

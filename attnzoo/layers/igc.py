@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from attnzoo import checks
 from attnzoo.ops import Stage, dispatch, igc_block
+from attnzoo.ops.igc_block import in_natural_order
 from attnzoo.registry import register
 
 Connection = Literal["res", "dense"]
@@ -97,8 +98,42 @@ class InterleavedGroupConv(nn.Module):
         """
         checks.feature_map("x", x, self.channels, like=self.conv1.weight)
         y = F.relu(self.norm1(self.conv1(x)))
+        if x.device.type == "cpu" and self._is_plain():
+            return self._without_permutations(y)
         y = self.norm2(self.conv2(_shuffle(y, self.groups)))
         return _shuffle(y, y.shape[1] // self.groups)
+
+    def _is_plain(self) -> bool:
+        """Tell whether the second half may be computed without calling its modules."""
+        plain = type(self.conv2) is nn.Conv2d and type(self.norm2) is nn.BatchNorm2d
+        return plain and self.norm2.running_mean is not None and not (_watched(self.conv2) or _watched(self.norm2))
+
+    def _without_permutations(self, z: Tensor) -> Tensor:
+        """Return the normalised second convolution of ``z``, as one dense convolution, which costs less than copies.
+
+        Where an activation is infinite, the zeros in its weight make a NaN of it.
+        """
+        order = torch.arange(z.shape[1], device=z.device).view(-1, self.groups).t().reshape(-1)  # natural to permuted
+        conv, norm = self.conv2, self.norm2
+        statistics = [norm.running_mean, norm.running_var]
+        y = F.conv2d(z, in_natural_order(conv.weight, self.groups), _taken(conv.bias, order))
+        mean, variance, gain, offset = (_taken(t, order) for t in (*statistics, norm.weight, norm.bias))
+        if not norm.training:
+            return F.batch_norm(y, mean, variance, gain, offset, training=False, eps=norm.eps)
+        momentum = norm.momentum
+        if norm.num_batches_tracked is not None:
+            norm.num_batches_tracked.add_(1)
+            momentum = 1 / norm.num_batches_tracked.item() if momentum is None else momentum
+        y = F.batch_norm(y, mean, variance, gain, offset, training=True, momentum=momentum or 0.0, eps=norm.eps)
+        with torch.no_grad():
+            for own, moved in zip(statistics, (mean, variance), strict=True):
+                if own is not None and moved is not None:
+                    own[order] = moved
+        return y
+
+
+def _taken(values: Tensor | None, order: Tensor) -> Tensor | None:
+    return None if values is None else values[order]
 
 
 def _shuffle(x: Tensor, groups: int) -> Tensor:
@@ -199,24 +234,21 @@ class IGCBlock(nn.Module):
     def stages(self) -> tuple[Stage, Stage, Stage] | None:
         """Return the stages with which ``attnzoo.ops.igc_block`` may take the place of calling the modules.
 
-        None where it may not: in training; where a gradient may be wanted; where anybody watches (hooks, compilers); where
-        there is a ``branch_layer``, or another module in a convolution's or norm's place (an adapter, a quantised one).
+        None where it may not: in training; where a gradient may be wanted; where anybody watches (hooks, compilers);
+        where there is a ``branch_layer``, or another module in a convolution's or norm's place (an adapter, a quantised
+        one).
         """
-        branch = self.branch
         if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
             return None
-        convs, norms = (branch.conv1, branch.conv2, self.fuse), (branch.norm1, branch.norm2, self.norm)
-        plain = (
-            type(branch) is InterleavedGroupConv
-            and branch.conv1.stride == (1, 1)
-            and type(self.branch_layer) is nn.Identity
-            and all(type(conv) is nn.Conv2d for conv in convs)
-            and all(_in_evaluation(norm) for norm in norms)
-        )
-        if not plain or any(map(_watched, (branch, self.branch_layer, *convs, *norms))):
+        branch, branch_layer, fuse, norm = self.children()
+        if type(branch) is not InterleavedGroupConv or type(branch_layer) is not nn.Identity:
             return None
-        first, second, third = map(Stage.of, convs, norms)
-        return first, second, third
+        conv1, norm1, conv2, norm2 = branch.children()
+        convs, norms = (conv1, conv2, fuse), (norm1, norm2, norm)
+        plain = all(type(conv) is nn.Conv2d for conv in convs) and all(map(_in_evaluation, norms))
+        if not plain or any(map(_watched, (branch, branch_layer, *convs, *norms))):
+            return None
+        return Stage.of(conv1, norm1), Stage.of(conv2, norm2), Stage.of(fuse, norm)
 
     def extra_repr(self) -> str:
         """Return the options that the submodules do not show."""

@@ -4,6 +4,7 @@ from attnzoo.ops.apply_gates import apply_gates
 from attnzoo.ops.dispatch import BackendInfo, backend, backends
 from attnzoo.ops.global_pool import Pooled, global_pool
 from attnzoo.ops.igc_block import IGCOutput, Stage, igc_block
+from attnzoo.ops.linear import linear
 from attnzoo.ops.llam_gate import llam_gate
 from attnzoo.ops.noting import note_gates
 from attnzoo.ops.spatial_conv import spatial_conv
@@ -23,6 +24,7 @@ __all__ = [
     "convolve",
     "global_pool",
     "igc_block",
+    "linear",
     "llam_gate",
     "note_gates",
     "spatial_conv",

@@ -141,11 +141,10 @@ def _gates(
     channel, logits = launch.gates_in_state(x, *_prepared(parameters, options, fixed, options.normed), state)
     found = {} if channel is None else {"channel": channel}
     if logits is not None:
-        center, factor, _ = state[-3:]
+        center, factor, _ = state[-3:]  # the bias is in the center
         logits = (logits - center) * factor
         logits = logits if parameters.gain is None else logits * parameters.gain
-        shift = parameters.shift if options.normed else parameters.bias
-        found["spatial"] = (logits if shift is None else logits + shift).sigmoid()
+        found["spatial"] = (logits if parameters.shift is None else logits + parameters.shift).sigmoid()
     return found
 
 

@@ -24,15 +24,18 @@ class Stage(NamedTuple):
     epsilon: float
 
     @classmethod
-    def of(cls, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Stage:
-        """Return the stage of two modules.
+    def of(cls, conv: nn.Module, norm: nn.Module) -> Stage:
+        """Return the stage of an ``nn.Conv2d`` and an ``nn.BatchNorm2d``.
 
         Raises:
             ValueError: If the norm keeps no running statistics.
         """
-        if norm.running_mean is None or norm.running_var is None:
+        weights, affine, statistics = conv._parameters, norm._parameters, norm._buffers  # noqa: SLF001 - half the time
+        mean, variance = statistics["running_mean"], statistics["running_var"]
+        weight = weights["weight"]
+        if mean is None or variance is None or weight is None:
             raise ValueError(f"norm must keep running statistics, got {norm}")
-        return cls(conv.weight, conv.bias, norm.weight, norm.bias, norm.running_mean, norm.running_var, float(norm.eps))
+        return cls(weight, weights["bias"], affine["weight"], affine["bias"], mean, variance, norm.eps)  # type: ignore[arg-type]
 
 
 class IGCOutput(NamedTuple):
@@ -56,8 +59,8 @@ def igc_block(
 ) -> IGCOutput:
     """Return a block of CEDNN in evaluation: ``relu(W3(relu(W2(relu(W1(x))) + x)))``, every W with its norm.
 
-    W1 is a 3x3 convolution of ``groups`` groups of M channels, W2 a 1x1 convolution of M groups, each of which holds one
-    channel of each of the others. The weights are read as they are: nothing is prepared, and nothing goes stale.
+    W1 is a 3x3 convolution of ``groups`` groups of M channels, W2 a 1x1 convolution of M groups, each of which holds
+    one channel of each of the others. The weights are read as they are: nothing is prepared, and nothing goes stale.
 
     Args:
         x: Map (B, C, H, W), or (B, C / r, H, W), which is taken r times over.
@@ -73,27 +76,28 @@ def igc_block(
         backend: Overrides ``attnzoo.ops.backend`` for this call.
 
     Returns:
-        The map (B, C', H, W) or (B, C', H // 2, W // 2) in the memory format that the backend works in: contiguous by the
-        native kernel, channels-last by torch. The averages (B, C').
+        The map (B, C', H, W) or (B, C', H // 2, W // 2) in the memory format that the backend works in: contiguous by
+        the native kernel, channels-last by torch. The averages (B, C').
 
     Raises:
         RuntimeError: If the backend asked for cannot run.
         ValueError: If a shape does not fit.
     """
     channels = _check(x, stages, groups, pool, maps, gate)
-    tensors = [t for stage in stages for t in stage if isinstance(t, Tensor)]
+    weights, norms = [stage.weight for stage in stages], [t for stage in stages for t in stage[1:6]]
+    beside = [t for t in (gate, maps, *weights, *norms) if t is not None]
     unfit = None
-    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, gate, maps, *tensors)):
+    if torch.is_grad_enabled() and (x.requires_grad or any(t.requires_grad for t in beside)):
         unfit = "the kernel has no gradient"
-    elif any(t.device != x.device for t in tensors):
-        unfit = f"all tensors must be on the device of x, {x.device}"
+    elif not all(t.is_cpu for t in beside):
+        unfit = "all tensors must be on the CPU"
     elif pool and means and (x.shape[2] % 2 or x.shape[3] % 2):
         unfit = f"averages and pooling together need an even height and width, got {tuple(x.shape[2:])}"
     if not dispatch.takes_native(x, backend, unfit):
         return reference(_guided(x, channels, maps, residual, gate), stages, groups, pool, means)
-    flat = [t for stage in stages for t in stage[:6]]
     epsilons = [stage.epsilon for stage in stages]
-    found = dispatch.operator("igc_block", _forward)(x, flat, epsilons, groups, pool, maps, residual, gate, means)
+    options = (groups, pool, maps, residual, gate, means)
+    found = dispatch.operator("igc_block", _forward)(x, weights, norms, epsilons, *options)
     return IGCOutput(found[0], found[1] if means else None)
 
 
@@ -103,33 +107,41 @@ def _check(
     """Return the channels of the block."""
     if x.dim() != 4:
         raise ValueError(f"x must have shape (B, C, H, W), got {tuple(x.shape)}")
-    if len(stages) != 3:
-        raise ValueError(f"stages must be three, got {len(stages)}")
     batch, given, height, width = x.shape
     if height * width == 0 or (pool and min(height, width) < 2):
         raise ValueError(f"x must have at least {'2x2 pixels' if pool else 'one pixel'}, got {tuple(x.shape)}")
-    first, second, third = (stage.weight.shape for stage in stages)
-    channels = first[0]
+    channels = _check_weights([stage.weight for stage in stages], groups)
     if given == 0 or channels % given:
         raise ValueError(f"x must have {channels} channels, or {channels} divided by a whole number, got {given}")
-    if groups < 1 or channels % groups:
-        raise ValueError(f"groups must divide the {channels} channels, got {groups}")
-    if first != (channels, channels // groups, 3, 3) or second != (channels, groups, 1, 1):
-        raise ValueError(
-            f"stages must begin with weights {(channels, channels // groups, 3, 3)} and {(channels, groups, 1, 1)}, "
-            f"got {tuple(first)} and {tuple(second)}"
-        )
-    if third not in {(third[0], channels, 1, 1), (third[0], 2 * channels, 1, 1)}:
-        raise ValueError(f"stages must end with a weight (C', {channels} or {2 * channels}, 1, 1), got {tuple(third)}")
     if gate is not None and gate.shape != (batch, given, 1, 1):
         raise ValueError(f"gate must have shape {(batch, given, 1, 1)}, got {tuple(gate.shape)}")
     if maps is not None:
-        spans = maps.shape[1] + 1 if maps.dim() == 4 else 0
-        if spans < 2 or maps.shape != (batch, spans - 1, height, width):
-            raise ValueError(f"maps must have shape {(batch, 'n', height, width)}, got {tuple(maps.shape)}")
-        if channels % spans or given % min(given, channels // spans):
-            raise ValueError(f"maps must divide {channels} channels of {given} into n + 1 spans, got n = {spans - 1}")
+        _check_maps(maps, (batch, height, width), channels, given)
     return channels
+
+
+def _check_weights(weights: Sequence[Tensor], groups: int) -> int:
+    if len(weights) != 3:
+        raise ValueError(f"stages must be three, got {len(weights)}")
+    first, second, third = (tuple(weight.shape) for weight in weights)
+    channels = first[0]
+    if groups < 1 or channels % groups:
+        raise ValueError(f"groups must divide the {channels} channels, got {groups}")
+    wanted = (channels, channels // groups, 3, 3), (channels, groups, 1, 1)
+    if (first, second) != wanted:
+        raise ValueError(f"stages must begin with weights {wanted[0]} and {wanted[1]}, got {first} and {second}")
+    if third not in {(third[0], channels, 1, 1), (third[0], 2 * channels, 1, 1)}:
+        raise ValueError(f"stages must end with a weight (C', {channels} or {2 * channels}, 1, 1), got {third}")
+    return int(channels)
+
+
+def _check_maps(maps: Tensor, like: tuple[int, int, int], channels: int, given: int) -> None:
+    batch, height, width = like
+    if maps.dim() != 4 or maps.shape[1] == 0 or maps.shape != (batch, maps.shape[1], height, width):
+        raise ValueError(f"maps must have shape ({batch}, n, {height}, {width}), got {tuple(maps.shape)}")
+    spans = maps.shape[1] + 1
+    if channels % spans or given % min(given, channels // spans) or channels % (spans * min(given, channels // spans)):
+        raise ValueError(f"maps must divide {channels} channels of {given} into n + 1 spans, got n = {spans - 1}")
 
 
 def _guided(x: Tensor, channels: int, maps: Tensor | None, residual: bool, gate: Tensor | None) -> Tensor:
@@ -154,15 +166,16 @@ def reference(x: Tensor, stages: Sequence[Stage], groups: int, pool: bool, means
     The permuted 1x1 convolution is one dense convolution. Where an activation is infinite, its zeros make a NaN of it.
     """
     (first, first_bias), (second, second_bias), (third, third_bias) = map(_folded, stages)
-    if x.device.type == "cpu":
+    if x.device.type == "cpu" and not dispatch.transformed():  # vmap knows one memory format
         x = x.contiguous(memory_format=torch.channels_last)
-    y = F.relu(F.conv2d(x, first, first_bias, padding=1, groups=groups))
+    fresh = not dispatch.transformed()  # what a convolution has just made may be overwritten
+    y = F.relu(F.conv2d(x, first, first_bias, padding=1, groups=groups), inplace=fresh)
     y = F.conv2d(y, in_natural_order(second, groups), second_bias.view(-1, groups).t().reshape(-1))
-    y = F.relu(y + x if third.shape[1] == len(first) else torch.cat([y, x], dim=1))
-    y = F.conv2d(y, third, third_bias)
+    y = (y.add_(x) if fresh else y + x) if third.shape[1] == len(first) else torch.cat([y, x], dim=1)
+    y = F.conv2d(F.relu(y, inplace=fresh), third, third_bias)
     if not means:
-        return IGCOutput(F.relu(F.max_pool2d(y, 2) if pool else y), None)  # a quarter of the pixels to cut off
-    y = F.relu(y)
+        return IGCOutput(F.relu(F.max_pool2d(y, 2) if pool else y, inplace=fresh), None)  # cuts off a quarter only
+    y = F.relu(y, inplace=fresh)
     return IGCOutput(F.max_pool2d(y, 2) if pool else y, y.mean((2, 3)))
 
 
@@ -185,14 +198,15 @@ def in_natural_order(weight: Tensor, groups: int) -> Tensor:
 
 torch.library.define(
     "attnzoo::igc_block",
-    "(Tensor x, Tensor?[] stages, float[] epsilons, int groups, bool pool, Tensor? maps, bool residual, Tensor? gate, "
-    "bool means) -> (Tensor, Tensor)",
+    "(Tensor x, Tensor[] weights, Tensor?[] norms, float[] epsilons, int groups, bool pool, Tensor? maps, "
+    "bool residual, Tensor? gate, bool means) -> (Tensor, Tensor)",
 )
 
 
 def _outputs(
     x: Tensor,
-    stages: Sequence[Tensor | None],
+    weights: Sequence[Tensor],
+    norms: Sequence[Tensor | None],
     epsilons: Sequence[float],
     groups: int,
     pool: bool,
@@ -202,7 +216,7 @@ def _outputs(
     means: bool,
 ) -> tuple[Tensor, Tensor]:
     batch, _, height, width = x.shape
-    channels = stages[12].shape[0]
+    channels = len(weights[2])
     size = (height // 2, width // 2) if pool else (height, width)
     averages = (batch, channels) if means else (0,)
     return x.new_empty((batch, channels, *size)), x.new_empty(averages, dtype=torch.float32)
@@ -213,7 +227,8 @@ torch.library.register_fake("attnzoo::igc_block", _outputs)
 
 def _forward(
     x: Tensor,
-    stages: Sequence[Tensor | None],
+    weights: Sequence[Tensor],
+    norms: Sequence[Tensor | None],
     epsilons: Sequence[float],
     groups: int,
     pool: bool,
@@ -224,17 +239,20 @@ def _forward(
 ) -> tuple[Tensor, Tensor]:
     from attnzoo.kernels.cpu import launch_igc
 
-    y, averages = _outputs(x, stages, epsilons, groups, pool, maps, residual, gate, means)
+    y, averages = _outputs(x, weights, norms, epsilons, groups, pool, maps, residual, gate, means)
     if x.shape[0] == 0:
         return y, averages
-    flat = [None if t is None else t.float().contiguous() for t in stages]
-    triple = [(flat[6 * k : 6 * k + 6], epsilon) for k, epsilon in enumerate(epsilons)]
+    own = [_float(t) for t in norms]
     guides = None if maps is None else maps.to(x.dtype).contiguous()
-    factor = None if gate is None else gate.float().contiguous()
     launch_igc.igc_block(
-        x.contiguous(), triple, groups, pool, guides, float(residual), factor, y, averages if means else None
+        *(x.contiguous(), [w.float().contiguous() for w in weights], own, epsilons, groups, pool),
+        *(guides, float(residual), _float(gate), y, averages if means else None),
     )
     return y, averages
+
+
+def _float(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.float().contiguous()
 
 
 torch.library.impl("attnzoo::igc_block", "CPU", _forward)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -83,6 +84,34 @@ def test_the_convolution_keeps_the_memory_format():
     layer.conv2.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
     assert layer(x).is_contiguous(memory_format=torch.channels_last)
     assert seen[0].is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("momentum", [0.1, None])
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(("groups", "connection"), [(1, "res"), (3, "dense"), (4, "res"), (12, "dense")])
+def test_gradients_and_statistics_are_those_with_permutations(
+    groups: int, connection: str, training: bool, momentum: float | None
+):
+    """A watched convolution is called between two permutations; else one dense convolution takes their place."""
+    short = randomise(IGCBlock(12, groups=groups, connection=connection, dtype=torch.float64)).train(training)
+    for norm in (short.branch.norm1, short.branch.norm2, short.norm):
+        norm.momentum = momentum
+    long = copy.deepcopy(short)
+    calls: list[int] = []
+    long.branch.conv2.register_forward_hook(lambda *_: calls.append(1))
+    inputs = [torch.randn(3, 12, 5, 6, dtype=torch.float64).requires_grad_()]
+    inputs.append(inputs[0].detach().clone().requires_grad_())
+    gradient = torch.randn_like(inputs[0])
+    for block, x in zip((short, long), inputs, strict=True):
+        for _ in range(2):
+            y = block(x)
+        y.backward(gradient)
+    assert calls == [1, 1]
+    torch.testing.assert_close(inputs[0].grad, inputs[1].grad, rtol=1e-10, atol=1e-12)
+    for (name, ours), theirs in zip(short.named_parameters(), long.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-10, atol=1e-12, msg=name)
+    for (name, ours), theirs in zip(short.named_buffers(), long.buffers(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=0, msg=name)
 
 
 def test_every_output_sees_every_input():

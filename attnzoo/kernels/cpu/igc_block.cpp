@@ -23,6 +23,8 @@ namespace ATTNZOO_ISA {
 
 constexpr int64_t kStrip = 1 << 17;       // floats of a strip, to leave room in a core's cache of 1 MB
 constexpr int64_t kWhole = 1 << 21;       // floats of the images that are computed together, channels by channels
+constexpr int64_t kSmall = 1024;          // pixels of a map that weights may outweigh
+constexpr int64_t kWeights = 1 << 18;     // floats that no longer stay in a core's cache from band to band
 constexpr int64_t kBand = 8;              // rows of a band, at most
 
 // Scale and shift of every norm, the biases folded in.
@@ -140,7 +142,7 @@ template <class Grid, class T> struct Run {
         height(Grid::kPooled ? block.height / 2 : block.height) {
     const int64_t row = (block.maps ? block.channels : block.given) * grid.stride * (Grid::kPooled ? 4 : 1);
     bands = ceil_div(height, larger(1, smaller(kBand, kStrip / row - (Grid::kPooled ? 1 : 2))));
-    if (bands > 2) bands = ceil_div(bands, 4) * 4;  // an even share for two threads and for four
+    bands = bands > 2 ? ceil_div(bands, 4) * 4 : 2;  // an even share for two threads, and where there is work for four
     rows = ceil_div(height, smaller(bands, height));
     bands = ceil_div(height, rows);
     size = channel_size(grid, rows);
@@ -149,8 +151,10 @@ template <class Grid, class T> struct Run {
   int64_t flops_like() const { return block.batch * block.channels * block.height * block.width; }
 
   int run() {
-    const bool few = block.batch * bands < block.threads, small = block.height * block.width <= 256;
-    const int status = few || small ? by_channels() : by_bands();
+    const int64_t weights = block.channels * (block.channels / block.groups * 9 + block.groups) +
+                            block.outputs * block.channels * (block.dense ? 2 : 1);
+    const bool few = block.batch * bands < block.threads, small = block.height * block.width <= kSmall;
+    const int status = few || (small && weights > kWeights) ? by_channels() : by_bands();
     if (means == nullptr || status != kDone) return status;
     for (int64_t i = 0; i < block.batch * block.outputs; ++i) means[i] /= (float)(block.height * block.width);
     return kDone;
@@ -202,7 +206,7 @@ template <class Grid, class T> struct Run {
     const Scratch scratch(group * each);
     if (scratch.failed()) return kNoMemory;
     for (int64_t from = 0; from < block.batch; from += group) {
-      const int64_t images = smaller(group, block.batch - from), work = flops_like() * images / block.batch;
+      const int64_t images = smaller(group, block.batch - from);
       const auto at = [&](int64_t i) {
         Band<Grid, T> here = band;
         here.image = from + i;
@@ -211,10 +215,11 @@ template <class Grid, class T> struct Run {
       };
       const auto z = [&](int64_t i) { return scratch.data() + i * each + strip; };
       const auto t = [&](int64_t i) { return z(i) + inner; };
+      const Blocks ours(band.members()), outs(block.outputs);
+      const int64_t work = flops_like() * images / block.batch;
       parallel(block.threads, band.strip_channels(), work, [&](int64_t c) {
         for (int64_t i = 0; i < images; ++i) at(i).fill_channel(c, x, maps, gate);
       });
-      const Blocks ours(band.members()), outs(block.outputs);
       parallel(block.threads, block.groups * ours.count, work, [&](int64_t k) {
         for (int64_t i = 0; i < images; ++i)
           for (int64_t tile = 0; tile < tiles; ++tile)

@@ -128,13 +128,18 @@ ATTNZOO_HOT void convolve(const Grid& grid, const Strip& strip, int64_t pixel, i
   }
 }
 
-// sums += weight (O, depth) times rows (depth, kTile), which lie `apart`.
+// sums += weight (O, depth) times rows (depth, kTile), which lie `apart`. The weights behind these O rows are the next
+// to be read: they are asked for, since rows are too short for the processor to see it coming.
 template <int O>
 ATTNZOO_HOT void multiply(V (&sums)[O][kVectors], const float* weight, const float* rows, int64_t apart, int64_t depth) {
   for (int64_t k = 0; k < depth; ++k, rows += apart) {
     V row[kVectors];
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) row[v] = load<kLanes>(rows + v * kLanes);
+    if (k % 16 == 0) {
+#pragma GCC unroll 6
+      for (int o = 0; o < O; ++o) __builtin_prefetch(weight + (O + o) * depth + k);
+    }
     add<O>(sums, row, weight + k, depth);
   }
 }

@@ -9,8 +9,8 @@ from ctypes import c_double, c_float, c_int32, c_int64, c_void_p
 import torch
 from torch import Tensor
 
-from attnzoo.kernels.cpu import launch
-from attnzoo.kernels.cpu.launch import _check, _pointer
+from attnzoo.kernels.cpu.launch import DTYPES, _check, _pointer
+from attnzoo.kernels.cpu.library import kernels
 
 
 class Stage(ctypes.Structure):
@@ -40,7 +40,9 @@ class Block(ctypes.Structure):
 
 def igc_block(
     x: Tensor,
-    stages: Sequence[tuple[Sequence[Tensor | None], float]],
+    weights: Sequence[Tensor],
+    norms: Sequence[Tensor | None],
+    epsilons: Sequence[float],
     groups: int,
     pool: bool,
     maps: Tensor | None,
@@ -53,7 +55,9 @@ def igc_block(
 
     Args:
         x: (B, C'', H, W); the block's C channels are these over and over.
-        stages: For each convolution weight, bias, and the norm's weight, bias, mean and variance; and its epsilon.
+        weights: Of the three convolutions.
+        norms: Behind each of them: its bias, then the norm's weight, bias, mean and variance.
+        epsilons: The norms'.
         groups: Groups of the first convolution.
         pool: Whether ``y`` (B, C', H, W) is halved.
         maps: (B, n, H, W); the channels are n + 1 spans, and those of the last n are multiplied by a map ``+ plus``.
@@ -64,14 +68,21 @@ def igc_block(
         means: Where the averages go.
     """
     batch, given, height, width = x.shape
-    channels, (outputs, depth) = len(stages[0][0][0]), stages[2][0][0].shape[:2]
+    channels, (outputs, depth) = len(weights[0]), weights[2].shape[:2]
     count = 0 if maps is None else maps.shape[1]
     block = Block(
         *(batch, channels, height, width, groups, outputs),
         *(given, count, min(given, channels // (count + 1)), plus),
-        *(depth != channels, pool, launch.DTYPES[x.dtype], torch.get_num_threads()),
+        *(depth != channels, pool, DTYPES[x.dtype], torch.get_num_threads()),
     )
-    pointers = [Stage(*map(_pointer, tensors), epsilon) for tensors, epsilon in stages]
-    three = (Stage * 3)(*pointers)
+    stages = (Stage * 3)()
+    for k, weight in enumerate(weights):
+        stages[k] = Stage(weight.data_ptr(), *map(_pointer, norms[5 * k : 5 * k + 5]), epsilons[k])
     tensors = map(_pointer, (x, maps, gate, y, means))
-    _check(launch.kernels().igc_block(ctypes.byref(block), three, *tensors))
+    _check(kernels().igc_block(ctypes.byref(block), stages, *tensors))
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None, relu: bool, y: Tensor) -> None:
+    """Fill ``y`` (N, C') with ``x`` (N, C) times ``weight`` (C', C), plus ``bias`` (C',)."""
+    sizes = (*x.shape, len(weight), relu, torch.get_num_threads())
+    _check(kernels().linear(*sizes, *map(_pointer, (x, weight, bias, y))))

@@ -1,0 +1,71 @@
+"""The linear layer of a few vectors."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from attnzoo import ops
+from tests.ops import cases
+from tests.ops.cases import native_only
+
+if cases.HAS_NATIVE:
+    from attnzoo.kernels.cpu import launch_igc, library
+
+
+@native_only
+@pytest.mark.parametrize("isa", library.instruction_sets() if cases.HAS_NATIVE else [])
+def test_kernel_agrees_with_float64_at_every_edge(isa: str, monkeypatch: pytest.MonkeyPatch):
+    kernels = library.Kernels(isa)
+    monkeypatch.setattr(launch_igc, "kernels", lambda: kernels)
+    n = cases.lanes()
+    for batch in (1, 3, 4, 9, 64):
+        for inputs in (1, n - 1, n, n + 1, 1027):
+            for outputs in (1, 3, 4, 7, 33):
+                x, weight, bias = torch.randn(batch, inputs), torch.randn(outputs, inputs), torch.randn(outputs)
+                expected = F.linear(x.double(), weight.double(), bias.double())
+                whole = torch.full((batch * outputs + 64,), torch.nan)
+                launch_igc.linear(x, weight, bias, False, whole[32:-32].view(batch, outputs))
+                assert int(whole.isnan().sum()) == 64
+                got = whole[32:-32].view(batch, outputs).double()
+                assert float((got - expected).norm()) < 1e-6 * (float(expected.norm()) + inputs**0.5)
+                cut = ops.linear(x, weight, bias, relu=True, backend="native")
+                assert torch.equal(cut, whole[32:-32].view(batch, outputs).relu())
+
+
+@native_only
+def test_nan_stays_and_options_are_optional():
+    x, weight = torch.randn(2, 20), torch.randn(5, 20)
+    x[1, 3] = torch.nan
+    got = ops.linear(x, weight, relu=True, backend="native")
+    assert bool(got[1].isnan().all())
+    torch.testing.assert_close(got[0], F.relu(F.linear(x[0], weight)), rtol=1e-4, atol=1e-5)
+    assert ops.linear(x[:0], weight, backend="native").shape == (0, 5)
+
+
+def test_what_the_kernel_does_not_do_goes_through_torch():
+    x, weight, bias = torch.randn(2, 6).double(), torch.randn(5, 6).double(), torch.randn(5).double()
+    leaves = [t.requires_grad_() for t in (x, weight, bias)]
+    assert torch.autograd.gradcheck(lambda *t: ops.linear(*t, relu=True), leaves)
+    if cases.HAS_NATIVE:
+        with pytest.raises(RuntimeError, match="the kernel has no gradient"):
+            ops.linear(*leaves, backend="native")
+        with pytest.raises(RuntimeError, match="must be float32"):
+            ops.linear(*(t.detach() for t in leaves), backend="native")
+        with pytest.raises(RuntimeError, match="at most 64 vectors, got 65"):
+            ops.linear(torch.ones(65, 6), torch.ones(5, 6), backend="native")
+
+
+@native_only
+def test_operator():
+    torch.library.opcheck(torch.ops.attnzoo.linear.default, (torch.ones(2, 6), torch.ones(5, 6), torch.ones(5), True))
+
+
+def test_bad_shapes():
+    with pytest.raises(ValueError, match=r"x must have shape \(N, C\), got \(2, 3, 4\)"):
+        ops.linear(torch.ones(2, 3, 4), torch.ones(5, 4))
+    with pytest.raises(ValueError, match=r"weight must have shape \(C', 3\), got \(5, 4\)"):
+        ops.linear(torch.ones(2, 3), torch.ones(5, 4))
+    with pytest.raises(ValueError, match=r"bias must have shape \(5,\), got \(4,\)"):
+        ops.linear(torch.ones(2, 3), torch.ones(5, 3), torch.ones(4))
