@@ -1,0 +1,1 @@
+"""Recipes of the papers and the engine that runs them; needs ``pip install "attnzoo[train]"``."""
