@@ -1,0 +1,286 @@
+"""Records as a torch dataset: pictures are decoded when a sample is asked for, in whichever worker asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision import tv_tensors
+
+from reference_models.checks import flag
+from reference_models.data import video
+from reference_models.data.labels import Labels
+from reference_models.data.landmark_files import read_landmarks
+from reference_models.data.records import PRESENT, Record
+from reference_models.data.tree import DataError, inside
+from reference_models.faces.images import RGBImage, read_image
+
+Views = dict[str, Tensor]
+"""What a transform is given and returns: ``image``, and ``neutral`` and ``maps`` where there are any."""
+Transform = Callable[[Views], Mapping[str, Tensor]]
+
+
+class Pictures(Protocol):
+    """Where the pictures of records come from: the dataset as published, or a prepared copy of it."""
+
+    def image(self, record: Record) -> RGBImage:
+        """Return the frame, (H, W, 3) uint8."""
+        ...
+
+    def neutral(self, record: Record) -> RGBImage:
+        """Return the subject's resting face, (H, W, 3) uint8."""
+        ...
+
+    def maps(self, record: Record) -> NDArray[np.uint8] | None:
+        """Return the difference maps (K, H, W), 0 or 1, None if there are none."""
+        ...
+
+
+@dataclass(frozen=True)
+class Originals:
+    """The pictures of a dataset as published.
+
+    Attributes:
+        root: Its folder.
+    """
+
+    root: Path
+
+    def image(self, record: Record) -> RGBImage:
+        """Return the frame, cropped to the record's box if it has one.
+
+        Raises:
+            DataError: If the path leads out of the root, or the box lies outside the picture.
+            ImageError: If the picture cannot be read.
+        """
+        pixels = self._read(record.image, record.frame)
+        if record.box is None:
+            return pixels
+        left, top, right, bottom = record.box
+        cropped = pixels[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
+        if cropped.size == 0:
+            raise DataError(f"{record.image}: the box {record.box} lies outside its {pixels.shape[1::-1]} pixels")
+        return np.ascontiguousarray(cropped)
+
+    def neutral(self, record: Record) -> RGBImage:
+        """Return the subject's resting face.
+
+        Raises:
+            DataError: If the record has none, or its path leads out of the root.
+            ImageError: If the picture cannot be read.
+        """
+        if record.neutral is None:
+            raise DataError(f"{record.key} has no neutral frame")
+        return self._read(record.neutral, record.neutral_frame or 0)
+
+    def maps(self, record: Record) -> None:
+        """Return None: published datasets have no difference maps."""
+
+    def _read(self, relative: str, frame: int) -> RGBImage:
+        path = inside(self.root, relative)
+        if PurePosixPath(relative).suffix.lower() in video.SUFFIXES:
+            return video.read_video_frame(path, frame)
+        return read_image(path)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Sample:
+    """One labelled picture.
+
+    Attributes:
+        image: Pixels (3, H, W): uint8 without a transform, else whatever the transform makes of them.
+        target: For action units (A,) float32, 1 where the level reaches the threshold and 0 elsewhere; for expressions
+            the class number, an int64 scalar.
+        levels: Intensities (A,) float32, 0 to 5, NaN where a unit is present but not scored; None for expressions.
+        neutral: The subject's resting face like ``image``, None if it was not asked for.
+        maps: Difference maps (K, H, W), 0 or 1, None if there are none.
+        landmarks: Points (N, 2), float64, in pixels of the picture as decoded; None if not asked for or unknown.
+        record: What the dataset says of it.
+    """
+
+    image: Tensor
+    target: Tensor
+    levels: Tensor | None
+    neutral: Tensor | None
+    maps: Tensor | None
+    landmarks: Tensor | None
+    record: Record
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Batch:
+    """Samples stacked: each attribute is that of :class:`Sample` with a leading dimension B.
+
+    Attributes:
+        image: (B, 3, H, W), or (B, V, 3, H, W) where the transform makes V views of each.
+        target: (B, A) float32, or (B,) int64.
+        levels: (B, A), None for expressions.
+        neutral: (B, 3, H, W) or None.
+        maps: (B, K, H, W) or None.
+        records: B records.
+    """
+
+    image: Tensor
+    target: Tensor
+    levels: Tensor | None
+    neutral: Tensor | None
+    maps: Tensor | None
+    records: tuple[Record, ...]
+
+    def pin_memory(self) -> Batch:
+        """Return the batch in page-locked memory; called by a DataLoader with ``pin_memory=True``."""
+        pinned = [
+            None if each is None else each.pin_memory()
+            for each in (self.image, self.target, self.levels, self.neutral, self.maps)
+        ]
+        return Batch(*pinned, self.records)  # type: ignore[arg-type]
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Stack samples; the ``collate_fn`` of a DataLoader over a :class:`FaceDataset`.
+
+    Raises:
+        ValueError: If pictures have different sizes: a transform must bring them to one.
+    """
+    sizes = sorted({tuple(sample.image.shape) for sample in samples})
+    if len(sizes) > 1:
+        raise ValueError(
+            f"pictures of a batch must have one size, got {sizes}: give the dataset a transform that resizes"
+        )
+
+    def stacked(name: str) -> Tensor | None:
+        parts = [getattr(sample, name) for sample in samples]
+        missing = sum(part is None for part in parts)
+        if missing == len(parts):
+            return None
+        if missing:
+            raise ValueError(f"{missing} of {len(parts)} samples of a batch have no {name}")
+        return torch.stack([torch.as_tensor(part) for part in parts])
+
+    records = tuple(sample.record for sample in samples)
+    each = [stacked(name) for name in ("image", "target", "levels", "neutral", "maps")]
+    return Batch(*each, records)  # type: ignore[arg-type]
+
+
+class FaceDataset(Dataset[Sample]):
+    """Records with their pictures and labels.
+
+    Args:
+        pictures: Where the pictures come from; a folder stands for :class:`Originals` of it.
+        records: What it holds, in order.
+        labels: What is asked of each picture, in the order of the network's outputs.
+        threshold: Level from which an action unit counts as present, 1 to 5: 3 in TRA-Net, 2 in CEDNN for DISFA+, 1 in
+            CEDNN for CK+. Needed for action units, refused for expressions. A unit that is present but not scored
+            counts at every threshold.
+        transform: Takes and returns a dict of tensors; torchvision's v2 transforms do, and move all of them alike.
+        neutral: Whether samples carry the subject's resting face.
+        landmarks: Whether samples carry landmarks; not together with ``transform``, which does not move them.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If a record lacks a label or a neutral frame that is asked for, or arguments contradict each other.
+    """
+
+    def __init__(
+        self,
+        pictures: Pictures | str | Path,
+        records: Sequence[Record],
+        labels: Labels,
+        *,
+        threshold: int | None = None,
+        transform: Transform | None = None,
+        neutral: bool = False,
+        landmarks: bool = False,
+    ) -> None:
+        super().__init__()
+        if not isinstance(labels, Labels):
+            raise TypeError(f"labels must be Labels, got {type(labels).__name__}")
+        if labels.task == "action units":
+            if isinstance(threshold, bool) or not isinstance(threshold, int) or not 1 <= threshold <= 5:
+                raise ValueError(f"threshold must be an int from 1 to 5 for action units, got {threshold!r}")
+        elif threshold is not None:
+            raise ValueError(f"threshold must be None for expressions, got {threshold!r}")
+        if flag("landmarks", landmarks) and transform is not None:
+            raise ValueError("landmarks must be False with a transform, which would not move them")
+        self.pictures: Pictures = Originals(Path(pictures)) if isinstance(pictures, str | Path) else pictures
+        self.records = records
+        self.labels = labels
+        self.threshold = threshold
+        self.transform = transform
+        self.with_neutral = flag("neutral", neutral)
+        self.with_landmarks = landmarks
+        self._check_records()
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> Sample:
+        record = self.records[index]
+        views: dict[str, Any] = {"image": tv_tensors.Image(_channels_first(self.pictures.image(record)))}
+        if self.with_neutral:
+            views["neutral"] = tv_tensors.Image(_channels_first(self.pictures.neutral(record)))
+        maps = self.pictures.maps(record)
+        if maps is not None:
+            views["maps"] = tv_tensors.Mask(torch.tensor(maps))
+        result = views if self.transform is None else self.transform(views)
+        return Sample(
+            image=result["image"].as_subclass(Tensor),
+            target=self.target(record),
+            levels=self.levels(record),
+            neutral=_plain(result.get("neutral")),
+            maps=_plain(result.get("maps")),
+            landmarks=self._landmarks(record),
+            record=record,
+        )
+
+    def target(self, record: Record) -> Tensor:
+        """Return what a network should say of the record; see :class:`Sample`."""
+        if self.threshold is None:
+            return torch.tensor(self.labels.names.index(str(record.expression)))
+        levels = (record.level(unit) for unit in self.labels.units)
+        return torch.tensor([float(level == PRESENT or level >= self.threshold) for level in levels])
+
+    def targets(self) -> Tensor:
+        """Return the targets of all records, (N, A) or (N,), without decoding a picture; samplers need them."""
+        if not len(self):
+            raise ValueError("records must not be empty")
+        return torch.stack([self.target(record) for record in self.records])
+
+    def levels(self, record: Record) -> Tensor | None:
+        """Return the intensities of the record; see :class:`Sample`."""
+        if self.threshold is None:
+            return None
+        levels = (record.level(unit) for unit in self.labels.units)
+        return torch.tensor([float("nan") if level == PRESENT else float(level) for level in levels])
+
+    def _landmarks(self, record: Record) -> Tensor | None:
+        if not self.with_landmarks or record.landmarks is None:
+            return None
+        if not isinstance(self.pictures, Originals):
+            raise ValueError(f"landmarks belong to the pictures as published, and pictures are {self.pictures!r}")
+        return torch.from_numpy(read_landmarks(inside(self.pictures.root, record.landmarks)))
+
+    def _check_records(self) -> None:
+        for record in self.records:
+            if self.threshold is None:
+                if record.expression not in self.labels.names:
+                    raise ValueError(f"{record.key} shows {record.expression}, which is none of {self.labels}")
+            elif unknown := set(self.labels.units) - set(record.units):
+                raise ValueError(f"action units {sorted(unknown)} were not coded in {record.key}")
+            if self.with_neutral and record.neutral is None:
+                raise ValueError(f"{record.key} has no neutral frame; leave it out, or set neutral=False")
+
+
+def _channels_first(pixels: RGBImage) -> Tensor:
+    return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
+
+
+def _plain(view: Tensor | None) -> Tensor | None:
+    return None if view is None else view.as_subclass(Tensor)
