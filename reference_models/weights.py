@@ -97,6 +97,15 @@ def save_weights(module: nn.Module, path: str | Path, metadata: Mapping[str, str
     path = Path(path)
     tensors = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
     content = safetensors.torch.save(tensors, metadata=dict(metadata or {}))
+    write_atomically(path, content)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file in one step: it is whole or not there, and an older one under its name stays until then.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
