@@ -56,7 +56,7 @@ class LosslessBlock(nn.Module):
         previous = self.relu(self.bn1(self.conv1(x)))
         current = self.bn2(self.conv2(previous))
         if self.placement == "conv":
-            return self.relu(self.llam(previous, current) + shortcut)
+            return self.llam(previous, current, shortcut=shortcut, relu=True)
         return self.llam(shortcut, self.relu(current + shortcut))
 
 
@@ -118,6 +118,7 @@ class LLANet(torchvision.models.ResNet):
             for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
                 for i, block in enumerate(stage):
                     stage[i] = LosslessBlock(block, kernel_size, placement)
+        self.to(memory_format=torch.channels_last)
 
     def _make_layer(self, block: type[nn.Module], planes: int, *args: Any, **kwargs: Any) -> nn.Sequential:
         """Return a stage of torchvision's, for ``planes`` at its own width."""
@@ -141,5 +142,5 @@ class LLANet(torchvision.models.ResNet):
             ValueError: If its shape does not fit.
         """
         checks.images("x", x)
-        logits: Tensor = super().forward(x)
+        logits: Tensor = super().forward(x.contiguous(memory_format=torch.channels_last))
         return logits

@@ -174,6 +174,8 @@ SUBJECTS = (
             Mutation("wider gate widens the map", "return gated.to(x.dtype)", "return gated"),
             Mutation("second gate ignored", "gated = gated * gate\n", "pass\n"),
             Mutation("map may grow", "size not in (given, 1)", "size < 0"),
+            Mutation("shortcut ignored", "y = (y + shortcut).to(x.dtype)", "y = y + 0 * shortcut"),
+            Mutation("relu ignored", "return F.relu(y) if relu else y", "return y"),
         ),
     ),
     Subject(

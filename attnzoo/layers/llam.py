@@ -18,10 +18,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from attnzoo import checks
-from attnzoo.ops import apply_gates
+from attnzoo.ops import llam_gate
+from attnzoo.ops.convolution import of_two
 from attnzoo.registry import register
 
 
@@ -78,23 +78,29 @@ class LLAM(nn.Module):
 
     def gates(self, previous: Tensor, current: Tensor) -> tuple[Tensor]:
         """Return the gate (B, C, H, W) of ``current``."""
+        first, second = self._logits(previous, current)
+        return ((first if second is None else first + second).sigmoid(),)
+
+    def _logits(self, previous: Tensor, current: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return two maps (B, C, H, W) whose sum the sigmoid takes, or one such map."""
         checks.feature_map("previous", previous, self.channels, like=self.conv.weight)
         checks.feature_map("current", current, self.channels, like=self.conv.weight)
         if previous.shape != current.shape:
             raise ValueError(
                 f"previous must have the shape of current, {tuple(current.shape)}, got {tuple(previous.shape)}"
             )
-        of_previous, of_current = torch.split(self.conv.weight, self.channels, dim=1)
-        logits = F.conv2d(current, of_current, self.conv.bias, padding="same")
-        logits = logits + F.conv2d(previous, of_previous, padding="same")
-        return (logits.sigmoid(),)
+        return of_two(self.conv, previous, current)
 
-    def forward(self, previous: Tensor, current: Tensor) -> Tensor:
-        """Return the gated current map.
+    def forward(
+        self, previous: Tensor, current: Tensor, *, shortcut: Tensor | None = None, relu: bool = False
+    ) -> Tensor:
+        """Return the gated current map, as a residual block needs it: plus a shortcut and behind a ReLU.
 
         Args:
             previous: F_pre (B, C, H, W), the map before the current one.
             current: F_cur (B, C, H, W).
+            shortcut: Map of the same shape that is added to F'.
+            relu: Whether a ReLU follows. Neither costs a pass over the map.
 
         Returns:
             Map of the shape, dtype, device and memory format of ``current``.
@@ -103,7 +109,7 @@ class LLAM(nn.Module):
             TypeError: If a map is no floating tensor of the parameters' dtype.
             ValueError: If the shapes do not fit.
         """
-        return apply_gates(current, self.gates(previous, current))
+        return llam_gate(current, *self._logits(previous, current), shortcut=shortcut, relu=relu)
 
     def extra_repr(self) -> str:
         """Return the options that the submodules do not show."""

@@ -3,6 +3,7 @@
 from attnzoo.ops.apply_gates import apply_gates
 from attnzoo.ops.dispatch import BackendInfo, backend, backends
 from attnzoo.ops.global_pool import Pooled, global_pool
+from attnzoo.ops.llam_gate import llam_gate
 from attnzoo.ops.spatial_conv import spatial_conv
 from attnzoo.ops.squeeze_channels import Squeezed, squeeze_channels
 
@@ -14,6 +15,7 @@ __all__ = [
     "backend",
     "backends",
     "global_pool",
+    "llam_gate",
     "spatial_conv",
     "squeeze_channels",
 ]

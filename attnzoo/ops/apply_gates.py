@@ -1,4 +1,7 @@
-"""Multiply a map by gates, optionally blended with the identity or added to the map itself, in one pass."""
+"""Multiply a map by gates, optionally blended with the identity or added to the map itself, in one pass.
+
+In a residual block the shortcut's addition and the ReLU behind it are part of the same pass.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from attnzoo.ops import autograd, dispatch
 
@@ -17,9 +21,15 @@ def apply_gates(
     *,
     blend: Tensor | None = None,
     residual: bool = False,
+    shortcut: Tensor | None = None,
+    relu: bool = False,
     backend: str | None = None,
 ) -> Tensor:
     """Return ``x * g``, ``x * (g + 1)`` or ``x * (1 + blend * (g - 1))``, where ``g`` is the product of the gates.
+
+    With a shortcut this is added, with ``relu`` the sum goes through one: what stands behind the gate in a residual
+    block. The gradient is 0 where the output is 0, as that of torch's ``relu``. For the backward pass are kept ``x``,
+    the gates and, where both are asked for, the output.
 
     The blend is folded into the gate, so that it costs no pass over ``x`` and ``blend = 0`` returns ``x`` bit for bit
     wherever the gates are finite.
@@ -30,6 +40,8 @@ def apply_gates(
             (B, 1, H, W) or one of each are applied by the native kernels, all others by torch.
         blend: Scalar ``a``: 0 is the identity, 1 the plain gate.
         residual: Add 1 to ``g``, as eq. (3) of TRA-Net does.
+        shortcut: Map of the shape of ``x`` that is added behind the gate.
+        relu: Whether a ReLU follows.
         backend: Overrides ``attnzoo.ops.backend`` for this call.
 
     Returns:
@@ -37,25 +49,38 @@ def apply_gates(
 
     Raises:
         RuntimeError: If the backend asked for cannot run.
-        ValueError: If there is no gate, or one does not broadcast to ``x``.
+        ValueError: If there is no gate, one does not broadcast to ``x``, or the shortcut has another shape.
     """
     if not gates:
         raise ValueError(f"gates must hold at least one tensor, got {gates!r}")
     for gate in gates:
         _check_gate(gate, x)
+    if shortcut is not None and shortcut.shape != x.shape:
+        raise ValueError(f"shortcut must have the shape of x {tuple(x.shape)}, got {tuple(shortcut.shape)}")
     pair = _pair(x, gates)
     unfit = None if pair else "gates must be one (B, C, 1, 1), one (B, 1, H, W) or one of each"
-    if dispatch.choose(x, backend, unfit, beside=(blend,)) == "torch" or pair is None:
-        return reference(x, gates, blend, residual)
-    inputs = (autograd.dense(x), *pair, blend, residual)
+    if shortcut is not None and shortcut.dtype != x.dtype:
+        unfit = f"shortcut must have the dtype of x, {x.dtype}, got {shortcut.dtype}"
+    if dispatch.choose(x, backend, unfit, beside=(blend, shortcut)) == "torch" or pair is None:
+        return reference(x, gates, blend, residual, shortcut, relu)
+    inputs = (autograd.dense(x), *pair, blend, shortcut, residual, relu)
     if torch.is_grad_enabled() and any(isinstance(t, Tensor) and t.requires_grad for t in inputs):
         y: Tensor = _Apply.apply(*inputs)
         return y
     return dispatch.operator("apply_gates", _forward)(*inputs)
 
 
-def reference(x: Tensor, gates: Sequence[Tensor], blend: Tensor | None, residual: bool) -> Tensor:
+def reference(
+    x: Tensor, gates: Sequence[Tensor], blend: Tensor | None, residual: bool, shortcut: Tensor | None, relu: bool
+) -> Tensor:
     """Compute it by torch."""
+    y = _gated(x, gates, blend, residual)
+    if shortcut is not None:
+        y = (y + shortcut).to(x.dtype)
+    return F.relu(y) if relu else y
+
+
+def _gated(x: Tensor, gates: Sequence[Tensor], blend: Tensor | None, residual: bool) -> Tensor:
     first, *others = gates
     if blend is None and not residual:
         gated = x * first
@@ -102,27 +127,45 @@ def _pair(x: Tensor, gates: Sequence[Tensor]) -> _Pair | None:
 
 
 torch.library.define(
-    "attnzoo::apply_gates", "(Tensor x, Tensor? channel, Tensor? spatial, Tensor? blend, bool residual) -> Tensor"
+    "attnzoo::apply_gates",
+    "(Tensor x, Tensor? channel, Tensor? spatial, Tensor? blend, Tensor? shortcut, bool residual, bool relu) -> Tensor",
 )
 torch.library.define(
     "attnzoo::apply_gates_backward",
-    "(Tensor dy, Tensor x, Tensor? channel, Tensor? spatial, Tensor? blend, bool residual)"
-    " -> (Tensor, Tensor, Tensor, Tensor)",
+    "(Tensor dy, Tensor x, Tensor? channel, Tensor? spatial, Tensor? blend, Tensor? y, bool residual, bool relu)"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
 )
 
 
-def _output(x: Tensor, channel: Tensor | None, spatial: Tensor | None, blend: Tensor | None, residual: bool) -> Tensor:
+def _output(
+    x: Tensor,
+    channel: Tensor | None,
+    spatial: Tensor | None,
+    blend: Tensor | None,
+    shortcut: Tensor | None,
+    residual: bool,
+    relu: bool,
+) -> Tensor:
     return torch.empty_like(x)
 
 
 torch.library.register_fake("attnzoo::apply_gates", _output)
 
 
-def _forward(x: Tensor, channel: Tensor | None, spatial: Tensor | None, blend: Tensor | None, residual: bool) -> Tensor:
+def _forward(
+    x: Tensor,
+    channel: Tensor | None,
+    spatial: Tensor | None,
+    blend: Tensor | None,
+    shortcut: Tensor | None,
+    residual: bool,
+    relu: bool,
+) -> Tensor:
     launch = dispatch.launcher(x)
     x = autograd.dense(x)
     y = torch.empty_like(x)
-    launch.apply_gates(x, *_flat(x, channel, spatial), *_line(blend, residual), y)
+    added = None if shortcut is None else autograd.like(shortcut, x)
+    launch.apply_gates(x, *_flat(x, channel, spatial), *_line(blend, residual), added, relu, y)
     return y
 
 
@@ -130,35 +173,49 @@ torch.library.impl("attnzoo::apply_gates", ("CPU", "CUDA"), _forward)
 
 
 def _gradients(
-    dy: Tensor, x: Tensor, channel: Tensor | None, spatial: Tensor | None, blend: Tensor | None, residual: bool
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    dy: Tensor,
+    x: Tensor,
+    channel: Tensor | None,
+    spatial: Tensor | None,
+    blend: Tensor | None,
+    y: Tensor | None,
+    residual: bool,
+    relu: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     batch, channels, height, width = x.shape
+    d_channel = x.new_empty((batch, channels), dtype=torch.float32)
     d_spatial = x.new_empty((0,) if spatial is None else (batch, 1, height, width), dtype=torch.float32)
     d_blend = x.new_empty((0,) if blend is None else (), dtype=torch.float32)
-    return torch.empty_like(x), x.new_empty((batch, channels), dtype=torch.float32), d_spatial, d_blend
+    return torch.empty_like(x), d_channel, d_spatial, d_blend, x.new_empty(0) if y is None else torch.empty_like(x)
 
 
 torch.library.register_fake("attnzoo::apply_gates_backward", _gradients)
 
 
 def _backward(
-    dy: Tensor, x: Tensor, channel: Tensor | None, spatial: Tensor | None, blend: Tensor | None, residual: bool
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    dy: Tensor,
+    x: Tensor,
+    channel: Tensor | None,
+    spatial: Tensor | None,
+    blend: Tensor | None,
+    y: Tensor | None,
+    residual: bool,
+    relu: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     launch = dispatch.launcher(x)
     x = autograd.dense(x)
-    dx, d_channel, d_spatial, d_blend = _gradients(dy, x, channel, spatial, blend, residual)
+    dx, d_channel, d_spatial, d_blend, d_shortcut = _gradients(dy, x, channel, spatial, blend, y, residual, relu)
     gates = _flat(x, channel, spatial)
     shift = float(residual) - 1
     sums = torch.empty_like(d_channel) if blend is not None and spatial is not None else None
-    own_spatial = None if spatial is None else d_spatial
-    launch.apply_gates_backward(
-        autograd.like(dy, x), x, *gates, *_line(blend, residual), shift, dx, d_channel, own_spatial, sums
-    )
+    through = (None, relu) if y is None else (autograd.like(y, x), relu)
+    outputs = (dx, d_channel, None if spatial is None else d_spatial, sums, None if y is None else d_shortcut)
+    launch.apply_gates_backward(autograd.like(dy, x), x, *gates, *_line(blend, residual), shift, *through, *outputs)
     if blend is not None:
         d_blend = (d_channel * (gates[0] + shift) if sums is None else sums).sum()
         d_channel *= blend
         d_spatial *= blend
-    return dx, d_channel, d_spatial, d_blend
+    return dx, d_channel, d_spatial, d_blend, d_shortcut
 
 
 torch.library.impl("attnzoo::apply_gates_backward", ("CPU", "CUDA"), _backward)
@@ -184,26 +241,40 @@ def _line(blend: Tensor | None, residual: bool) -> tuple[float, float]:
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    *tensors, ctx.residual = inputs
-    ctx.save_for_backward(*tensors)
+    *tensors, shortcut, ctx.residual, ctx.relu = inputs
+    ctx.adds = shortcut is not None
+    ctx.save_for_backward(*tensors, output if ctx.adds and ctx.relu else None)
 
 
 def _rule(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-    tensors = ctx.saved_tensors
+    *tensors, y = ctx.saved_tensors
     if autograd.needs_reference(dy):
+        through = _through(ctx, tensors, dy, y)
 
         def recompute(x: Tensor, channel: Tensor | None, spatial: Tensor | None, blend: Tensor | None) -> tuple[Tensor]:
             gates = [gate for gate in (channel, spatial) if gate is not None]
-            return (reference(x, gates, blend, ctx.residual),)
+            return (_gated(x, gates, blend, ctx.residual),)
 
-        return (*autograd.reference_gradients(recompute, tensors, [dy]), None)
+        found = autograd.reference_gradients(recompute, tensors, [through])
+        return (*found, through if ctx.adds else None, None, None)
     x, channel, spatial, blend = tensors
-    dx, *others = dispatch.operator("apply_gates_backward", _backward)(dy, x, channel, spatial, blend, ctx.residual)
+    backward = dispatch.operator("apply_gates_backward", _backward)
+    dx, *others, d_shortcut = backward(dy, x, channel, spatial, blend, y, ctx.residual, ctx.relu)
     shaped = (
         None if t is None else gradient.to(t.dtype).view(t.shape)
         for t, gradient in zip(tensors[1:], others, strict=True)
     )
-    return (dx, *shaped, None)
+    return (dx, *shaped, (dy if y is None else d_shortcut) if ctx.adds else None, None, None)
+
+
+def _through(ctx: Any, tensors: Sequence[Any], dy: Tensor, y: Tensor | None) -> Tensor:
+    """Return what of ``dy`` comes through the ReLU, differentiable in ``dy``: the mask has no derivative."""
+    if not ctx.relu:
+        return dy
+    if y is None:
+        x, *gates, blend = (None if t is None else t.detach() for t in tensors)
+        y = _gated(x, [gate for gate in gates if gate is not None], blend, ctx.residual)
+    return dy.masked_fill(y.detach() <= 0, 0)
 
 
 torch.library.register_autograd("attnzoo::apply_gates", _rule, setup_context=_save)

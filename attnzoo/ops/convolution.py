@@ -14,6 +14,9 @@ from torch.nn import functional as F
 
 from attnzoo.ops.spatial_conv import spatial_conv
 
+_MAPS_A_COPY_OF_WEIGHTS_COSTS = 16
+"""How many times larger than the maps weights must be before it is the maps that are copied; measured."""
+
 
 def pointwise(conv: nn.Module, vectors: Tensor) -> Tensor:
     """Return a 1x1 convolution of vectors (N, C), as (N, C') in their dtype; a product of matrices is enough."""
@@ -32,9 +35,28 @@ def planar(conv: nn.Module, planes: Tensor) -> Tensor:
     return spatial_conv(planes, conv.weight, conv.bias).to(conv.weight.dtype)
 
 
+def of_two(conv: nn.Module, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Return a convolution of ``[first : second]``, as two maps that are yet to be added, or as one map.
+
+    conv(W, [a : b]) = conv(W_a, a) + conv(W_b, b): the concatenated map need not be written, nor kept for the backward
+    pass. Yet to take the weights apart is to copy them, which costs more where they are much larger than the maps.
+    """
+    maps = first.numel() + second.numel()
+    small = not torch.compiler.is_compiling() and _MAPS_A_COPY_OF_WEIGHTS_COSTS * maps < _weight(conv).numel()
+    if small or not _may_bypass(conv):
+        return conv(torch.cat([first, second], dim=1)), None
+    of_first, of_second = torch.split(conv.weight, [first.shape[1], second.shape[1]], dim=1)
+    on_first = F.conv2d(first, of_first, conv.bias, conv.stride, conv.padding, conv.dilation)
+    return on_first, F.conv2d(second, of_second, None, conv.stride, conv.padding, conv.dilation)
+
+
 def _may_bypass(conv: nn.Module) -> TypeGuard[nn.Conv2d]:
     return type(conv) is nn.Conv2d and not (conv._forward_hooks or conv._forward_pre_hooks)  # noqa: SLF001
 
 
 def _dtype(conv: nn.Module) -> torch.dtype:
-    return next(conv.parameters()).dtype
+    return _weight(conv).dtype
+
+
+def _weight(conv: nn.Module) -> Tensor:
+    return next(conv.parameters())

@@ -22,6 +22,26 @@ def test_agrees_with_the_paper(kernel_size: int, bias: bool):
     torch.testing.assert_close(layer(previous, current), expected, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("size", [1, 8], ids=["small maps", "large maps"])
+def test_concatenated_or_not_it_is_one_convolution(size: int):
+    """Where the weights are far larger than the maps these are concatenated, else not; a watched module is called."""
+    layer = randomise(LLAM(48))
+    previous, current = torch.randn(2, 1, 48, size, size)
+    calls: list[Any] = []
+    fast = layer(previous, current)
+    layer.conv.register_forward_hook(lambda *call: calls.append(call))
+    torch.testing.assert_close(fast, layer(previous, current), rtol=1e-5, atol=1e-5)
+    assert len(calls) == 1
+
+
+def test_shortcut_and_relu_are_those_of_a_residual_block():
+    layer = randomise(LLAM(3, dtype=torch.float64))
+    previous, current, shortcut = torch.randn(3, 2, 3, 4, 3, dtype=torch.float64)
+    gated = llam(previous, current, layer.conv.weight, layer.conv.bias)
+    got = layer(previous, current, shortcut=shortcut, relu=True)
+    torch.testing.assert_close(got, (gated + shortcut).clamp(min=0), rtol=1e-10, atol=1e-12)
+
+
 def test_by_hand_1x1():
     """The logit is 2 ln 3 - 4 (ln 3) / 4 = ln 3, the gate 3/4."""
     layer = LLAM(1, kernel_size=1, bias=False, dtype=torch.float64)

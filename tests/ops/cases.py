@@ -24,6 +24,12 @@ def _chain(x: Tensor, channel: Tensor, spatial: Tensor, blend: Tensor) -> tuple[
     return pooled, planes, ops.apply_gates(x, (channel, spatial), blend=blend)
 
 
+def _llam(x: Tensor, channel: Tensor, spatial: Tensor, blend: Tensor) -> tuple[Tensor, ...]:
+    """As a residual block has it; the shortcut is so large that rounding turns no sign before the ReLU."""
+    a, b = ((t * 6 - 3).to(x.dtype).expand_as(x) for t in (channel, spatial))
+    return (ops.llam_gate(x, a, b, shortcut=(x.flip(1) - 1) * 64, relu=True),)
+
+
 OPERATIONS: dict[str, Operation] = {
     "mean": lambda x, c, s, a: ops.global_pool(x, maximum=False)[:1],
     "pool": lambda x, c, s, a: ops.global_pool(x)[:1],
@@ -36,10 +42,27 @@ OPERATIONS: dict[str, Operation] = {
     "apply_blend": lambda x, c, s, a: (ops.apply_gates(x, (c, s), blend=a),),
     "apply_channel_blend": lambda x, c, s, a: (ops.apply_gates(x, (c,), blend=a),),
     "apply_blend_residual": lambda x, c, s, a: (ops.apply_gates(x, (c, s), blend=a, residual=True),),
+    "apply_shortcut": lambda x, c, s, a: (ops.apply_gates(x, (c, s), shortcut=_other(x)),),
+    "apply_relu": lambda x, c, s, a: (ops.apply_gates(x - 0.5, (c, s), relu=True),),
+    "apply_channel_relu": lambda x, c, s, a: (ops.apply_gates(x - 0.5, (c,), blend=a, relu=True),),
+    "apply_block": lambda x, c, s, a: (
+        ops.apply_gates(x, (c, s), blend=a, residual=True, shortcut=_other(x), relu=True),
+    ),
+    "apply_channel_block": lambda x, c, s, a: (ops.apply_gates(x, (c,), shortcut=_other(x), relu=True),),
     "conv": lambda x, c, s, a: (ops.spatial_conv(s.expand(-1, 2, -1, -1) * a, c[:1, :1] * _kernel(7, x), a.view(1)),),
     "conv3": lambda x, c, s, a: (ops.spatial_conv(s.expand(-1, 2, -1, -1) * a, c[:1, :1] * _kernel(3, x), None),),
+    "llam": lambda x, c, s, a: (ops.llam_gate(x, x - (c * 4).to(x.dtype)),),
+    "llam_relu": lambda x, c, s, a: (ops.llam_gate(x - 0.5, x - 2, (c - s).to(x.dtype), relu=True),),
+    "llam_shortcut": lambda x, c, s, a: (ops.llam_gate(x, x - 2, (c - s).to(x.dtype), shortcut=1 - x),),
+    "llam_block": _llam,
     "chain": _chain,
 }
+
+
+def _other(x: Tensor) -> Tensor:
+    """Return a shortcut that makes a gated ``x`` clearly negative here and there, so that no rounding turns a ReLU."""
+    lowered = torch.arange(x.shape[1:].numel()).view(x.shape[1:]) % 3 == 0
+    return x * 0.5 - lowered.to(x.dtype) * 16
 
 
 def _kernel(size: int, x: Tensor) -> Tensor:

@@ -121,6 +121,63 @@ def test_bad_gates(gates: list[torch.Tensor], message: str):
         apply_gates(torch.zeros(2, 3, 4, 5), gates)
 
 
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("added", [False, True])
+@pytest.mark.parametrize("backend", ["torch", "auto"])
+@pytest.mark.parametrize("names", [["channel"], ["spatial"], ["channel", "spatial"], ["full"]], ids=str)
+def test_shortcut_and_relu_are_those_of_a_residual_block(names: list[str], backend: str, added: bool, relu: bool):
+    x, other, seed = (torch.randn(2, 3, 4, 5).requires_grad_() for _ in range(3))
+    gates = [torch.rand(SHAPES[name]) for name in names]
+    expected = written_out(x.detach(), gates, torch.tensor(0.3), residual=True) + (other.detach() if added else 0)
+    mask = expected > 0 if relu else torch.ones_like(expected, dtype=torch.bool)
+    factor = written_out(torch.ones_like(x), gates, torch.tensor(0.3), residual=True)
+    shortcut = other if added else None
+    y = apply_gates(x, gates, blend=torch.tensor(0.3), residual=True, shortcut=shortcut, relu=relu, backend=backend)
+    torch.testing.assert_close(y, expected * mask)
+    y.backward(seed.detach())
+    torch.testing.assert_close(x.grad, seed.detach() * mask * factor)
+    if added:
+        assert torch.equal(other.grad, seed.detach() * mask)
+
+
+@pytest.mark.parametrize("backend", ["torch", "auto"])
+def test_nothing_passes_back_where_the_output_is_zero_and_nan_passes(backend: str):
+    x = torch.tensor([0.0, -0.0, torch.nan, 1.0, 2.0]).view(1, 5, 1, 1).requires_grad_()
+    shortcut = torch.tensor([0.0, -0.0, 1.0, -1.0, torch.nan]).view(1, 5, 1, 1).requires_grad_()
+    y = apply_gates(x, [torch.ones(1, 5, 1, 1)], shortcut=shortcut, relu=True, backend=backend)
+    y.sum().backward()
+    assert y.flatten().isnan().tolist() == [False, False, True, False, True]
+    assert shortcut.grad.flatten().tolist() == x.grad.flatten().tolist() == [0, 0, 1, 0, 1]
+
+
+@pytest.mark.parametrize("added", [False, True])
+def test_a_relu_keeps_no_map_but_what_its_neighbours_keep(added: bool):
+    """Without a shortcut the mask is computed again; with one the output is kept, as the next layer keeps it."""
+    x, other, kept = torch.randn(2, 3, 4, 5, requires_grad=True), torch.randn(2, 3, 4, 5), set()
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        kept.add((tensor.data_ptr(), tensor.shape == x.shape))
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        y = apply_gates(x, [torch.rand(2, 3, 1, 1)], shortcut=other if added else None, relu=True, backend="auto")
+    maps = {pointer for pointer, is_map in kept if is_map}
+    assert maps == ({x.data_ptr(), y.data_ptr()} if added else {x.data_ptr()})
+
+
+def test_a_wider_shortcut_does_not_widen_the_map():
+    x, shortcut = torch.randn(2, 3, 4, 5).bfloat16(), torch.randn(2, 3, 4, 5)
+    got = apply_gates(x, [torch.ones(2, 3, 1, 1)], shortcut=shortcut)
+    torch.testing.assert_close(got, (x + shortcut).bfloat16())
+    with pytest.raises(RuntimeError, match=r"shortcut must have the dtype of x, torch\.bfloat16, got torch\.float32"):
+        apply_gates(x, [torch.ones(2, 3, 1, 1)], shortcut=shortcut, backend="native")
+
+
+def test_a_shortcut_must_have_the_shape_of_the_map():
+    with pytest.raises(ValueError, match=r"shortcut must have the shape of x \(2, 3, 4, 5\), got \(2, 3, 1, 1\)"):
+        apply_gates(torch.zeros(2, 3, 4, 5), [torch.ones(2, 3, 1, 1)], shortcut=torch.zeros(2, 3, 1, 1))
+
+
 def test_a_gate_may_not_widen_the_map():
     """Broadcasting both ways would silently return a larger map."""
     with pytest.raises(ValueError, match=r"gates must broadcast to x \(1, 3, 4, 5\), got one of shape \(2, 3, 1, 1\)"):

@@ -47,6 +47,7 @@ CALLS: list[Callable[..., object]] = [
     ops.global_pool,
     ops.squeeze_channels,
     lambda x, **kwargs: ops.apply_gates(x, (x[:, :1],), **kwargs),
+    lambda x, **kwargs: ops.llam_gate(x, x, **kwargs),
     lambda x, **kwargs: ops.spatial_conv(x, torch.ones(1, 2, 3, 3, dtype=x.dtype), **kwargs),
 ]
 
@@ -74,6 +75,9 @@ def test_what_no_kernel_does_raises_when_asked_for():
         assert torch.equal(ops.apply_gates(x, gates), x)
         with pytest.raises(RuntimeError, match="gates must be one"):
             ops.apply_gates(x, gates, backend="native")
+    with pytest.raises(RuntimeError, match="all maps must have the dtype and device of x"):
+        ops.llam_gate(x, x.double(), backend="native")
+    assert ops.llam_gate(x, x.double(), shortcut=x.double()).dtype == torch.float32
     with pytest.raises(RuntimeError, match=r"K in \(1, 3, 5, 7\).*K = 9"):
         ops.spatial_conv(x[:, :2], torch.ones(1, 2, 9, 9), backend="native")
 
@@ -148,6 +152,11 @@ def test_bad_shapes_raise():
         ops.spatial_conv(x[:, :2], torch.ones(1, 2, 3, 3), torch.ones(2))
     with pytest.raises(ValueError, match="at least one tensor"):
         ops.apply_gates(x, ())
+    for name in ("b", "shortcut"):
+        with pytest.raises(ValueError, match=rf"{name} must have the shape of x, \(2, 3, 4, 5\), got \(2, 3, 1, 1\)"):
+            ops.llam_gate(x, x, **{name: torch.ones(2, 3, 1, 1)})
+    with pytest.raises(ValueError, match=r"x must be a map \(B, C, H, W\), got \(4, 5\)"):
+        ops.llam_gate(x[0, 0], x[0, 0])
     with pytest.raises(ValueError, match=r"broadcast to x \(2, 3, 4, 5\), got one of shape \(2, 2, 1, 1\)"):
         ops.apply_gates(x, (torch.ones(2, 2, 1, 1),))
 

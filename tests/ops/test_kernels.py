@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from attnzoo import ops
-from attnzoo.kernels.cpu import launch, library
+from attnzoo.kernels.cpu import launch, launch_llam, library
 from tests.ops import cases
 from tests.ops.cases import OPERATIONS, native_only
 
@@ -75,11 +75,22 @@ def test_every_output_is_written_and_nothing_else(dtype: torch.dtype, last: bool
         launch.squeeze_channels(x, channel, out(batch, 2, height, width), None)
         gradients = torch.randn(batch, 2, height, width), out(like=x), out(batch, channels)
         launch.squeeze_channels_backward(x, carried, channel, planes, counts, *gradients)
-        launch.apply_gates(x, channel, spatial, 1.0, 0.0, out(like=x))
-        launch.apply_gates(x, channel, None, 1.0, 0.0, out(like=x))
-        sums = out(like=x), out(batch, channels), out(batch, 1, height, width), out(batch, channels)
-        launch.apply_gates_backward(dy, x, channel, spatial, 0.5, 0.5, -1.0, *sums)
-        launch.apply_gates_backward(dy, x, channel, None, 1.0, 0.0, 0.0, out(like=x), out(batch, channels), None, None)
+        for given in (spatial, None):
+            for shortcut, relu in ((None, False), (None, True), (dy, False), (dy, True)):
+                y = out(like=x)
+                launch.apply_gates(x, channel, given, 0.5, 0.5, shortcut, relu, y)
+                masked = (y, relu) if shortcut is not None and relu else (None, relu)
+                both = (
+                    None if given is None else out(batch, 1, height, width),
+                    None if given is None else out(*x.shape[:2]),
+                )
+                sums = out(like=x), out(batch, channels), *both, None if masked[0] is None else out(like=x)
+                launch.apply_gates_backward(carried, x, channel, given, 0.5, 0.5, -1.0, *masked, *sums)
+        logits, y = out(like=x), out(like=x)
+        launch_llam.llam_gate(x, dy, carried, carried, True, y, logits)
+        launch_llam.llam_gate(x, dy, None, None, False, out(like=x), None)
+        launch_llam.llam_gate_backward(dy, x, logits, y, out(like=x), out(like=x), out(like=x))
+        launch_llam.llam_gate_backward(dy, x, logits, None, out(like=x), out(like=x), None)
         out.check()
 
 
@@ -102,7 +113,7 @@ def test_half_precision_rounds_to_nearest_even(isa: str):
             ones = torch.ones(1, len(gate), 1, 1, dtype=dtype)
             expected = gate.to(dtype)
             y = torch.empty_like(ones)
-            launch.apply_gates(ones, gate[None].contiguous(), None, 1.0, 0.0, y)
+            launch.apply_gates(ones, gate[None].contiguous(), None, 1.0, 0.0, None, False, y)
             torch.testing.assert_close(y.flatten(), expected, rtol=0, atol=0, equal_nan=True)
 
 

@@ -192,7 +192,11 @@ def test_operators_pass_opcheck(last: bool):
     operators = torch.ops.attnzoo
     torch.library.opcheck(operators.global_pool, (x, True, True))
     torch.library.opcheck(operators.squeeze_channels, (x, channel, True))
-    torch.library.opcheck(operators.apply_gates, (x, channel, spatial, blend, False))
+    other = torch.randn_like(x).requires_grad_()
+    for shortcut, relu in ((None, False), (None, True), (other, False), (other, True)):
+        torch.library.opcheck(operators.apply_gates, (x, channel, spatial, blend, shortcut, False, relu))
+    for b, shortcut, relu in ((None, None, False), (x.detach().flip(0), x.detach().flip(1), True)):
+        torch.library.opcheck(operators.llam_gate, (x, x.detach() - 1, b, shortcut, relu, True))
     torch.library.opcheck(operators.spatial_conv, tuple(t.requires_grad_() for t in (planes, weight, bias)))
 
 
@@ -210,6 +214,17 @@ def test_saved_for_backward_is_the_map_and_small_tensors(channels: int):
         layer(x)
     saved = sum(size for pointer, size in storages.items() if pointer not in parameters)
     assert x.untyped_storage().nbytes() <= saved <= 1.2 * x.untyped_storage().nbytes()
+
+
+def test_llam_saves_its_logits_and_no_gate():
+    x, a, b, shortcut = (torch.randn(2, 8, 9, 9, requires_grad=True) for _ in range(4))
+    saved: list[Tensor] = []
+    hooks = torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t)
+    with ops.backend("native"), hooks:
+        y = ops.llam_gate(x, a, b, shortcut=shortcut, relu=True)
+    assert len(saved) == 3
+    assert {t.data_ptr() for t in (x, y)} <= {t.data_ptr() for t in saved}
+    assert any(torch.equal(t, a + b) for t in saved)
 
 
 @pytest.mark.parametrize("name", LAYERS)

@@ -1,4 +1,4 @@
-// y = x * (scale * channel * spatial + offset), in one read and one write of the map; and its gradient.
+// y = [relu](x * (scale * channel * spatial + offset) [+ shortcut]), in one pass over the maps; and its gradient.
 #include "kernel.h"
 
 namespace attnzoo {
@@ -11,7 +11,24 @@ struct Gates {
   float shift = 0;  // only for the sum over the blend's gradient
 };
 
-template <class T> int apply(const T* x, Gates gates, T* y, const AttnzooMap& map) {
+// What becomes of the product: another map is added, then everything below `least` is raised to it.
+template <class T> struct Finish {
+  const T* shortcut;  // may be null
+  float least;        // 0 for a ReLU, -inf for none
+};
+
+// One row of x: the product with what factor(i) gives at vector i, finished. NaN passes the ReLU, as in torch.
+template <int N, bool Added, class T, class At>
+ATTNZOO_HOT void apply_row(const T* x, const T* shortcut, float least, T* y, int64_t length, At factor) {
+  sweep<N, 4>(length, [&](int64_t i, int, auto) {
+    F<N> v = load<N>(x + i) * factor(i);
+    if constexpr (Added) v += load<N>(shortcut + i);
+    store<N>(y + i, larger<N>(all<N>(least), v));
+  });
+}
+
+template <bool Added, class T>
+int apply(const T* x, Gates gates, Finish<T> finish, T* y, const AttnzooMap& map) {
   const int64_t length = map.channels_last ? map.channels : map.pixels;
   const int64_t stride = map.channels_last ? map.pixels : map.channels;
   const Chunks rows(map.batch * stride, kTask / length);
@@ -20,18 +37,17 @@ template <class T> int apply(const T* x, Gates gates, T* y, const AttnzooMap& ma
       constexpr int N = lanes(decltype(vector){});
       for (int64_t r = rows.begin(task), end = r + rows.extent(task); r < end; ++r) {
         const int64_t b = r / stride;
-        const T* from = x + r * length;
-        T* to = y + r * length;
+        const T *from = x + r * length, *added = Added ? finish.shortcut + r * length : nullptr;
         const float* across = map.channels_last ? gates.channel + b * length
                                                 : (gates.spatial ? gates.spatial + b * length : nullptr);
         const float* whole = map.channels_last ? gates.spatial : gates.channel;  // one value a row
         const F<N> fixed = all<N>(gates.scale * (whole ? whole[r] : 1)), offset = all<N>(gates.offset);
         if (across == nullptr) {
-          sweep<N, 4>(length, [&](int64_t i, int, auto) { store<N>(to + i, load<N>(from + i) * (fixed + offset)); });
+          const F<N> same = fixed + offset;
+          apply_row<N, Added>(from, added, finish.least, y + r * length, length, [&](int64_t) { return same; });
         } else {
-          sweep<N, 4>(length, [&](int64_t i, int, auto) {
-            store<N>(to + i, load<N>(from + i) * (fixed * load<N>(across + i) + offset));
-          });
+          apply_row<N, Added>(from, added, finish.least, y + r * length, length,
+                              [&](int64_t i) { return fixed * load<N>(across + i) + offset; });
         }
       }
     });
@@ -39,29 +55,56 @@ template <class T> int apply(const T* x, Gates gates, T* y, const AttnzooMap& ma
   return kDone;
 }
 
+// Where a gradient comes through the ReLU.
+enum Mask {
+  kEverywhere,    // there is none
+  kProduct,       // the product, computed again, is not <= 0
+  kOutput,        // the output is not <= 0: something was added to the product
+};
+
 // Where the gradients go: dx like x; channel (batch, channels) = sum over pixels of dy * x * spatial; spatial (batch,
 // pixels) = sum over channels of dy * x * channel; blend (batch, channels) = sum over pixels of dy * x * (channel *
-// spatial + shift). spatial and blend may be null, blend is not looked at where there is no spatial gate.
+// spatial + shift). spatial and blend may be null, blend is not looked at where there is no spatial gate. In all of them
+// dy is what comes through the ReLU.
 struct Sums {
   float *channel, *spatial, *blend;
 };
 
+// The maps that the gradient reads and writes; y and d_shortcut, which receives dy as it comes through, for kOutput only.
+template <class T> struct Maps {
+  const T *dy, *x, *y;
+  T *dx, *d_shortcut;
+  Maps at(int64_t i) const { return {dy + i, x + i, y ? y + i : y, dx + i, d_shortcut ? d_shortcut + i : d_shortcut}; }
+};
+
+// dy at vector i as it comes through the ReLU, given x and the factor there.
+template <int N, Mask Through, class T> inline F<N> incoming(const Maps<T>& maps, int64_t i, F<N> x, F<N> factor) {
+  const F<N> d = load<N>(maps.dy + i);
+  if constexpr (Through == kEverywhere) return d;
+  const F<N> y = Through == kOutput ? load<N>(maps.y + i) : x * factor;
+  const F<N> through = where<N>(~(y <= all<N>(0)), d);
+  if constexpr (Through == kOutput) store<N>(maps.d_shortcut + i, through);
+  return through;
+}
+
 // One channel of NCHW, `pixels` of it.
-template <int N, bool Spatial, class T>
-ATTNZOO_HOT void backward_row(const T* dy, const T* x, float gate, Gates gates, T* dx, Sums sums, int64_t pixels) {
+template <int N, bool Spatial, Mask Through, class T>
+ATTNZOO_HOT void backward_row(const Maps<T>& maps, float gate, Gates gates, Sums sums, int64_t pixels) {
   F<N> weighted[4] = {}, blend[4] = {};
   const float fixed = gates.scale * gate;
   sweep<N, 4>(pixels, [&](int64_t i, int slot, auto fresh) {
-    const F<N> d = load<N>(dy + i), product = fresh(d * load<N>(x + i));
+    const F<N> v = load<N>(maps.x + i);
     if constexpr (Spatial) {
-      const F<N> s = load<N>(gates.spatial + i);
+      const F<N> s = load<N>(gates.spatial + i), factor = fixed * s + gates.offset;
+      const F<N> d = incoming<N, Through>(maps, i, v, factor), product = fresh(d * v);
       weighted[slot] += product * s;
       blend[slot] += product * (gate * s + gates.shift);
       store<N>(sums.spatial + i, load<N>(sums.spatial + i) + product * gate);
-      store<N>(dx + i, d * (fixed * s + gates.offset));
+      store<N>(maps.dx + i, d * factor);
     } else {
-      weighted[slot] += product;
-      store<N>(dx + i, d * (fixed + gates.offset));
+      const F<N> factor = all<N>(fixed + gates.offset), d = incoming<N, Through>(maps, i, v, factor);
+      weighted[slot] += fresh(d * v);
+      store<N>(maps.dx + i, d * factor);
     }
   });
   *sums.channel = sum<N>((weighted[0] + weighted[1]) + (weighted[2] + weighted[3]));
@@ -69,24 +112,25 @@ ATTNZOO_HOT void backward_row(const T* dy, const T* x, float gate, Gates gates, 
 }
 
 // One pixel of a channels-last map; adds to the sums over pixels.
-template <int N, bool Spatial, class T>
-ATTNZOO_HOT void backward_pixel(const T* dy, const T* x, float spatial, Gates gates, T* dx, Sums sums, int64_t channels) {
+template <int N, bool Spatial, Mask Through, class T>
+ATTNZOO_HOT void backward_pixel(const Maps<T>& maps, float spatial, Gates gates, Sums sums, int64_t channels) {
   F<N> across = {};
   const float fixed = gates.scale * spatial;
   sweep<N>(channels, [&](int64_t c, int, auto fresh) {
-    const F<N> d = load<N>(dy + c), g = load<N>(gates.channel + c), product = fresh(d * load<N>(x + c));
+    const F<N> v = load<N>(maps.x + c), g = load<N>(gates.channel + c), factor = fixed * g + gates.offset;
+    const F<N> d = incoming<N, Through>(maps, c, v, factor), product = fresh(d * v);
     store<N>(sums.channel + c, load<N>(sums.channel + c) + product * spatial);
     if constexpr (Spatial) {
       across += product * g;
       if (sums.blend) store<N>(sums.blend + c, load<N>(sums.blend + c) + product * (g * spatial + gates.shift));
     }
-    store<N>(dx + c, d * (fixed * g + gates.offset));
+    store<N>(maps.dx + c, d * factor);
   });
   if constexpr (Spatial) *sums.spatial = sum<N>(across);
 }
 
-template <bool Spatial, class T>
-int apply_backward(const T* dy, const T* x, Gates gates, T* dx, Sums sums, const AttnzooMap& map) {
+template <bool Spatial, Mask Through, class T>
+int apply_backward(const Maps<T>& maps, Gates gates, Sums sums, const AttnzooMap& map) {
   const int64_t channels = map.channels, pixels = map.pixels;
   const Chunks chunks = map.channels_last ? pixel_chunks(pixels, channels) : Chunks(pixels, kRun);
   const SumOfChunks channel(sums.channel, map.batch, chunks.count, channels);
@@ -103,10 +147,9 @@ int apply_backward(const T* dy, const T* x, Gates gates, T* dx, Sums sums, const
       if (blend_row) for (int64_t c = 0; c < channels; ++c) blend_row[c] = 0;
       with_lanes(channels, [&](auto vector) {
         for (int64_t i = 0; i < n; ++i) {
-          const int64_t from = (at + i) * channels;
           const Sums here{channel_row, Spatial ? sums.spatial + at + i : nullptr, blend_row};
-          backward_pixel<lanes(decltype(vector){}), Spatial>(dy + from, x + from, Spatial ? gates.spatial[at + i] : 1,
-                                                             own, dx + from, here, channels);
+          backward_pixel<lanes(decltype(vector){}), Spatial, Through>(
+              maps.at((at + i) * channels), Spatial ? gates.spatial[at + i] : 1, own, here, channels);
         }
       });
     } else {
@@ -117,9 +160,9 @@ int apply_backward(const T* dy, const T* x, Gates gates, T* dx, Sums sums, const
       }
       with_lanes(n, [&](auto vector) {
         for (int64_t c = 0; c < channels; ++c) {
-          const int64_t from = (b * channels + c) * pixels + p;
           const Sums here{channel_row + c, part, blend_row ? blend_row + c : nullptr};
-          backward_row<lanes(decltype(vector){}), Spatial>(dy + from, x + from, own.channel[c], own, dx + from, here, n);
+          backward_row<lanes(decltype(vector){}), Spatial, Through>(maps.at((b * channels + c) * pixels + p),
+                                                                    own.channel[c], own, here, n);
           if (Spatial && (c % kChain == kChain - 1 || c == channels - 1)) {
             for (int64_t i = 0; i < n; ++i) sums.spatial[at + i] += part[i];
             for (int64_t i = 0; i < n; ++i) part[i] = 0;
@@ -133,27 +176,40 @@ int apply_backward(const T* dy, const T* x, Gates gates, T* dx, Sums sums, const
   return kDone;
 }
 
+template <Mask Through, class T> int with_gates(const Maps<T>& maps, Gates gates, Sums sums, const AttnzooMap& map) {
+  return gates.spatial ? apply_backward<true, Through>(maps, gates, sums, map)
+                       : apply_backward<false, Through>(maps, gates, sums, map);
+}
+
 }  // namespace ATTNZOO_ISA
 }  // namespace attnzoo
 
 using namespace attnzoo::ATTNZOO_ISA;
 
-// channel: (batch, channels). spatial: (batch, pixels) or null.
+// channel: (batch, channels). spatial: (batch, pixels) or null. shortcut: a map, or null.
 ATTNZOO_EXPORT(apply_gates)(const AttnzooMap* map, const void* x, const float* channel, const float* spatial,
-                            float scale, float offset, void* y) {
+                            float scale, float offset, const void* shortcut, int relu, void* y) {
   return with_storage(map->dtype, [&](auto type) {
-    return apply(type.in(x), Gates{channel, spatial, scale, offset}, type.out(y), *map);
+    using T = typename decltype(type)::Type;
+    const Gates gates{channel, spatial, scale, offset};
+    const Finish<T> finish{type.in(shortcut), relu ? 0 : kLowest};
+    return shortcut ? apply<true>(type.in(x), gates, finish, type.out(y), *map)
+                    : apply<false>(type.in(x), gates, finish, type.out(y), *map);
   });
 }
 
-// The gradients before scale is applied to them; see Sums.
+// The gradients before scale is applied to them; see Sums. y and d_shortcut are maps where something was added before a
+// ReLU, else null.
 ATTNZOO_EXPORT(apply_gates_backward)(const AttnzooMap* map, const void* dy, const void* x, const float* channel,
-                                     const float* spatial, float scale, float offset, float shift, void* dx,
-                                     float* d_channel, float* d_spatial, float* blend) {
+                                     const float* spatial, float scale, float offset, float shift, const void* y,
+                                     int relu, void* dx, float* d_channel, float* d_spatial, float* blend,
+                                     void* d_shortcut) {
   return with_storage(map->dtype, [&](auto type) {
+    using T = typename decltype(type)::Type;
+    const Maps<T> maps{type.in(dy), type.in(x), type.in(y), type.out(dx), type.out(d_shortcut)};
     const Gates gates{channel, spatial, scale, offset, shift};
     const Sums sums{d_channel, d_spatial, blend};
-    return spatial ? apply_backward<true>(type.in(dy), type.in(x), gates, type.out(dx), sums, *map)
-                   : apply_backward<false>(type.in(dy), type.in(x), gates, type.out(dx), sums, *map);
+    if (y) return with_gates<kOutput>(maps, gates, sums, *map);
+    return relu ? with_gates<kProduct>(maps, gates, sums, *map) : with_gates<kEverywhere>(maps, gates, sums, *map);
   });
 }

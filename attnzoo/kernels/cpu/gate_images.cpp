@@ -5,7 +5,8 @@
 ATTNZOO_EXPORT(global_pool)(const AttnzooMap*, const void*, float*, float*, float*);
 ATTNZOO_EXPORT(squeeze_channels)(const AttnzooMap*, const void*, const float*, float*, float*);
 ATTNZOO_EXPORT(spatial_conv)(int64_t, int64_t, int64_t, int64_t, int, const float*, const float*, float, float*);
-ATTNZOO_EXPORT(apply_gates)(const AttnzooMap*, const void*, const float*, const float*, float, float, void*);
+ATTNZOO_EXPORT(apply_gates)(const AttnzooMap*, const void*, const float*, const float*, float, float, const void*, int,
+                            void*);
 
 // The channel gate: sigmoid(expand * sum of relu(reduce * pooled + reduce_bias) over what is pooled + expand_bias).
 struct AttnzooBottleneck {
@@ -141,7 +142,7 @@ ATTNZOO_EXPORT(gate_images)(const AttnzooMap* map, int64_t height, int64_t bytes
                                                           conv->weight, 0, mask);
         gate(mask, pixels, conv->scale, conv->shift);
       }
-      failed |= ATTNZOO_NAME(apply_gates, ATTNZOO_ISA)(&image, from, own_gate, mask, 1, offset,
+      failed |= ATTNZOO_NAME(apply_gates, ATTNZOO_ISA)(&image, from, own_gate, mask, 1, offset, nullptr, 0,
                                                        (char*)y + (first + i) * size);
     }
     if (failed) __atomic_store_n(&status, failed, __ATOMIC_RELAXED);

@@ -69,10 +69,22 @@ def squeeze_channels_backward(
     _check(kernels().squeeze_channels_backward(_map(x), *map(_pointer, tensors)))
 
 
-def apply_gates(x: Tensor, channel: Tensor, spatial: Tensor | None, scale: float, offset: float, y: Tensor) -> None:
-    """Fill ``y`` with ``x * (scale * channel * spatial + offset)``; channel (B, C), spatial (B, 1, H, W)."""
-    pointers = (x.data_ptr(), channel.data_ptr(), _pointer(spatial))
-    _check(kernels().apply_gates(_map(x), *pointers, scale, offset, y.data_ptr()))
+def apply_gates(
+    x: Tensor,
+    channel: Tensor,
+    spatial: Tensor | None,
+    scale: float,
+    offset: float,
+    shortcut: Tensor | None,
+    relu: bool,
+    y: Tensor,
+) -> None:
+    """Fill ``y`` with ``[relu](x * (scale * channel * spatial + offset) [+ shortcut])``.
+
+    channel is (B, C), spatial (B, 1, H, W).
+    """
+    inputs = (x.data_ptr(), channel.data_ptr(), _pointer(spatial))
+    _check(kernels().apply_gates(_map(x), *inputs, scale, offset, _pointer(shortcut), relu, y.data_ptr()))
 
 
 def apply_gates_backward(
@@ -83,18 +95,22 @@ def apply_gates_backward(
     scale: float,
     offset: float,
     shift: float,
+    y: Tensor | None,
+    relu: bool,
     dx: Tensor,
     d_channel: Tensor,
     d_spatial: Tensor | None,
     blend: Tensor | None,
+    d_shortcut: Tensor | None,
 ) -> None:
     """Fill ``dx``; ``d_channel`` (B, C) and ``d_spatial`` (B, 1, H, W) before ``scale`` is applied.
 
-    Where there is a spatial gate, ``blend`` (B, C) is the sum of ``dy * x * (channel * spatial + shift)``.
+    Where there is a spatial gate, ``blend`` (B, C) is the sum of ``dy * x * (channel * spatial + shift)``. ``y`` and
+    ``d_shortcut``, which is dy as it comes through the ReLU, are given where a shortcut was added before one.
     """
     inputs = map(_pointer, (dy, x, channel, spatial))
-    outputs = map(_pointer, (dx, d_channel, d_spatial, blend))
-    _check(kernels().apply_gates_backward(_map(x), *inputs, scale, offset, shift, *outputs))
+    outputs = map(_pointer, (dx, d_channel, d_spatial, blend, d_shortcut))
+    _check(kernels().apply_gates_backward(_map(x), *inputs, scale, offset, shift, _pointer(y), relu, *outputs))
 
 
 def spatial_conv(planes: Tensor, weight: Tensor, bias: float, out: Tensor) -> None:
@@ -140,6 +156,11 @@ def gate_images(x: Tensor, net: Bottleneck | None, conv: Convolution | None, off
     pointers = (gates.data_ptr(), gates[batch * channels :].data_ptr(), y.data_ptr())
     structures = (ctypes.byref(first), ctypes.byref(second))
     _check(kernels().gate_images(_map(x), height, x.element_size(), *structures, x.data_ptr(), offset, *pointers))
+
+
+def run(kernel: str, x: Tensor, *arguments: Tensor | float | None) -> None:
+    """Call a kernel that takes the geometry of ``x``, then pointers and numbers."""
+    _check(getattr(kernels(), kernel)(_map(x), *(_pointer(a) if isinstance(a, Tensor) else a for a in arguments)))
 
 
 def _map(x: Tensor) -> Any:

@@ -57,9 +57,11 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "global_pool_backward": (_MAP, *[c_void_p] * 7),
     "squeeze_channels": (_MAP, *[c_void_p] * 4),
     "squeeze_channels_backward": (_MAP, *[c_void_p] * 8),
-    "apply_gates": (_MAP, *[c_void_p] * 3, c_float, c_float, c_void_p),
-    "apply_gates_backward": (_MAP, *[c_void_p] * 4, c_float, c_float, c_float, *[c_void_p] * 4),
+    "apply_gates": (_MAP, *[c_void_p] * 3, c_float, c_float, c_void_p, c_int, c_void_p),
+    "apply_gates_backward": (_MAP, *[c_void_p] * 4, *[c_float] * 3, c_void_p, c_int, *[c_void_p] * 5),
     "gate_images": (_MAP, c_int64, c_int64, *_GATES, c_void_p, c_float, *[c_void_p] * 3),
+    "llam_gate": (_MAP, *[c_void_p] * 4, c_int, *[c_void_p] * 2),
+    "llam_gate_backward": (_MAP, *[c_void_p] * 7),
     "spatial_conv": (*[c_int64] * 4, c_int, *[c_void_p] * 2, c_float, c_void_p),
     "spatial_conv_backward": (*[c_int64] * 4, c_int, *[c_void_p] * 5),
 }
@@ -75,6 +77,8 @@ class Kernels:
     apply_gates: Callable[..., int]
     apply_gates_backward: Callable[..., int]
     gate_images: Callable[..., int]
+    llam_gate: Callable[..., int]
+    llam_gate_backward: Callable[..., int]
     spatial_conv: Callable[..., int]
     spatial_conv_backward: Callable[..., int]
 
