@@ -136,11 +136,16 @@ class Batch:
 
     def pin_memory(self) -> Batch:
         """Return the batch in page-locked memory; called by a DataLoader with ``pin_memory=True``."""
-        pinned = [
-            None if each is None else each.pin_memory()
-            for each in (self.image, self.target, self.levels, self.neutral, self.maps)
-        ]
-        return Batch(*pinned, self.records)  # type: ignore[arg-type]
+        return self._each(Tensor.pin_memory)
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Batch:
+        """Return the batch on a device."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        tensors = (self.image, self.target, self.levels, self.neutral, self.maps)
+        changed = [None if each is None else change(each) for each in tensors]
+        return Batch(*changed, self.records)  # type: ignore[arg-type]
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

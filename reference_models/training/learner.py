@@ -48,15 +48,28 @@ class Learner(pl.LightningModule):
         return loss
 
     def validation_step(self, batch: Batch, _: int) -> None:
-        """Take a batch into the scores."""
-        logits = self(batch)
-        self.log("val/loss", self.loss(logits, batch.target), on_epoch=True, sync_dist=True, batch_size=len(logits))
-        self.scores.update(logits, batch)
+        """Take a batch of the validation side into the scores."""
+        self._score(batch, "val")
+
+    def test_step(self, batch: Batch, _: int) -> None:
+        """Take a batch of the test side into the scores."""
+        self._score(batch, "test")
 
     def on_validation_epoch_end(self) -> None:
-        """Log the scores over all processes' pictures."""
-        values = self.scores.compute()
-        self.log_dict({f"val/{name}": value for name, value in values.items()}, sync_dist=False)
+        """Log the scores of the validation side."""
+        self._conclude("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the scores of the test side."""
+        self._conclude("test")
+
+    def _score(self, batch: Batch, side: str) -> None:
+        logits = self(batch)
+        self.log(f"{side}/loss", self.loss(logits, batch.target), on_epoch=True, sync_dist=True, batch_size=len(logits))
+        self.scores.update(logits, batch)
+
+    def _conclude(self, side: str) -> None:
+        self.log_dict({f"{side}/{name}": value for name, value in self.scores.compute().items()})
         self.scores.reset()
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
