@@ -110,7 +110,7 @@ def _facs(tree: Tree, subject: str, sequence: str, peak: str) -> Mapping[int, in
     if lines == []:
         tree.note(path, "is empty: every unit is taken as absent")
     levels: dict[int, int] = {}
-    for number, line in enumerate(lines or (), start=1):
+    for number, line in lines or ():
         pair = [_whole(text) for text in line.split()]
         unit, level = pair if len(pair) == 2 else (None, None)
         if unit is None or level is None or not 1 <= unit <= 99 or not 0 <= level <= _MAX_LEVEL:
@@ -124,10 +124,10 @@ def _emotion(tree: Tree, subject: str, sequence: str, peak: str) -> str | None:
     path = _label_file(tree, f"{_EMOTION}/{subject}/{sequence}", peak, "_emotion.txt")
     if path is None:
         return None
-    lines = tree.lines(path)
-    number = _whole(lines[0]) if lines and len(lines) == 1 else None
+    lines = [line for _, line in tree.lines(path) or ()]
+    number = _whole(lines[0]) if len(lines) == 1 else None
     if number is None or not 0 <= number < len(EMOTIONS):
-        tree.error(path, f"must hold one number from 0 to {len(EMOTIONS) - 1}, got {' '.join(lines or ())[:40]!r}")
+        tree.error(path, f"must hold one number from 0 to {len(EMOTIONS) - 1}, got {' '.join(lines)[:40]!r}")
         return None
     return EMOTIONS[number]
 

@@ -101,7 +101,7 @@ def _levels(tree: Tree, subject: str) -> dict[int, tuple[int, ...]]:
 def _column(tree: Tree, path: str) -> dict[int, int]:
     levels: dict[int, int] = {}
     lines = tree.lines(path)
-    for number, line in enumerate(lines or (), start=1):
+    for number, line in lines or ():
         match = _LINE.fullmatch(line)
         if match is None or int(match[2]) > MAX_LEVEL:
             tree.error(path, f"line {number} must be 'frame,level' with a level from 0 to 5, got {line[:40]!r}")
@@ -171,7 +171,7 @@ def _bad_landmarks(tree: Tree) -> dict[str, frozenset[int]]:
         tree.note(BAD_LANDMARKS, "there is no list of bad landmarks: all are taken as right")
         return {}
     bad: dict[str, frozenset[int]] = {}
-    for number, line in enumerate(tree.lines(BAD_LANDMARKS) or (), start=1):
+    for number, line in tree.lines(BAD_LANDMARKS) or ():
         match = _BAD.fullmatch(line)
         if match is None:
             tree.error(BAD_LANDMARKS, f"line {number} must be like 'SN002: 800, 3019-3022', got {line[:40]!r}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from reference_models.data import ck_plus, disfa
+from reference_models.data import aff_wild2, affect_net, ck_plus, disfa, disfa_plus, own, raf_db
 from reference_models.data.labels import Labels
 from reference_models.data.records import Record
 from reference_models.data.tree import DataError, Finding, Tree, counted
@@ -22,17 +22,17 @@ class Layout:
         name: Its key.
         title: Its name.
         read: Reads a tree into records and writes down in it what is odd.
-        labels: What the paper that uses it asks of each picture, in its order.
+        labels: What the paper that uses it asks of each picture, in its order; None where there is no paper.
         threshold: Level from which that paper calls an action unit present; None for expressions.
-        paper: That paper's network.
+        paper: That paper's network, None where there is none.
     """
 
     name: str
     title: str
     read: Callable[..., list[Record]]
-    labels: Labels
+    labels: Labels | None
     threshold: int | None
-    paper: str
+    paper: str | None
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,12 @@ _LAYOUTS = MappingProxyType(
         one.name: one
         for one in (
             Layout("disfa", "DISFA", disfa.read, _TRA_NET, 3, "tra_net"),
+            Layout("disfa+", "DISFA+", disfa_plus.read, Labels.of_units(disfa_plus.UNITS), 2, "cednn"),
             Layout("ck+", "CK+", ck_plus.read, Labels.of_units(ck_plus.UNITS), 1, "cednn"),
+            Layout("raf-db", "RAF-DB", raf_db.read, Labels.of_expressions(raf_db.CLASSES), None, "dba_net"),
+            Layout("aff-wild2", "Aff-Wild2", aff_wild2.read, Labels.of_expressions(), None, "lla_net"),
+            Layout("affectnet", "AffectNet", affect_net.read, Labels.of_expressions(), None, "lla_net"),
+            Layout("own", "Data of your own", own.read, None, None, None),
         )
     }
 )

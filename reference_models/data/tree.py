@@ -127,8 +127,8 @@ class Tree:
         self.error(candidates[0], f"there is no folder with {what}")
         return None
 
-    def lines(self, path: str) -> list[str] | None:
-        """Return the lines of a text file without blanks around them and without empty ones.
+    def lines(self, path: str) -> list[tuple[int, str]] | None:
+        """Return number and text of each line of a text file that is not empty, without blanks around it.
 
         None, with the reason written down, if it is missing, larger than 256 MiB, or no text.
         """
@@ -146,7 +146,8 @@ class Tree:
         except UnicodeDecodeError:
             self.error(path, "is no text in UTF-8")
             return None
-        return [line for line in (line.strip() for line in text.splitlines()) if line]
+        lines = ((number, line.strip()) for number, line in enumerate(text.splitlines(), start=1))
+        return [(number, line) for number, line in lines if line]
 
     def _entries(self, folder: str) -> dict[str, bool]:
         """Return name -> is it a folder, in natural order."""

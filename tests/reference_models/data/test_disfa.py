@@ -6,11 +6,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from scipy.io import savemat
 
 from reference_models import data
 from reference_models.data import DataError, FaceDataset, Labels
-from reference_models.data.landmark_files import read_landmarks
 from tests.reference_models.data import trees
 
 
@@ -156,50 +154,6 @@ def test_frames_come_out_of_the_video_if_nobody_took_them_out(tmp_path):
     path.write_bytes(b"no video")
     with pytest.raises(ValueError, match="is no video that can be read"):
         dataset[0]
-
-
-@pytest.mark.parametrize(
-    "content",
-    [b"", b"no matlab", None, "matrix", "text", b"\0" * 70_000],
-    ids=["empty", "junk", "other", "3d", "chars", "big"],
-)
-def test_landmarks_that_are_none(tmp_path, content):
-    root = small(tmp_path)
-    path = root / "Landmark_Points/SN001/tmp_frame_lm/SN001_0000_lm.mat"
-    if content is None:
-        savemat(path, {"points": np.zeros((66, 2))})
-    elif content == "matrix":
-        savemat(path, {"pts": np.zeros((66, 3))})
-    elif content == "text":
-        savemat(path, {"pts": "run me"})
-    else:
-        path.write_bytes(content)
-    records = data.read("disfa", root, incomplete=True).records
-    dataset = FaceDataset(root, records, Labels.of_units([1]), threshold=3, landmarks=True)
-    with pytest.raises(DataError, match=r"SN001_0000_lm\.mat"):
-        dataset[0]
-    assert dataset[1].landmarks.shape == (66, 2)
-
-
-@pytest.mark.parametrize("compressed", [False, True])
-def test_damaged_landmarks_are_read_or_named_and_nothing_else(tmp_path, compressed):
-    draw = np.random.default_rng(5)
-    path = tmp_path / "SN001_0000_lm.mat"
-    savemat(path, {"pts": draw.random((66, 2))}, do_compression=compressed)
-    whole = path.read_bytes()
-    named = 0
-    for trial in range(300):
-        damaged = bytearray(whole)
-        if trial % 3 == 0:
-            del damaged[int(draw.integers(1, len(whole))) :]
-        for place in draw.integers(0, min(len(damaged), 220), 3):
-            damaged[place] = int(draw.integers(256))
-        path.write_bytes(damaged)
-        try:
-            assert read_landmarks(path).shape == (66, 2)
-        except DataError as error:
-            named += path.name in str(error)
-    assert named > 100
 
 
 def test_without_landmarks_and_without_a_list_of_bad_ones(tmp_path):

@@ -70,3 +70,75 @@ def ck_plus(root: Path, frames: int = 3) -> Path:
         if CK_EMOTION[sequence] is not None:
             text(root / f"Emotion/{sequence}/{peak}_emotion.txt", f"{scientific(CK_EMOTION[sequence])}\n")
     return root
+
+
+DISFA_PLUS_SUBJECTS = ["SN001", "SN003", "SN004", "SN007", "SN009", "SN010", "SN013", "SN025", "SN027"]
+DISFA_PLUS_TRIALS = ["A1_AU1_TrailNo_1", "Y_HappyDescribed_TrailNo_2"]
+
+
+def disfa_plus_level(subject: str, unit: int, frame: int) -> int:
+    """Every trial begins and ends with a neutral face."""
+    return (0, (int(subject[2:]) + unit) % 5 + 1, 0)[frame]
+
+
+def disfa_plus(root: Path) -> Path:
+    for subject in DISFA_PLUS_SUBJECTS:
+        for trial in DISFA_PLUS_TRIALS:
+            for unit in DISFA_UNITS:
+                rows = [f"{frame:03d}.jpg          {disfa_plus_level(subject, unit, frame)}" for frame in range(3)]
+                header = f"{subject}/{trial} AU{unit}\nImage Name      Intensity\n"
+                text(root / f"Labels/{subject}/{trial}/AU{unit}.txt", header + "\n".join(rows) + "\n")
+            for frame in range(3):
+                picture(root / f"Images/{subject}/{trial}/{frame:03d}.jpg")
+    return root
+
+
+RAF_LABELS = {"train_00001": 5, "train_00002": 1, "train_00003": 7, "test_0001": None, "test_00001": 6, "test_00002": 2}
+
+
+def raf_db(root: Path) -> Path:
+    lines = []
+    for stem, label in RAF_LABELS.items():
+        if label is not None:
+            lines.append(f"{stem}.jpg {label}")
+            picture(root / f"basic/Image/aligned/{stem}_aligned.jpg", size=(100, 100))
+            picture(root / f"basic/Image/original/{stem}.jpg", size=(160, 120))
+    text(root / "basic/EmoLabel/list_patition_label.txt", "\n".join(lines) + "\n")
+    return root
+
+
+AFF_HEADER = "Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise"
+AFF_TRAINING = {"1-30-1280x720": [0, 0, -1, 4, 4, 1], "6-30-1920x1080_left": [2, 3, 5, 6]}
+
+
+def aff_wild2(root: Path) -> Path:
+    """Two training videos, one with frame 5 missing, and one for validation."""
+    sets = {"Training_Set": AFF_TRAINING, "Validation_Set": {"9-15-1920x1080": [0, 1]}}
+    for folder, videos in sets.items():
+        for video, codes in videos.items():
+            lines = [AFF_HEADER, *map(str, codes)]
+            text(root / f"annotations/EXPR_Set/{folder}/{video}.txt", "\n".join(lines) + "\n")
+            for frame in range(1, len(codes) + 1):
+                if (video, frame) != ("1-30-1280x720", 5):
+                    picture(root / f"cropped_aligned/{video}/{frame:05d}.jpg", size=(112, 112))
+    return root
+
+
+AFFECT_COLUMNS = (
+    "subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,expression,valence,arousal"
+)
+
+
+def affect_row(path: str, code: int, box: str = "2,1,6,5") -> str:
+    landmarks = ";".join(f"{n}.{n}" for n in range(136))
+    return f"{path},{box},{landmarks},{code},0.5,-0.25"
+
+
+def affect_net(root: Path) -> Path:
+    training = [affect_row("1/a.jpg", 6), affect_row("1/b.JPG", 10), affect_row("2/c.png", 5), affect_row("2/d.jpg", 7)]
+    lists = root / "Manually_Annotated_file_lists"
+    text(lists / "training.csv", "\n".join([AFFECT_COLUMNS, *training]) + "\n")
+    text(lists / "validation.csv", affect_row("3/e.jpg", 4) + "\n")
+    for name in ("1/a.jpg", "1/b.JPG", "2/c.png", "2/d.jpg", "3/e.jpg"):
+        picture(root / f"Manually_Annotated_Images/{name}")
+    return root

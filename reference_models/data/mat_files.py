@@ -1,0 +1,101 @@
+"""One matrix of numbers out of a MATLAB file of version 5 (MATLAB 5 to 7.2 and later ``save -v7``), and nothing else.
+
+Own code because the files come from other people: scipy's reader (1.17) ends the process with a segmentation fault on
+files with a few wrong bytes. Here every length is checked before it is used, cells, structures, objects and functions
+are not decoded, and what is compressed is unpacked up to a bound.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reference_models.data.tree import DataError
+
+MAX_BYTES = 65_536
+
+_HEADER = 128
+_MATRIX, _COMPRESSED = 14, 15
+_NUMERIC_CLASSES = range(6, 16)  # double, single, and integers of 8 to 64 bits
+_TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
+
+
+def read_matrix(path: Path, name: str) -> NDArray[np.float64]:
+    """Return a real matrix of numbers by the name of its variable.
+
+    Args:
+        path: A file of at most 64 KiB, and 64 KiB unpacked.
+        name: Name of the variable.
+
+    Returns:
+        The matrix (rows, columns), float64.
+
+    Raises:
+        DataError: If there is no such variable, or the file is too large, damaged or of another version.
+        OSError: If it cannot be read.
+    """
+    with path.open("rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise DataError(f"{path} is larger than the {MAX_BYTES:,} bytes that are read")
+    order = {b"IM": "<", b"MI": ">"}.get(content[_HEADER - 2 : _HEADER])
+    if order is None:
+        raise DataError(f"{path} is no MATLAB file of version 5: save it with -v6 or -v7, or as text")
+    try:
+        for kind, body in _elements(content[_HEADER:], order):
+            matrix = _named_matrix(kind, body, order, name)
+            if matrix is not None:
+                return matrix
+    except (struct.error, zlib.error, ValueError) as error:
+        raise DataError(f"{path} is damaged: {error}") from error
+    raise DataError(f"{path} has no variable {name!r} that is a real matrix of numbers")
+
+
+def _elements(data: bytes, order: str) -> Iterator[tuple[int, bytes]]:
+    """Yield the type and the bytes of each element."""
+    place = 0
+    while place + 8 <= len(data):
+        kind, size = struct.unpack_from(f"{order}II", data, place)
+        start, step = place + 8, 8 + size + (0 if kind == _COMPRESSED else -size % 8)
+        if kind >> 16:  # up to four bytes stand in the tag itself
+            kind, size = kind & 0xFFFF, kind >> 16
+            start, step = place + 4, 8
+            if size > 4:
+                raise ValueError(f"a small element claims {size} bytes")
+        if start + size > len(data):
+            raise ValueError(f"an element of {size:,} bytes is cut off")
+        yield kind, data[start : start + size]
+        place += step
+
+
+def _named_matrix(kind: int, body: bytes, order: str, name: str) -> NDArray[np.float64] | None:
+    if kind == _COMPRESSED:
+        unpacker = zlib.decompressobj()
+        body = unpacker.decompress(body, MAX_BYTES)
+        if unpacker.unconsumed_tail:
+            raise ValueError(f"a variable is larger than the {MAX_BYTES:,} bytes that are unpacked")
+        kind, body = next(_elements(body, order), (0, b""))
+    if kind != _MATRIX:
+        return None
+    parts = _elements(body, order)
+    flags, dimensions, own_name = (next(parts, (0, b""))[1] for _ in range(3))
+    if own_name != name.encode() or not flags:
+        return None
+    (word,) = struct.unpack_from(f"{order}I", flags)
+    is_complex = bool(word & 0x800)
+    if (word & 0xFF) not in _NUMERIC_CLASSES or is_complex or len(dimensions) != 8:
+        return None
+    rows, columns = struct.unpack(f"{order}ii", dimensions)
+    stored, numbers = next(parts, (0, b""))
+    if stored not in _TYPES:
+        return None
+    values = np.frombuffer(numbers, dtype=f"{order}{_TYPES[stored]}")
+    if rows < 0 or columns < 0 or len(values) != rows * columns:
+        raise ValueError(f"{rows} x {columns} numbers are announced and {len(values)} are there")
+    with np.errstate(invalid="ignore"):
+        return values.astype(np.float64).reshape(rows, columns, order="F")
