@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import lightning.pytorch as pl
@@ -13,25 +12,9 @@ from reference_models.data.dataset import Batch, FaceDataset, collate
 from reference_models.data.samplers import au_weights
 from reference_models.training.draws import Draw, Drawn, EpochSampler, Order, shuffled
 from reference_models.training.recipes import Recipe
+from reference_models.training.sides import Sides
 
 EVALUATED_AT_ONCE = 64
-
-
-@dataclass(frozen=True)
-class Sides:
-    """What a run trains on, chooses the best epoch by, and is scored on.
-
-    Attributes:
-        train: With the recipe's augmentation.
-        validation: Without; None where nothing is left for it.
-        test: Without.
-        fingerprint: Hash of the manifest that says who is on which side.
-    """
-
-    train: FaceDataset
-    validation: FaceDataset
-    test: FaceDataset
-    fingerprint: str
 
 
 class Feed(pl.LightningDataModule):

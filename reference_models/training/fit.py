@@ -12,9 +12,10 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from reference_models.checks import positive_int
 from reference_models.training.checkpoint_io import SafeCheckpointIO
-from reference_models.training.feed import Feed, Sides
+from reference_models.training.feed import Feed
 from reference_models.training.learner import Learner
 from reference_models.training.recipes import Recipe
+from reference_models.training.sides import Sides
 from reference_models.training.sync_norm import synchronise
 from reference_models.training.trained import RunRecord, write_model
 

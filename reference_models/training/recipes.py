@@ -100,7 +100,7 @@ _CEDNN = {
     "options": {"variant": "res-L18M1", "se": "first", "attention_blocks": 3},
     "image_size": 224,
     "maps": True,
-    "augmentation": "none",
+    "augmentation": "cednn",
     "batch_size": 32,
     "learning_rate": 0.01,
     "weight_decay": 5e-4,
