@@ -36,7 +36,7 @@ class CornerPictures:
         return None
 
 
-def flipped_or_not(views: Views) -> Views:
+def brightened(views: Views) -> Views:
     """A random transform: brightens by chance, so that a wrong random state shows."""
     return {"image": views["image"].float() / 255 + 0.1 * torch.rand(())}
 
@@ -45,7 +45,7 @@ def plain(views: Views) -> Views:
     return {"image": views["image"].float() / 255}
 
 
-def sides() -> Sides:
+def sides(pictures: CornerPictures | None = None) -> Sides:
     generator = np.random.default_rng(4)
     records = [
         Record(f"{i}.png", f"S{i % 8}", f"S{i % 8}/{i}", i, UNITS, tuple(int(v) for v in generator.choice((0, 4), 2)))
@@ -54,10 +54,10 @@ def sides() -> Sides:
     labels = Labels.of_units(UNITS)
 
     def dataset(chosen: list[Record], transform: object) -> FaceDataset:
-        return FaceDataset(CornerPictures(), chosen, labels, threshold=2, transform=transform)
+        return FaceDataset(pictures or CornerPictures(), chosen, labels, threshold=2, transform=transform)
 
     return Sides(
-        dataset(records[:48], flipped_or_not), dataset(records[48:64], plain), dataset(records[64:], plain), "corners"
+        dataset(records[:48], brightened), dataset(records[48:64], plain), dataset(records[64:], plain), "corners"
     )
 
 
