@@ -22,6 +22,7 @@ import torch
 
 import attnzoo
 import reference_models
+import reference_models.data
 from attnzoo.costs import CONVENTIONS
 
 ROOT = Path(__file__).parents[1]
@@ -210,7 +211,36 @@ def sweep(path: Path) -> str:  # noqa: ARG001 - every part is given its file
     )
 
 
+def datasets(path: Path) -> str:  # noqa: ARG001 - every part is given its file
+    """Return the table of the datasets that can be read."""
+    rows = []
+    for name in reference_models.data.list_layouts():
+        layout = reference_models.data.layout(name)
+        labels = "yours" if layout.labels is None else ", ".join(layout.labels.names)
+        paper = "-" if layout.paper is None else f"`{layout.paper}`"
+        rows.append(
+            (f"`{name}`", layout.title, paper, labels, "-" if layout.threshold is None else str(layout.threshold))
+        )
+    return table(("name", "dataset", "network", "labels", "level"), rows)
+
+
+def layouts(path: Path) -> str:  # noqa: ARG001 - every part is given its file
+    """Return what the reader of each dataset says about it: citation, folders and files, oddities."""
+    parts = []
+    for name in reference_models.data.list_layouts():
+        layout = reference_models.data.layout(name)
+        said = []
+        for paragraph in inspect.cleandoc(inspect.getmodule(layout.read).__doc__).split("\n\n"):
+            is_block = paragraph.startswith("    ")
+            said.append(f"```text\n{inspect.cleandoc(paragraph)}\n```" if is_block else _markdown(paragraph))
+        text = "\n\n".join(line if line.startswith("```") else line.replace("::", ":") for line in said if line != "::")
+        parts.append(f"### {layout.title}\n\n{text}")
+    return "\n\n".join(parts)
+
+
 PARTS: Mapping[str, Callable[..., str]] = {
+    "datasets": datasets,
+    "layouts": layouts,
     "layers": layers,
     "layer": layer,
     "networks": networks,

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attnzoo import DifferenceGate, IGCBlock, SqueezeExcite
-from reference_models import checks
+from reference_models import cednn_inference, checks
 
 NUM_MAPS = 5
 GROUP_COUNTS = (1, 2, 3, 6, 9, 18)
@@ -92,6 +92,7 @@ class CEDNN(nn.Module):
         checks.positive_int("top_width", top_width)
         self.variant = variant
         self.attention_blocks = attention_blocks
+        self.map_form = map_form
         self.image_size = image_size
         self.copies = width // 18
         factory = {"device": device, "dtype": dtype}
@@ -144,6 +145,16 @@ class CEDNN(nn.Module):
                 f"maps must be {'left out' if maps is not None else 'given'}: the network was made with "
                 f"attention_blocks={self.attention_blocks}"
             )
+        fused = cednn_inference.plan(self)
+        features = self._features(x, maps) if fused is None else fused(x, maps)
+        features = F.relu(self.reduce(features))
+        features = F.relu(cednn_inference.whole(self.top1, features))  # (B, top_width, 1, 1)
+        features = F.relu(cednn_inference.whole(self.top2, features))
+        logits: Tensor = self.fc(features.flatten(1))
+        return logits
+
+    def _features(self, x: Tensor, maps: Tensor | None) -> Tensor:
+        """Return what the blocks make, (B, 64 * ``width``, H / 32, W / 32)."""
         features = x.repeat(1, NUM_MAPS + 1, 1, 1) if maps is None else self.stack(x, maps)
         features = features.repeat(1, self.copies, 1, 1) if self.copies > 1 else features  # (B, width, H, W)
         for i, (block, layer) in enumerate(zip(self.blocks, self.block_layers, strict=True)):
@@ -153,11 +164,7 @@ class CEDNN(nn.Module):
             if maps is not None and 0 < i < self.attention_blocks:
                 features = self.gates[i - 1](features, maps)
             features = layer(block(features))
-        features = F.relu(self.reduce(features))
-        features = F.relu(self.top1(features))  # (B, top_width, 1, 1)
-        features = F.relu(self.top2(features))
-        logits: Tensor = self.fc(features.flatten(1))
-        return logits
+        return features
 
 
 def _parse_variant(variant: str) -> tuple[Literal["res", "dense"], int]:

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 import attnzoo.cli
 import reference_models.cli
+import reference_models.data
 import reference_models.ledger
 
 ROOT = Path(__file__).parents[1]
@@ -115,7 +116,7 @@ def test_every_network_is_described():
         assert [name for name in reference_models.list_models() if f"generated: network {name} " not in text] == []
 
 
-@pytest.mark.parametrize("package", [attnzoo, attnzoo.ops, reference_models])
+@pytest.mark.parametrize("package", [attnzoo, attnzoo.ops, reference_models, reference_models.data])
 def test_every_public_name_has_a_reference_entry(package):
     text = (ROOT / "docs/api.md").read_text()
     _, _, part = text.partition(f"<!-- generated: api {package.__name__} -->")

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attnzoo import checks
-from attnzoo.ops import apply_gates
+from attnzoo.ops import apply_gates, global_pool
 from attnzoo.registry import register
 
 Strategy = Literal["dba", "aw_o_db"]
@@ -140,7 +140,7 @@ class DenselyBackwardAttention(nn.Module):
             ValueError: If their number or a shape does not fit.
         """
         self._check(maps)
-        pooled = [x.mean((2, 3)) for x in maps]
+        pooled = [global_pool(x, maximum=False).values[0].to(x.dtype) for x in maps]
         weights = self.weights(pooled)
         if self.output == "maps":
             return [apply_gates(x, (weight[:, :, None, None],)) for x, weight in zip(maps, weights, strict=True)]

@@ -26,7 +26,6 @@ import torch
 from torch import Tensor, nn
 
 from attnzoo import checks
-from attnzoo.ops import apply_gates
 from attnzoo.registry import register
 
 DIFFERENCE_THRESHOLDS = (30.0, 35.0, 40.0, 45.0, 50.0)
@@ -119,6 +118,10 @@ class DifferenceGate(nn.Module):
 
     def gates(self, x: Tensor, maps: Tensor) -> tuple[Tensor]:
         """Return the factor (B, ``out_channels``, H, W) that each output channel carries; see :meth:`forward`."""
+        return (self._factors(x, maps).repeat_interleave(self.out_channels // (self.num_maps + 1), dim=1),)
+
+    def _factors(self, x: Tensor, maps: Tensor) -> Tensor:
+        """Return the factor (B, n + 1, H, W) of each group of output channels."""
         checks.feature_map("x", x, self.channels)
         checks.feature_map("maps", maps, self.num_maps)
         if maps.shape[0] != x.shape[0] or maps.shape[2:] != x.shape[2:]:
@@ -129,8 +132,7 @@ class DifferenceGate(nn.Module):
         factors = maps.to(x.dtype)
         if self.form == "add":
             factors = factors + 1
-        factors = torch.cat([torch.ones_like(factors[:, :1]), factors], dim=1)  # (B, n + 1, H, W)
-        return (factors.repeat_interleave(self.out_channels // (self.num_maps + 1), dim=1),)
+        return torch.cat([torch.ones_like(factors[:, :1]), factors], dim=1)
 
     def forward(self, x: Tensor, maps: Tensor) -> Tensor:
         """Return the modulated map.
@@ -146,10 +148,11 @@ class DifferenceGate(nn.Module):
             TypeError: If an input is no floating tensor.
             ValueError: If the shapes do not fit.
         """
-        factors = self.gates(x, maps)
-        if self.form == "stack":
-            x = x.repeat(1, self.num_maps + 1, 1, 1)
-        return apply_gates(x, factors)
+        factors = self._factors(x, maps)[:, :, None]  # a broadcast over each group's channels is one pass already
+        groups = x[:, None] if self.form == "stack" else torch.unflatten(x, 1, (self.num_maps + 1, -1))
+        y = (groups * factors).flatten(1, 2)
+        last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+        return y.contiguous(memory_format=torch.channels_last) if last else y
 
     def extra_repr(self) -> str:
         """Return the options."""

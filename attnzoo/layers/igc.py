@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attnzoo import checks
+from attnzoo.ops import Stage, dispatch, igc_block
 from attnzoo.registry import register
 
 Connection = Literal["res", "dense"]
@@ -184,6 +185,10 @@ class IGCBlock(nn.Module):
             ValueError: If its shape does not fit.
         """
         checks.feature_map("x", x, self.channels, like=self.fuse.weight)
+        stages = self.stages()
+        if stages is not None and dispatch.takes_native(x, None):
+            fused = igc_block(x, stages, groups=self.branch.groups).map
+            return fused.contiguous(memory_format=_memory_format(x))
         branch = self.branch_layer(self.branch(x))
         connected = branch + x if self.connection == "res" else torch.cat([branch, x], dim=1)
         y = self.norm(self.fuse(F.relu(connected)))
@@ -191,6 +196,36 @@ class IGCBlock(nn.Module):
         # place (timm's and torchvision's `x += shortcut`).
         return F.threshold(y, 0.0, 0.0)
 
+    def stages(self) -> tuple[Stage, Stage, Stage] | None:
+        """Return the stages with which ``attnzoo.ops.igc_block`` may take the place of calling the modules.
+
+        None where it may not: in training; where a gradient may be wanted; where anybody watches (hooks, compilers); where
+        there is a ``branch_layer``, or another module in a convolution's or norm's place (an adapter, a quantised one).
+        """
+        branch = self.branch
+        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return None
+        convs, norms = (branch.conv1, branch.conv2, self.fuse), (branch.norm1, branch.norm2, self.norm)
+        plain = (
+            type(branch) is InterleavedGroupConv
+            and branch.conv1.stride == (1, 1)
+            and type(self.branch_layer) is nn.Identity
+            and all(type(conv) is nn.Conv2d for conv in convs)
+            and all(_in_evaluation(norm) for norm in norms)
+        )
+        if not plain or any(map(_watched, (branch, self.branch_layer, *convs, *norms))):
+            return None
+        first, second, third = map(Stage.of, convs, norms)
+        return first, second, third
+
     def extra_repr(self) -> str:
         """Return the options that the submodules do not show."""
         return f"channels={self.channels}, connection={self.connection!r}"
+
+
+def _in_evaluation(norm: nn.Module) -> bool:
+    return type(norm) is nn.BatchNorm2d and not norm.training and norm.running_mean is not None
+
+
+def _watched(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks)  # noqa: SLF001

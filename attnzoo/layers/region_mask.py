@@ -8,7 +8,8 @@ Y. Xia, "Upper, Middle and Lower Region Learning for Facial Action Unit Detectio
 with masks of 0 and 1 that are alike in all channels. With the centre row y of the face and the map's height H: upper,
 the rows above y; lower, the rows from y down; middle, y - H/4 to y + H/4.
 
-Differences from the paper: none. The paper leaves open what happens when y is no whole row of the map: here a row
+Differences from the paper: a row outside of a region is 0 there even if the map is not finite in it, where a product
+with 0 would be NaN. The paper leaves open what happens when y is no whole row of the map: here a row
 belongs to a region when the row's middle lies in it.
 """
 
@@ -21,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from attnzoo import checks
-from attnzoo.ops import apply_gates
+from attnzoo.ops import split_rows
 from attnzoo.registry import register
 
 Region = tuple[float | None, float | None]
@@ -80,21 +81,26 @@ class RegionMask(nn.Module):
 
     def masks(self, x: Tensor, center_row: Tensor | float | None = None) -> dict[str, Tensor]:
         """Return each region's mask, (B or 1, 1, H, 1) of 0 and 1 in the dtype of ``x``; see :meth:`forward`."""
+        rows = self._rows(x, center_row)[:, :, None, :, None].to(x.dtype)
+        return dict(zip(self.regions, rows, strict=True))
+
+    def _rows(self, x: Tensor, center_row: Tensor | float | None) -> Tensor:
+        """Return which rows belong to which region, boolean (R, B or 1, H)."""
         checks.feature_map("x", x, self.channels)
-        rows = x.shape[2]
-        frame_height = rows if self.frame_height is None else self.frame_height
-        center = _checked_center(center_row, x.shape[0], frame_height).to(x.device).view(-1, 1, 1, 1)
-        middle_of_row = (torch.arange(rows, device=x.device, dtype=center.dtype) + 0.5) * (frame_height / rows)
-        offset = middle_of_row.view(1, 1, rows, 1) - center
-        masks = {}
-        for name, (top, bottom) in self.regions.items():
-            mask = torch.ones_like(offset, dtype=torch.bool)
+        height = x.shape[2]
+        frame_height = height if self.frame_height is None else self.frame_height
+        center = _checked_center(center_row, x.shape[0], frame_height).to(x.device).view(-1, 1)
+        middle_of_row = (torch.arange(height, device=x.device, dtype=center.dtype) + 0.5) * (frame_height / height)
+        offset = middle_of_row - center  # (B or 1, H)
+        rows = []
+        for top, bottom in self.regions.values():
+            inside = torch.ones_like(offset, dtype=torch.bool)
             if top is not None:
-                mask = mask & (offset >= top * frame_height)
+                inside = inside & (offset >= top * frame_height)
             if bottom is not None:
-                mask = mask & (offset < bottom * frame_height)
-            masks[name] = mask.to(x.dtype)
-        return masks
+                inside = inside & (offset < bottom * frame_height)
+            rows.append(inside)
+        return torch.stack(rows)
 
     def forward(self, x: Tensor, center_row: Tensor | float | None = None) -> dict[str, Tensor]:
         """Return the map once for each region, zero outside it.
@@ -111,7 +117,7 @@ class RegionMask(nn.Module):
             TypeError: If ``x`` is no floating tensor, or ``center_row`` neither number nor tensor.
             ValueError: If a shape does not fit, or a centre lies outside the frame or is NaN.
         """
-        return {name: apply_gates(x, (mask,)) for name, mask in self.masks(x, center_row).items()}
+        return dict(zip(self.regions, split_rows(x, self._rows(x, center_row)), strict=True))
 
     def extra_repr(self) -> str:
         """Return the options."""

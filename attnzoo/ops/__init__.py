@@ -3,19 +3,25 @@
 from attnzoo.ops.apply_gates import apply_gates
 from attnzoo.ops.dispatch import BackendInfo, backend, backends
 from attnzoo.ops.global_pool import Pooled, global_pool
+from attnzoo.ops.igc_block import IGCOutput, Stage, igc_block
 from attnzoo.ops.llam_gate import llam_gate
 from attnzoo.ops.spatial_conv import spatial_conv
+from attnzoo.ops.split_rows import split_rows
 from attnzoo.ops.squeeze_channels import Squeezed, squeeze_channels
 
 __all__ = [
     "BackendInfo",
+    "IGCOutput",
     "Pooled",
     "Squeezed",
+    "Stage",
     "apply_gates",
     "backend",
     "backends",
     "global_pool",
+    "igc_block",
     "llam_gate",
     "spatial_conv",
+    "split_rows",
     "squeeze_channels",
 ]

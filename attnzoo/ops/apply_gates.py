@@ -272,8 +272,9 @@ def _through(ctx: Any, tensors: Sequence[Any], dy: Tensor, y: Tensor | None) -> 
     if not ctx.relu:
         return dy
     if y is None:
-        x, *gates, blend = (None if t is None else t.detach() for t in tensors)
-        y = _gated(x, [gate for gate in gates if gate is not None], blend, ctx.residual)
+        x, channel, spatial, blend = tensors
+        with torch.no_grad():
+            y = _gated(x, [gate for gate in (channel, spatial) if gate is not None], blend, ctx.residual)
     return dy.masked_fill(y.detach() <= 0, 0)
 
 

@@ -76,9 +76,9 @@ def make_folds(
 ) -> tuple[Fold, ...]:
     """Return a dataset's folds: those that are printed, else the published split, else drawn ones of equal size.
 
-    DISFA and DISFA+ have printed folds. RAF-DB, Aff-Wild2 and AffectNet have a published split, which makes one fold; its
-    test side is the published test set, or the validation set where the test set's labels are not published. CK+ and
-    everything else is divided by subject into ``count`` parts of about equally many frames.
+    DISFA and DISFA+ have printed folds. RAF-DB, Aff-Wild2 and AffectNet have a published split, which makes one fold;
+    its test side is the published test set, or the validation set where the test set's labels are not published. CK+
+    and everything else is divided by subject into ``count`` parts of about equally many frames.
 
     Args:
         dataset: Name of the layout.

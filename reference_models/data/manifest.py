@@ -48,7 +48,7 @@ class Manifest:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the content, in hexadecimal."""
-        return hashlib.sha256(_canonical(self._content())).hexdigest()
+        return hashlib.sha256(json.dumps(self._content(), sort_keys=True).encode()).hexdigest()
 
     def write(self, path: Path) -> None:
         """Write the manifest, whole or not at all.

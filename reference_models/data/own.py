@@ -1,4 +1,4 @@
-"""Data of your own: a folder with pictures and ``records.jsonl``, a JSON object with the fields of a record in each line.
+"""Data of your own: a folder with pictures and ``records.jsonl``, whose lines are JSON objects with a record's fields.
 
 ::
 

@@ -30,6 +30,12 @@ def _llam(x: Tensor, channel: Tensor, spatial: Tensor, blend: Tensor) -> tuple[T
     return (ops.llam_gate(x, a, b, shortcut=(x.flip(1) - 1) * 64, relu=True),)
 
 
+def _rows(x: Tensor, channel: Tensor, spatial: Tensor, blend: Tensor) -> tuple[Tensor, ...]:
+    """Three copies, of other rows in each image, some of which overlap and some of which are in none."""
+    row = torch.arange(x.shape[2]) + torch.arange(x.shape[0])[:, None]
+    return tuple(ops.split_rows(x, torch.stack([row % 5 < 3, row % 3 == 1, row < 0])))
+
+
 OPERATIONS: dict[str, Operation] = {
     "mean": lambda x, c, s, a: ops.global_pool(x, maximum=False)[:1],
     "pool": lambda x, c, s, a: ops.global_pool(x)[:1],
@@ -55,6 +61,8 @@ OPERATIONS: dict[str, Operation] = {
     "llam_relu": lambda x, c, s, a: (ops.llam_gate(x - 0.5, x - 2, (c - s).to(x.dtype), relu=True),),
     "llam_shortcut": lambda x, c, s, a: (ops.llam_gate(x, x - 2, (c - s).to(x.dtype), shortcut=1 - x),),
     "llam_block": _llam,
+    "rows": _rows,
+    "rows_alike": lambda x, c, s, a: tuple(ops.split_rows(x, torch.arange(x.shape[2])[None, None] % 4 != 2)),
     "chain": _chain,
 }
 

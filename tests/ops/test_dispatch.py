@@ -48,6 +48,7 @@ CALLS: list[Callable[..., object]] = [
     ops.squeeze_channels,
     lambda x, **kwargs: ops.apply_gates(x, (x[:, :1],), **kwargs),
     lambda x, **kwargs: ops.llam_gate(x, x, **kwargs),
+    lambda x, **kwargs: ops.split_rows(x, torch.ones(2, 1, 4, dtype=torch.bool, device=x.device), **kwargs),
     lambda x, **kwargs: ops.spatial_conv(x, torch.ones(1, 2, 3, 3, dtype=x.dtype), **kwargs),
 ]
 
@@ -155,6 +156,11 @@ def test_bad_shapes_raise():
     for name in ("b", "shortcut"):
         with pytest.raises(ValueError, match=rf"{name} must have the shape of x, \(2, 3, 4, 5\), got \(2, 3, 1, 1\)"):
             ops.llam_gate(x, x, **{name: torch.ones(2, 3, 1, 1)})
+    for keep in (torch.ones(3, 2, 4), torch.ones(3, 2, 5, dtype=torch.bool), torch.ones(3, 4, dtype=torch.bool)):
+        with pytest.raises(ValueError, match=r"keep must be boolean of shape \(R, 2 or 1, 4\), got torch\."):
+            ops.split_rows(x, keep)
+    with pytest.raises(ValueError, match=r"x must be a map \(B, C, H, W\), got \(3, 4, 5\)"):
+        ops.split_rows(x[0], torch.ones(3, 2, 4, dtype=torch.bool))
     with pytest.raises(ValueError, match=r"x must be a map \(B, C, H, W\), got \(4, 5\)"):
         ops.llam_gate(x[0, 0], x[0, 0])
     with pytest.raises(ValueError, match=r"broadcast to x \(2, 3, 4, 5\), got one of shape \(2, 2, 1, 1\)"):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from attnzoo import ops
-from attnzoo.kernels.cpu import launch, launch_llam, library
+from attnzoo.kernels.cpu import launch, launch_llam, launch_rows, library
 from tests.ops import cases
 from tests.ops.cases import OPERATIONS, native_only
 
@@ -91,6 +91,9 @@ def test_every_output_is_written_and_nothing_else(dtype: torch.dtype, last: bool
         launch_llam.llam_gate(x, dy, None, None, False, out(like=x), None)
         launch_llam.llam_gate_backward(dy, x, logits, y, out(like=x), out(like=x), out(like=x))
         launch_llam.llam_gate_backward(dy, x, logits, None, out(like=x), out(like=x), None)
+        keep = torch.rand(3, batch, height) < 0.5
+        launch_rows.split_rows(x, keep, [out(like=x) for _ in keep])
+        launch_rows.split_rows_backward([dy, carried, x], keep, out(like=x))
         out.check()
 
 

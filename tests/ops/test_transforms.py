@@ -197,6 +197,7 @@ def test_operators_pass_opcheck(last: bool):
         torch.library.opcheck(operators.apply_gates, (x, channel, spatial, blend, shortcut, False, relu))
     for b, shortcut, relu in ((None, None, False), (x.detach().flip(0), x.detach().flip(1), True)):
         torch.library.opcheck(operators.llam_gate, (x, x.detach() - 1, b, shortcut, relu, True))
+    torch.library.opcheck(operators.split_rows, (x, torch.rand(3, 1, 4) < 0.5))
     torch.library.opcheck(operators.spatial_conv, tuple(t.requires_grad_() for t in (planes, weight, bias)))
 
 

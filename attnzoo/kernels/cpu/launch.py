@@ -158,7 +158,7 @@ def gate_images(x: Tensor, net: Bottleneck | None, conv: Convolution | None, off
     _check(kernels().gate_images(_map(x), height, x.element_size(), *structures, x.data_ptr(), offset, *pointers))
 
 
-def run(kernel: str, x: Tensor, *arguments: Tensor | float | None) -> None:
+def run(kernel: str, x: Tensor, *arguments: Any) -> None:
     """Call a kernel that takes the geometry of ``x``, then pointers and numbers."""
     _check(getattr(kernels(), kernel)(_map(x), *(_pointer(a) if isinstance(a, Tensor) else a for a in arguments)))
 

@@ -62,6 +62,9 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "gate_images": (_MAP, c_int64, c_int64, *_GATES, c_void_p, c_float, *[c_void_p] * 3),
     "llam_gate": (_MAP, *[c_void_p] * 4, c_int, *[c_void_p] * 2),
     "llam_gate_backward": (_MAP, *[c_void_p] * 7),
+    "igc_block": (*[c_void_p] * 7,),
+    "split_rows": (_MAP, *[c_int64] * 2, *[c_void_p] * 3),
+    "split_rows_backward": (_MAP, *[c_int64] * 2, *[c_void_p] * 3),
     "spatial_conv": (*[c_int64] * 4, c_int, *[c_void_p] * 2, c_float, c_void_p),
     "spatial_conv_backward": (*[c_int64] * 4, c_int, *[c_void_p] * 5),
 }
@@ -79,6 +82,9 @@ class Kernels:
     gate_images: Callable[..., int]
     llam_gate: Callable[..., int]
     llam_gate_backward: Callable[..., int]
+    igc_block: Callable[..., int]
+    split_rows: Callable[..., int]
+    split_rows_backward: Callable[..., int]
     spatial_conv: Callable[..., int]
     spatial_conv_backward: Callable[..., int]
 

@@ -1,0 +1,242 @@
+"""CEDNN's whole block without its intermediate maps: interleaved group convolutions, connection, fusion, pooling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from attnzoo.ops import dispatch
+
+
+class Stage(NamedTuple):
+    """A convolution and the batch normalisation behind it, with the statistics that it has gathered."""
+
+    weight: Tensor
+    bias: Tensor | None
+    gain: Tensor | None
+    offset: Tensor | None
+    mean: Tensor
+    variance: Tensor
+    epsilon: float
+
+    @classmethod
+    def of(cls, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Stage:
+        """Return the stage of two modules.
+
+        Raises:
+            ValueError: If the norm keeps no running statistics.
+        """
+        if norm.running_mean is None or norm.running_var is None:
+            raise ValueError(f"norm must keep running statistics, got {norm}")
+        return cls(
+            conv.weight, conv.bias, norm.weight, norm.bias, norm.running_mean, norm.running_var, float(norm.eps)
+        )
+
+
+class IGCOutput(NamedTuple):
+    """What the block makes, and if asked for the averages (B, C') of it over the pixels before pooling."""
+
+    map: Tensor
+    means: Tensor | None
+
+
+def igc_block(
+    x: Tensor,
+    stages: Sequence[Stage],
+    *,
+    groups: int,
+    pool: bool = False,
+    maps: Tensor | None = None,
+    residual: bool = False,
+    gate: Tensor | None = None,
+    means: bool = False,
+    backend: str | None = None,
+) -> IGCOutput:
+    """Return a block of CEDNN in evaluation: ``relu(W3(relu(W2(relu(W1(x))) + x)))``, every W with its norm.
+
+    W1 is a 3x3 convolution of ``groups`` groups of M channels, W2 a 1x1 convolution of M groups, each of which holds one
+    channel of each of the others. The weights are read as they are: nothing is prepared, and nothing goes stale.
+
+    Args:
+        x: Map (B, C, H, W), or (B, C / r, H, W), which is taken r times over.
+        stages: W1 (C, M, 3, 3), W2 (C, C / M, 1, 1) in the order of its groups, and W3 (C', C, 1, 1), or
+            (C', 2C, 1, 1): then ``x`` is not added but concatenated behind W2's output.
+        groups: Groups of W1.
+        pool: Whether the maximum of each 2x2 pixels is returned; an odd last row or column is dropped.
+        maps: Guiding maps (B, n, H, W) of the dtype of ``x``: C are n + 1 spans of channels, each but the first
+            multiplied by its map. Of an ``x`` that is taken several times over, each time is a span.
+        residual: Whether the channels are multiplied by ``maps + 1``.
+        gate: (B, channels of ``x``, 1, 1), by which ``x`` is multiplied before all else.
+        means: Whether averages over the pixels are wanted.
+        backend: Overrides ``attnzoo.ops.backend`` for this call.
+
+    Returns:
+        The map (B, C', H, W) or (B, C', H // 2, W // 2) in the memory format that the backend works in: contiguous by the
+        native kernel, channels-last by torch. The averages (B, C').
+
+    Raises:
+        RuntimeError: If the backend asked for cannot run.
+        ValueError: If a shape does not fit.
+    """
+    channels = _check(x, stages, groups, pool, maps, gate)
+    tensors = [t for stage in stages for t in stage if isinstance(t, Tensor)]
+    unfit = None
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, gate, maps, *tensors)):
+        unfit = "the kernel has no gradient"
+    elif any(t.device != x.device for t in tensors):
+        unfit = f"all tensors must be on the device of x, {x.device}"
+    elif pool and means and (x.shape[2] % 2 or x.shape[3] % 2):
+        unfit = f"averages and pooling together need an even height and width, got {tuple(x.shape[2:])}"
+    if not dispatch.takes_native(x, backend, unfit):
+        return reference(_guided(x, channels, maps, residual, gate), stages, groups, pool, means)
+    flat = [t for stage in stages for t in stage[:6]]
+    epsilons = [stage.epsilon for stage in stages]
+    found = dispatch.operator("igc_block", _forward)(x, flat, epsilons, groups, pool, maps, residual, gate, means)
+    return IGCOutput(found[0], found[1] if means else None)
+
+
+def _check(
+    x: Tensor, stages: Sequence[Stage], groups: int, pool: bool, maps: Tensor | None, gate: Tensor | None
+) -> int:
+    """Return the channels of the block."""
+    if x.dim() != 4:
+        raise ValueError(f"x must have shape (B, C, H, W), got {tuple(x.shape)}")
+    if len(stages) != 3:
+        raise ValueError(f"stages must be three, got {len(stages)}")
+    batch, given, height, width = x.shape
+    if height * width == 0 or (pool and min(height, width) < 2):
+        raise ValueError(f"x must have at least {'2x2 pixels' if pool else 'one pixel'}, got {tuple(x.shape)}")
+    first, second, third = (stage.weight.shape for stage in stages)
+    channels = first[0]
+    if given == 0 or channels % given:
+        raise ValueError(f"x must have {channels} channels, or {channels} divided by a whole number, got {given}")
+    if groups < 1 or channels % groups:
+        raise ValueError(f"groups must divide the {channels} channels, got {groups}")
+    if first != (channels, channels // groups, 3, 3) or second != (channels, groups, 1, 1):
+        raise ValueError(
+            f"stages must begin with weights {(channels, channels // groups, 3, 3)} and {(channels, groups, 1, 1)}, "
+            f"got {tuple(first)} and {tuple(second)}"
+        )
+    if third not in {(third[0], channels, 1, 1), (third[0], 2 * channels, 1, 1)}:
+        raise ValueError(f"stages must end with a weight (C', {channels} or {2 * channels}, 1, 1), got {tuple(third)}")
+    if gate is not None and gate.shape != (batch, given, 1, 1):
+        raise ValueError(f"gate must have shape {(batch, given, 1, 1)}, got {tuple(gate.shape)}")
+    if maps is not None:
+        spans = maps.shape[1] + 1 if maps.dim() == 4 else 0
+        if spans < 2 or maps.shape != (batch, spans - 1, height, width):
+            raise ValueError(f"maps must have shape {(batch, 'n', height, width)}, got {tuple(maps.shape)}")
+        if channels % spans or given % min(given, channels // spans):
+            raise ValueError(f"maps must divide {channels} channels of {given} into n + 1 spans, got n = {spans - 1}")
+    return channels
+
+
+def _guided(x: Tensor, channels: int, maps: Tensor | None, residual: bool, gate: Tensor | None) -> Tensor:
+    """Return the block's input (B, C, H, W)."""
+    given = x.shape[1]
+    if gate is not None:
+        x = x * gate.to(x.dtype)
+    if given != channels:
+        x = x.repeat(1, channels // given, 1, 1)
+    if maps is None:
+        return x
+    factors = maps.to(x.dtype) + 1 if residual else maps.to(x.dtype)
+    factors = torch.cat([torch.ones_like(factors[:, :1]), factors], dim=1)
+    span = min(given, channels // factors.shape[1])
+    factors = factors.repeat_interleave(span, dim=1)
+    return x * factors.repeat(1, channels // factors.shape[1], 1, 1)
+
+
+def reference(x: Tensor, stages: Sequence[Stage], groups: int, pool: bool, means: bool) -> IGCOutput:
+    """Compute it by torch: norms folded, channels-last, and no permutation.
+
+    The permuted 1x1 convolution is one dense convolution. Where an activation is infinite, its zeros make a NaN of it.
+    """
+    (first, first_bias), (second, second_bias), (third, third_bias) = map(_folded, stages)
+    if x.device.type == "cpu":
+        x = x.contiguous(memory_format=torch.channels_last)
+    y = F.relu(F.conv2d(x, first, first_bias, padding=1, groups=groups))
+    y = F.conv2d(y, in_natural_order(second, groups), second_bias.view(-1, groups).t().reshape(-1))
+    y = F.relu(y + x if third.shape[1] == len(first) else torch.cat([y, x], dim=1))
+    y = F.conv2d(y, third, third_bias)
+    if not means:
+        return IGCOutput(F.relu(F.max_pool2d(y, 2) if pool else y), None)  # a quarter of the pixels to cut off
+    y = F.relu(y)
+    return IGCOutput(F.max_pool2d(y, 2) if pool else y, y.mean((2, 3)))
+
+
+def _folded(stage: Stage) -> tuple[Tensor, Tensor]:
+    """Return weight and bias of the convolution that does what the stage does."""
+    weight, bias, gain, offset, mean, variance, epsilon = stage
+    scale = torch.rsqrt(variance + epsilon)
+    scale = scale if gain is None else scale * gain
+    shift = -mean if bias is None else bias - mean
+    shift = shift * scale if offset is None else torch.addcmul(offset, shift, scale)
+    return weight * scale.view(-1, 1, 1, 1), shift
+
+
+def in_natural_order(weight: Tensor, groups: int) -> Tensor:
+    """Return a dense weight (C, C, 1, 1) for the 1x1 convolution (C, ``groups``, 1, 1) between two permutations."""
+    members = len(weight) // groups
+    blocks = weight.view(members, groups, groups).permute(1, 2, 0)  # (to group, from group, member)
+    return torch.diag_embed(blocks).transpose(1, 2).reshape(len(weight), len(weight), 1, 1)
+
+
+torch.library.define(
+    "attnzoo::igc_block",
+    "(Tensor x, Tensor?[] stages, float[] epsilons, int groups, bool pool, Tensor? maps, bool residual, Tensor? gate, "
+    "bool means) -> (Tensor, Tensor)",
+)
+
+
+def _outputs(
+    x: Tensor,
+    stages: Sequence[Tensor | None],
+    epsilons: Sequence[float],
+    groups: int,
+    pool: bool,
+    maps: Tensor | None,
+    residual: bool,
+    gate: Tensor | None,
+    means: bool,
+) -> tuple[Tensor, Tensor]:
+    batch, _, height, width = x.shape
+    channels = stages[12].shape[0]
+    size = (height // 2, width // 2) if pool else (height, width)
+    averages = (batch, channels) if means else (0,)
+    return x.new_empty((batch, channels, *size)), x.new_empty(averages, dtype=torch.float32)
+
+
+torch.library.register_fake("attnzoo::igc_block", _outputs)
+
+
+def _forward(
+    x: Tensor,
+    stages: Sequence[Tensor | None],
+    epsilons: Sequence[float],
+    groups: int,
+    pool: bool,
+    maps: Tensor | None,
+    residual: bool,
+    gate: Tensor | None,
+    means: bool,
+) -> tuple[Tensor, Tensor]:
+    from attnzoo.kernels.cpu import launch_igc
+
+    y, averages = _outputs(x, stages, epsilons, groups, pool, maps, residual, gate, means)
+    if x.shape[0] == 0:
+        return y, averages
+    flat = [None if t is None else t.float().contiguous() for t in stages]
+    triple = [(flat[6 * k : 6 * k + 6], epsilon) for k, epsilon in enumerate(epsilons)]
+    guides = None if maps is None else maps.to(x.dtype).contiguous()
+    factor = None if gate is None else gate.float().contiguous()
+    launch_igc.igc_block(
+        x.contiguous(), triple, groups, pool, guides, float(residual), factor, y, averages if means else None
+    )
+    return y, averages
+
+
+torch.library.impl("attnzoo::igc_block", "CPU", _forward)
