@@ -49,7 +49,7 @@ def read(tree: Tree) -> list[Record]:
         missing = 0
         for number, row in _rows(tree, path):
             code = _whole(row[6])
-            if code in LEFT_OUT:
+            if code is not None and code in LEFT_OUT:
                 left_out[LEFT_OUT[code]] += 1
                 continue
             box = _box(row)

@@ -25,6 +25,7 @@ from reference_models.faces.images import RGBImage, read_image
 Views = dict[str, Tensor]
 """What a transform is given and returns: ``image``, and ``neutral`` and ``maps`` where there are any."""
 Transform = Callable[[Views], Mapping[str, Tensor]]
+_STACKED = ("image", "target", "levels", "neutral", "maps")
 
 
 class Pictures(Protocol):
@@ -143,9 +144,11 @@ class Batch:
         return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        tensors = (self.image, self.target, self.levels, self.neutral, self.maps)
-        changed = [None if each is None else change(each) for each in tensors]
-        return Batch(*changed, self.records)  # type: ignore[arg-type]
+        changed: dict[str, Any] = {}
+        for name in _STACKED:
+            value: Tensor | None = getattr(self, name)
+            changed[name] = None if value is None else change(value)
+        return Batch(**changed, records=self.records)
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
@@ -169,9 +172,8 @@ def collate(samples: Sequence[Sample]) -> Batch:
             raise ValueError(f"{missing} of {len(parts)} samples of a batch have no {name}")
         return torch.stack([torch.as_tensor(part) for part in parts])
 
-    records = tuple(sample.record for sample in samples)
-    each = [stacked(name) for name in ("image", "target", "levels", "neutral", "maps")]
-    return Batch(*each, records)  # type: ignore[arg-type]
+    parts: dict[str, Any] = {name: stacked(name) for name in _STACKED}
+    return Batch(**parts, records=tuple(sample.record for sample in samples))
 
 
 class FaceDataset(Dataset[Sample]):
@@ -247,16 +249,23 @@ class FaceDataset(Dataset[Sample]):
 
     def target(self, record: Record) -> Tensor:
         """Return what a network should say of the record; see :class:`Sample`."""
-        if self.threshold is None:
-            return torch.tensor(self.labels.names.index(str(record.expression)))
-        levels = (record.level(unit) for unit in self.labels.units)
-        return torch.tensor([float(level == PRESENT or level >= self.threshold) for level in levels])
+        return torch.tensor(self._value(record))
 
     def targets(self) -> Tensor:
-        """Return the targets of all records, (N, A) or (N,), without decoding a picture; samplers need them."""
+        """Return the targets of all records, (N, A) or (N,), without decoding a picture; samplers need them.
+
+        Raises:
+            ValueError: If there is no record.
+        """
         if not len(self):
             raise ValueError("records must not be empty")
-        return torch.stack([self.target(record) for record in self.records])
+        return torch.tensor([self._value(record) for record in self.records])
+
+    def _value(self, record: Record) -> int | list[float]:
+        if self.threshold is None:
+            return self.labels.names.index(str(record.expression))
+        levels = (record.level(unit) for unit in self.labels.units)
+        return [float(level == PRESENT or level >= self.threshold) for level in levels]
 
     def levels(self, record: Record) -> Tensor | None:
         """Return the intensities of the record; see :class:`Sample`."""

@@ -95,7 +95,8 @@ def as_record(plain: Any) -> Record:
             raise DataError(f"{name} must be a whole number, got {value!r}")
         if name in _LISTS and not (isinstance(value, list) and all(map(_is_whole, value))):
             raise DataError(f"{name} must be a list of whole numbers, got {value!r}")
-    record = Record(**{name: tuple(value) if name in _LISTS else value for name, value in values.items()})
+    fitting: dict[str, Any] = {name: tuple(value) if name in _LISTS else value for name, value in values.items()}
+    record = Record(**fitting)
     _check_labels(record)
     return record
 

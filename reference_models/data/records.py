@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from reference_models.data.labels import Labels
+
 PRESENT = -1
 """Level of an action unit that is there but whose intensity nobody scored, as CK+ has it."""
 
@@ -51,6 +53,12 @@ class Record:
     def key(self) -> str:
         """Name of the frame, unique within its dataset, for manifests and caches."""
         return f"{self.sequence}/{self.frame}"
+
+    def has(self, labels: Labels) -> bool:
+        """Return whether everything that ``labels`` ask is known of the frame."""
+        if labels.task == "expressions":
+            return self.expression in labels.names
+        return set(labels.units) <= set(self.units)
 
     def level(self, unit: int) -> int:
         """Return the intensity of an action unit.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -17,7 +15,7 @@ def f1(predicted: Tensor, target: Tensor) -> list[float]:
         said = sum(p for p, _ in pairs)
         there = sum(t for _, t in pairs)
         if there == 0:
-            values.append(math.nan)
+            values.append(float("nan"))
         elif hits == 0:
             values.append(0.0)
         else:
