@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import io
-import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,15 +19,11 @@ from reference_models.faces.alignment import AlignedFace
 from reference_models.faces.images import RGBImage
 from reference_models.faces.landmarks import CHIN, NOSE_ROOT, NOSE_TIP, Face
 
-_INK, _PAPER, _ACCENT, _SECOND = "#1b1f24", "#ffffff", "#e4572e", "#17bebb"
-_DPI = 130
+INK, PAPER, ACCENT, SECOND = "#1b1f24", "#ffffff", "#e4572e", "#17bebb"
+DPI = 130
 _WIDTH, _PANEL, _TITLES, _SECOND_LINE, _HEADING = 15.0, 2.85, 0.8, 0.3, 0.5  # inches
 _TALLEST = 2.0  # height over width of the tallest photograph that gets all the room it needs
 _LONGEST_SHOWN = 900
-
-
-class OutputError(ValueError):
-    """The sheet cannot be written where it should be; the message is one sentence that names the path."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +36,7 @@ class Sheet:
         face: The face in it.
         aligned: The face in TRA-Net's frame.
         gates: Site and spatial gate (h, w) of each CBAM on the whole photograph.
-        difference: Grey levels (h, w) of what has changed since the neutral frame, or None.
+        difference: Grey levels (h, w) of what has changed inside the face since the neutral frame, or None.
     """
 
     name: str
@@ -51,37 +45,6 @@ class Sheet:
     aligned: AlignedFace
     gates: Sequence[tuple[str, NDArray[np.float32]]]
     difference: NDArray[np.uint8] | None = None
-
-
-def check_writable(path: Path) -> None:
-    """Check, before any work, that a PNG can be written to ``path``.
-
-    Raises:
-        OutputError: If it does not end in .png, is a folder, or its folder is absent or closed to writing.
-    """
-    if path.suffix.lower() != ".png":
-        raise OutputError(f"the output {path} must end in .png")
-    if path.is_dir():
-        raise OutputError(f"the output {path} is a folder")
-    if not path.parent.is_dir():
-        raise OutputError(f"the output's folder {path.parent} does not exist")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise OutputError(f"the output's folder {path.parent} is not writable")
-
-
-def write_png(png: bytes, path: Path) -> None:
-    """Write the file so that it appears whole or not at all.
-
-    Raises:
-        OutputError: If the file system refuses.
-    """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        unfinished.write_bytes(png)
-        unfinished.replace(path)
-    except OSError as error:
-        unfinished.unlink(missing_ok=True)
-        raise OutputError(f"the output {path} cannot be written: {error.strerror}") from error
 
 
 def draw(sheet: Sheet) -> bytes:
@@ -97,15 +60,20 @@ def draw(sheet: Sheet) -> bytes:
     if sheet.difference is not None:
         heights.append(_WIDTH / (1 + len(DIFFERENCE_THRESHOLDS)) + _TITLES)
     figure = figure_module.Figure(
-        figsize=(_WIDTH, sum(heights) + _HEADING), dpi=_DPI, facecolor=_PAPER, layout="constrained"
+        figsize=(_WIDTH, sum(heights) + _HEADING), dpi=DPI, facecolor=PAPER, layout="constrained"
     )
-    figure.suptitle(f"attnzoo on {sheet.name}", fontsize=17, fontweight="bold", color=_INK, parse_math=False)
+    figure.suptitle(f"attnzoo on {sheet.name}", fontsize=17, fontweight="bold", color=INK, parse_math=False)
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
     parts = np.atleast_1d(figure.subfigures(len(heights), 1, height_ratios=heights))
     _draw_face(parts[0], sheet)
     _draw_gates(parts[1], sheet)
     if sheet.difference is not None:
         _draw_difference(parts[2], sheet.difference)
+    return as_png(figure)
+
+
+def as_png(figure: Any) -> bytes:
+    """Return a matplotlib figure as PNG."""
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a file's name may have any script
@@ -115,7 +83,7 @@ def draw(sheet: Sheet) -> bytes:
 
 def _draw_face(part: Any, sheet: Sheet) -> None:
     regions = _regions(sheet.aligned)
-    photograph, aligned, *masked = _panels(
+    photograph, aligned, *masked = panels(
         part,
         "The face: dlib's box and 68 landmarks, TRA-Net's alignment, and the three regions of its hard masks",
         [
@@ -126,14 +94,14 @@ def _draw_face(part: Any, sheet: Sheet) -> None:
     )
     _show(photograph, sheet.photograph)
     left, top, right, bottom = sheet.face.box
-    photograph.plot([left, right, right, left, left], [top, top, bottom, bottom, top], color=_ACCENT, linewidth=1.8)
-    photograph.scatter(*sheet.face.points.T, s=2.5, color=_SECOND, linewidths=0)
+    photograph.plot([left, right, right, left, left], [top, top, bottom, bottom, top], color=ACCENT, linewidth=1.8)
+    photograph.scatter(*sheet.face.points.T, s=2.5, color=SECOND, linewidths=0)
     frame = sheet.aligned
     aligned.imshow(frame.image)
-    aligned.scatter(*frame.points.T, s=7, color=_SECOND, linewidths=0)
-    aligned.axhline(frame.center_row - 0.5, color=_ACCENT, linewidth=1.2, linestyle="--")
+    aligned.scatter(*frame.points.T, s=7, color=SECOND, linewidths=0)
+    aligned.axhline(frame.center_row - 0.5, color=ACCENT, linewidth=1.2, linestyle="--")
     nose = (frame.points[NOSE_ROOT] + frame.points[NOSE_TIP]) / 2
-    aligned.scatter(*np.stack([nose, frame.points[CHIN]]).T, s=60, marker="+", color=_ACCENT, clip_on=False, zorder=3)
+    aligned.scatter(*np.stack([nose, frame.points[CHIN]]).T, s=60, marker="+", color=ACCENT, clip_on=False, zorder=3)
     for axis, pixels in zip(masked, regions.values(), strict=True):
         axis.imshow(pixels)
 
@@ -150,7 +118,7 @@ def _draw_gates(part: Any, sheet: Sheet) -> None:
         f"after {site}, {gate.shape[0]} x {gate.shape[1]}\nfrom {gate.min():.3f} (dark) to {gate.max():.3f} (bright)"
         for site, gate in sheet.gates
     ]
-    axes = _panels(
+    axes = panels(
         part,
         "CBAM's spatial gates on the pretrained backbone's features: untrained gates, as they are right after attach",
         titles,
@@ -163,10 +131,10 @@ def _draw_gates(part: Any, sheet: Sheet) -> None:
 
 
 def _draw_difference(part: Any, difference: NDArray[np.uint8]) -> None:
-    levels, *maps = _panels(
+    levels, *maps = panels(
         part,
-        "What has changed since the neutral frame: CEDNN's difference maps (without its face mask)",
-        ["absolute difference", *(f"at least {threshold:.0f}" for threshold in DIFFERENCE_THRESHOLDS)],
+        "What has changed since the neutral frame: CEDNN's difference maps",
+        ["difference inside the face", *(f"at least {threshold:.0f}" for threshold in DIFFERENCE_THRESHOLDS)],
     )
     levels.imshow(difference, cmap="gray", vmin=0, vmax=max(1, int(difference.max())))
     binary = threshold_maps(torch.from_numpy(difference)[None, None])[0].numpy()
@@ -174,12 +142,12 @@ def _draw_difference(part: Any, difference: NDArray[np.uint8]) -> None:
         axis.imshow(plane, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
 
 
-def _panels(part: Any, title: str, titles: Sequence[str]) -> list[Any]:
-    """Return a row of axes without ticks, one for each title, under a common title."""
-    part.suptitle(title, fontsize=13, color=_INK, x=0.012, ha="left")
+def panels(part: Any, title: str, titles: Sequence[str]) -> list[Any]:
+    """Return a row of axes without ticks in a (sub)figure, one for each title, under a common title."""
+    part.suptitle(title, fontsize=13, color=INK, x=0.012, ha="left")
     axes = list(np.atleast_1d(part.subplots(1, len(titles))))
     for axis, text in zip(axes, titles, strict=True):
-        axis.set_title(text, fontsize=10, color=_INK)
+        axis.set_title(text, fontsize=10, color=INK)
         axis.set_xticks([])
         axis.set_yticks([])
     return axes

@@ -31,11 +31,12 @@ def read(tree: Tree) -> list[Record]:
     """Return a record for each frame that has all twelve labels and a picture."""
     records: list[Record] = []
     found = tree.folders(_LABELS)
-    for subject in SUBJECTS:
+    subjects = tuple(found) if tree.synthetic else SUBJECTS
+    for subject in subjects:
         if subject not in found:
             tree.error(f"{_LABELS}/{subject}", "the subject is missing")
     for subject in found:
-        if subject not in SUBJECTS:
+        if subject not in subjects:
             tree.note(f"{_LABELS}/{subject}", "is no subject of DISFA+ and is left out")
             continue
         trials = [_trial(tree, subject, trial) for trial in tree.folders(f"{_LABELS}/{subject}")]

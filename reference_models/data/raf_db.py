@@ -63,7 +63,8 @@ def read(tree: Tree, *, pictures: str = "aligned") -> list[Record]:
             records[record.key] = record
         else:
             tree.error(record.image, "the picture is missing")
-    _count(tree, path, records)
+    if not tree.synthetic:
+        _count(tree, path, records)
     return list(records.values())
 
 

@@ -11,6 +11,8 @@ from typing import Literal
 
 MAX_TEXT_BYTES = 256 * 1024**2
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+SYNTHETIC = "synthetic.json"
+"""What ``reference-models synth`` leaves in a folder of faces that it made in the layout of a dataset."""
 _LEFTOVERS = frozenset({"thumbs.db", "desktop.ini"})
 
 
@@ -96,6 +98,11 @@ class Tree:
     def note(self, path: str, text: str) -> None:
         """Write down something known, harmless or repaired."""
         self.findings.append(Finding("note", path, text))
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the faces were made by this package: as many as somebody asked for, not as many as were published."""
+        return self.has_file(SYNTHETIC)
 
     def folders(self, folder: str) -> list[str]:
         """Return the names of the folders in ``folder``, in natural order; none if it does not exist."""

@@ -15,7 +15,6 @@ from torch import Tensor
 
 import attnzoo
 import reference_models
-from reference_models.extras import load
 from reference_models.faces.alignment import AlignedFace, align_chip, align_tra_net, crop
 from reference_models.faces.images import RGBImage
 from reference_models.faces.landmarks import Face
@@ -78,13 +77,6 @@ def align(photograph: RGBImage, face: Face) -> Frames:
     )
 
 
-def difference_levels(neutral: AlignedFace, action: AlignedFace) -> NDArray[np.uint8]:
-    """Return the grey levels (H, W) of the absolute difference of two aligned frames."""
-    cv2 = load("cv2", package="opencv-python-headless", extra="faces")
-    levels: NDArray[np.uint8] = cv2.cvtColor(cv2.absdiff(neutral.image, action.image), cv2.COLOR_RGB2GRAY)
-    return levels
-
-
 @dataclass(frozen=True, eq=False)
 class Plan:
     """A network by its names in the ledger, how to make it, and what to give it."""
@@ -102,7 +94,8 @@ def plans(frames: Frames, difference: NDArray[np.uint8] | None) -> tuple[Plan, .
 
     Args:
         frames: The aligned face.
-        difference: What has changed since the neutral frame, for CEDNN; None plans it without maps.
+        difference: Grey levels (H, W) of what has changed since the neutral frame, for CEDNN; None plans it without
+            maps.
     """
     center = torch.tensor([frames.tra_net.center_row])
     options = {"variant": "res-L18M1", "se": "first", "attention_blocks": 0 if difference is None else 3}

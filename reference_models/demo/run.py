@@ -15,12 +15,14 @@ from rich.table import Table
 
 from reference_models import overlay
 from reference_models.demo.backbone import BACKBONE, Attended, attend
-from reference_models.demo.networks import NetworkRun, align, difference_levels, plans, run_networks
+from reference_models.demo.networks import NetworkRun, align, plans, run_networks
 from reference_models.extras import load
 from reference_models.faces.alignment import align_chip
+from reference_models.faces.difference import difference
 from reference_models.faces.images import RGBImage, read_image
 from reference_models.faces.landmarks import choose, detect
 from reference_models.ledger import OPERATIONS, Claim
+from reference_models.output import check_writable, write_whole
 
 UNTRAINED = (
     "The four networks have random weights, for the papers published none: their costs are real, their outputs mean"
@@ -45,16 +47,16 @@ def run(image: Path | None, output: Path, neutral: Path | None, *, console: Cons
         OutputError: If ``output`` cannot be written; that is checked first.
     """
     start = time.perf_counter()
-    overlay.check_writable(output)
+    check_writable(output)
     with _one_thread(), progress.status("Reading the photograph and finding the face") as status:
         photograph, name = _photograph(image)
         face = choose(detect(photograph), name=name)
         frames = align(photograph, face)
-        difference = None
+        levels = None
         if neutral is not None:
             rest = read_image(neutral)
             at_rest = align_chip(rest, choose(detect(rest), name=str(neutral)).points, size=224)
-            difference = difference_levels(at_rest, frames.cednn)
+            levels = difference(at_rest, frames.cednn).levels
         console.print(
             f"[bold]{escape(name)}[/bold], {photograph.shape[1]} x {photograph.shape[0]} pixels: a face at"
             f" {', '.join(f'{edge:.0f}' for edge in face.box)} (left, top, right, bottom), 68 landmarks"
@@ -62,12 +64,12 @@ def run(image: Path | None, output: Path, neutral: Path | None, *, console: Cons
         status.update(f"Putting CBAM and SE into {BACKBONE}")
         attended = attend(photograph)
         _print_backbone(console, attended)
-        runs = run_networks(plans(frames, difference), lambda network: status.update(f"Building and timing {network}"))
+        runs = run_networks(plans(frames, levels), lambda network: status.update(f"Building and timing {network}"))
         console.print(_table(runs))
         console.print(UNTRAINED)
         status.update("Drawing the sheet")
-        sheet = overlay.Sheet(Path(name).name, photograph, face, frames.tra_net, attended.gates, difference)
-        overlay.write_png(overlay.draw(sheet), output)
+        sheet = overlay.Sheet(Path(name).name, photograph, face, frames.tra_net, attended.gates, levels)
+        write_whole(overlay.draw(sheet), output)
     console.print(
         f"Attention overlay: [bold]{escape(str(output))}[/bold] ({time.perf_counter() - start:.0f} s after loading)"
     )

@@ -15,11 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from attnzoo.checks import finite, positive_int
 from reference_models.faces import geometry
+from reference_models.faces.face import Box
 from reference_models.faces.geometry import Points, Transform, as_points
 from reference_models.faces.images import RGBImage
-from reference_models.faces.landmarks import CHIN, CHIP_TEMPLATE, NOSE_ROOT, NOSE_TIP, Box, five_points
-
-_FULL = (66, 68)
+from reference_models.faces.point_sets import CHIN, CHIP_TEMPLATE, COUNTS, NOSE_ROOT, NOSE_TIP, point, select
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,10 +42,8 @@ class AlignedFace:
         The centre is the middle between nose root and nose tip.
 
         Raises:
-            ValueError: If there are only five points, which have neither.
+            ValueError: If the points are of a set that has neither.
         """
-        if len(self.points) not in _FULL:
-            raise ValueError(f"points must have nose root and nose tip, 66 or 68 points, got {len(self.points)}")
         return float(_nose_middle(self.points)[1]) + 0.5
 
     def to_frame(self, points: ArrayLike) -> Points:
@@ -75,9 +72,9 @@ def align_tra_net(image: NDArray[Any], points: ArrayLike, *, size: int = 224) ->
         ValueError: If there are not 66 or 68 finite points, or the two that count are one.
     """
     positive_int("size", size)
-    points = as_points("points", points, _FULL)
+    points = as_points("points", points, (66, 68))
     middle = (size - 1) / 2
-    source = np.stack([_nose_middle(points), points[CHIN]])
+    source = np.stack([_nose_middle(points), point(points, CHIN)])
     if np.array_equal(source[0], source[1]):
         raise ValueError(f"points must have the nose and the chin at different places, got both at {source[0]}")
     return _moved(image, geometry.similarity(source, [[middle, middle], [middle, size - 0.5]]), points, size)
@@ -91,20 +88,20 @@ def align_chip(image: NDArray[Any], points: ArrayLike, *, size: int = 224, paddi
 
     Args:
         image: Pixels (H, W), (H, W, 3) or (H, W, 4).
-        points: 5, 66 or 68 landmarks in pixels of ``image``; of the larger sets the five are taken.
+        points: 5, 49, 66 or 68 landmarks in pixels of ``image``; of the larger sets the five are taken.
         size: Side of the frame in pixels.
         padding: Margin on each side, as a fraction of the chip without it; at least 0.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If the points are not 5, 66 or 68 finite ones, or ``padding`` is negative.
+        ValueError: If the points are of no known set or not finite, or ``padding`` is negative.
     """
     positive_int("size", size)
-    points = as_points("points", points, (5, *_FULL))
+    points = as_points("points", points, COUNTS)
     if finite("padding", padding) < 0:
         raise ValueError(f"padding must be at least 0, got {padding}")
     target = (CHIP_TEMPLATE + padding) / (1 + 2 * padding) * size - 0.5  # fractions count from the edge
-    return _moved(image, geometry.similarity(five_points(points), target), points, size)
+    return _moved(image, geometry.similarity(select(points, 5), target), points, size)
 
 
 def crop(image: NDArray[Any], box: Box, points: ArrayLike, *, size: int = 112, margin: float = 0.2) -> AlignedFace:
@@ -139,5 +136,5 @@ def _moved(image: NDArray[Any], transform: Transform, points: Points, size: int)
 
 
 def _nose_middle(points: Points) -> Points:
-    middle: Points = (points[NOSE_ROOT] + points[NOSE_TIP]) / 2
+    middle: Points = (point(points, NOSE_ROOT) + point(points, NOSE_TIP)) / 2
     return middle

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import warnings
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,26 +53,31 @@ def read_image(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> RGBImage:
             raise ImageError(f"{path} does not exist")
         if not path.is_file():
             raise ImageError(f"{path} is no regular file")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # Pillow's remarks on odd metadata
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as image:
-                width, height = image.size
-                if width * height > max_pixels:
-                    raise _too_large(path, f"{width} x {height} pixels", max_pixels)
-                return as_rgb(_plain(image))
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _too_large(path, "very many pixels", max_pixels) from error
-    except ImageError:
-        raise
+        with path.open("rb") as file:
+            return _decoded(file, str(path), max_pixels)
     except PermissionError as error:
         raise ImageError(f"{path} may not be read: permission denied") from error
-    except UnidentifiedImageError as error:
-        raise ImageError(f"{path} is no image in a known format ({', '.join(FORMATS)})") from error
-    except _DAMAGE as error:
-        raise ImageError(
-            f"{path} cannot be decoded: {str(error).splitlines()[0] if str(error) else 'it is damaged'}"
-        ) from error
+    except OSError as error:
+        raise ImageError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def decode_image(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> RGBImage:
+    """Decode the content of an image file, as :func:`read_image` does.
+
+    Args:
+        data: The whole file.
+        name: What it is called in the messages.
+        max_pixels: Largest number of pixels (width times height) that is decoded.
+
+    Returns:
+        Pixels (H, W, 3), uint8.
+
+    Raises:
+        ImageError: If it is no image, damaged or too large.
+    """
+    if not data:
+        raise ImageError(f"{name} is empty")
+    return _decoded(io.BytesIO(data), name, max_pixels)
 
 
 def as_rgb(image: Any) -> RGBImage:
@@ -109,6 +115,28 @@ def as_rgb(image: Any) -> RGBImage:
     return np.ascontiguousarray(pixels)
 
 
+def _decoded(file: IO[bytes], name: str, max_pixels: int) -> RGBImage:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # Pillow's remarks on odd metadata
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(file, formats=FORMATS) as image:
+                width, height = image.size
+                if width * height > max_pixels:
+                    raise _too_large(name, f"{width} x {height} pixels", max_pixels)
+                return as_rgb(_plain(image))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _too_large(name, "very many pixels", max_pixels) from error
+    except ImageError:
+        raise
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{name} is no image in a known format ({', '.join(FORMATS)})") from error
+    except _DAMAGE as error:
+        raise ImageError(
+            f"{name} cannot be decoded: {str(error).splitlines()[0] if str(error) else 'it is damaged'}"
+        ) from error
+
+
 def _plain(image: Image.Image) -> NDArray[Any]:
     """Return the pixels of the upright image in a form that ``as_rgb`` takes."""
     image = ImageOps.exif_transpose(image)
@@ -131,5 +159,5 @@ def _on_white(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return ((pixels[:, :, :-1] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
 
 
-def _too_large(path: Path, size: str, max_pixels: int) -> ImageError:
-    return ImageError(f"{path} has {size}, more than the {max_pixels:,} that are decoded")
+def _too_large(name: str, size: str, max_pixels: int) -> ImageError:
+    return ImageError(f"{name} has {size}, more than the {max_pixels:,} that are decoded")

@@ -11,7 +11,7 @@ from skimage import data
 from reference_models.faces.landmarks import Face, choose, detect
 
 ANGLES = (-30.0, -15.0, 0.0, 15.0, 30.0)
-SCALES = (0.5, 1.0, 2.0)
+SCALES = (0.5, 0.75, 1.0, 1.5, 2.0)
 
 
 @cache

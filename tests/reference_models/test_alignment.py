@@ -165,7 +165,7 @@ def test_center_row_is_what_region_mask_takes():
     nose_row = nose_middle(aligned.points)[1]
     assert rows_above - 1 <= nose_row <= rows_above
     five = align_chip(astronaut.photograph(), astronaut.face().five)
-    with pytest.raises(ValueError, match="66 or 68 points, got 5"):
+    with pytest.raises(ValueError, match="landmark 27, as 68 or 66 or 49 points do, got 5"):
         _ = five.center_row
 
 
@@ -210,7 +210,7 @@ IMAGE = np.zeros((100, 100, 3), np.uint8)
         (lambda: align_tra_net(IMAGE, np.ones((68, 2))), ValueError, "nose and the chin at different places"),
         (lambda: align_tra_net(IMAGE, POINTS, size=0), ValueError, "size must be at least 1, got 0"),
         (lambda: align_tra_net("photo.png", POINTS), TypeError, "image must be a numpy array"),
-        (lambda: align_chip(IMAGE, POINTS[:7]), ValueError, r"\(5 or 66 or 68, 2\), got \(7, 2\)"),
+        (lambda: align_chip(IMAGE, POINTS[:7]), ValueError, r"\(5 or 49 or 66 or 68, 2\), got \(7, 2\)"),
         (lambda: align_chip(IMAGE, np.ones((5, 2))), ValueError, "two different points"),
         (lambda: align_chip(IMAGE, POINTS, padding=-0.1), ValueError, "padding must be at least 0, got -0.1"),
         (lambda: crop(IMAGE, (5.0, 0.0, 5.0, 9.0), POINTS), ValueError, "left < right and top < bottom"),

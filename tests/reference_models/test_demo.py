@@ -14,11 +14,13 @@ from rich.console import Console
 
 import reference_models
 from attnzoo import RegionMask
-from reference_models import overlay
+from reference_models import output, overlay
 from reference_models.demo import backbone, networks, run
 from reference_models.extras import MissingExtraError
 from reference_models.faces.alignment import align_chip
-from reference_models.overlay import OutputError, Sheet
+from reference_models.faces.difference import difference
+from reference_models.output import OutputError
+from reference_models.overlay import Sheet
 from tests.reference_models import astronaut
 
 
@@ -146,10 +148,9 @@ def test_a_neutral_frame_gives_cednn_its_maps(frames):
     mouth = astronaut.face().points[48:].mean(0).round().astype(int)
     photograph[mouth[1] - 4 : mouth[1] + 4, mouth[0] - 8 : mouth[0] + 8] = 0
     neutral = align_chip(photograph, astronaut.face().points, size=224)
-    difference = networks.difference_levels(neutral, frames.cednn)
-    assert difference.shape == (224, 224)
-    assert not networks.difference_levels(frames.cednn, frames.cednn).any()
-    plan = next(plan for plan in networks.plans(frames, difference) if plan.name == "cednn")
+    levels = difference(neutral, frames.cednn).levels
+    assert levels.shape == (224, 224)
+    plan = next(plan for plan in networks.plans(frames, levels) if plan.name == "cednn")
     maps = plan.inputs[1]
     assert maps.shape == (1, 5, 224, 224)
     assert set(maps.unique().tolist()) == {0.0, 1.0}
@@ -200,16 +201,16 @@ def test_output_that_cannot_be_written_is_named_first(tmp_path, monkeypatch):
         (tmp_path / "absent" / "sheet.png", "folder .*absent does not exist"),
     ):
         with pytest.raises(OutputError, match=message):
-            overlay.check_writable(path)
-    overlay.check_writable(tmp_path / "sheet.png")
-    monkeypatch.setattr(overlay.os, "access", lambda *args: False)  # what a user who is not root is told
+            output.check_writable(path)
+    output.check_writable(tmp_path / "sheet.png")
+    monkeypatch.setattr(output.os, "access", lambda *args: False)  # what a user who is not root is told
     with pytest.raises(OutputError, match="is not writable"):
-        overlay.check_writable(tmp_path / "sheet.png")
+        output.check_writable(tmp_path / "sheet.png")
 
 
 def test_a_failed_write_leaves_the_old_sheet_and_nothing_else(tmp_path, monkeypatch):
     path = tmp_path / "sheet.png"
-    overlay.write_png(b"old", path)
+    output.write_whole(b"old", path)
 
     def full(self, data):
         with self.open("wb") as file:
@@ -218,7 +219,7 @@ def test_a_failed_write_leaves_the_old_sheet_and_nothing_else(tmp_path, monkeypa
 
     monkeypatch.setattr(type(path), "write_bytes", full)
     with pytest.raises(OutputError, match=r"sheet\.png cannot be written: No space left on device"):
-        overlay.write_png(b"new", path)
+        output.write_whole(b"new", path)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 

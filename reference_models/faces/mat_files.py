@@ -10,50 +10,49 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reference_models.data.tree import DataError
-
 MAX_BYTES = 65_536
 
 _HEADER = 128
+_ORDERS = MappingProxyType({b"IM": "<", b"MI": ">"})
 _MATRIX, _COMPRESSED = 14, 15
 _NUMERIC_CLASSES = range(6, 16)  # double, single, and integers of 8 to 64 bits
 _TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 
 
-def read_matrix(path: Path, name: str) -> NDArray[np.float64]:
+def is_matlab(content: bytes) -> bool:
+    """Return whether a file's content begins as MATLAB's of version 5 does."""
+    return content[_HEADER - 2 : _HEADER] in _ORDERS
+
+
+def parse_matrix(content: bytes, name: str) -> NDArray[np.float64]:
     """Return a real matrix of numbers by the name of its variable.
 
     Args:
-        path: A file of at most 64 KiB, and 64 KiB unpacked.
+        content: A whole file; what is compressed in it may unpack to 64 KiB.
         name: Name of the variable.
 
     Returns:
         The matrix (rows, columns), float64.
 
     Raises:
-        DataError: If there is no such variable, or the file is too large, damaged or of another version.
-        OSError: If it cannot be read.
+        ValueError: If there is no such variable, or the file is damaged or of another version.
     """
-    with path.open("rb") as file:
-        content = file.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
-        raise DataError(f"{path} is larger than the {MAX_BYTES:,} bytes that are read")
-    order = {b"IM": "<", b"MI": ">"}.get(content[_HEADER - 2 : _HEADER])
+    order = _ORDERS.get(content[_HEADER - 2 : _HEADER])
     if order is None:
-        raise DataError(f"{path} is no MATLAB file of version 5: save it with -v6 or -v7, or as text")
+        raise ValueError("it is no MATLAB file of version 5: save it with -v6 or -v7, or as text")
     try:
         for kind, body in _elements(content[_HEADER:], order):
             matrix = _named_matrix(kind, body, order, name)
             if matrix is not None:
                 return matrix
-    except (struct.error, zlib.error, ValueError) as error:
-        raise DataError(f"{path} is damaged: {error}") from error
-    raise DataError(f"{path} has no variable {name!r} that is a real matrix of numbers")
+    except (struct.error, zlib.error) as error:
+        raise ValueError(f"it is damaged: {error}") from error
+    raise ValueError(f"it has no variable {name!r} that is a real matrix of numbers")
 
 
 def _elements(data: bytes, order: str) -> Iterator[tuple[int, bytes]]:

@@ -1,0 +1,16 @@
+"""Faces with known action units that anyone can make: MakeHuman's head, drawn from seeds.
+
+Their levels are parameters of a generator and no coder's scores: they serve to train, test and compare, and are never
+compared with the papers' figures. Needs the extra ``synth`` (numba): ``pip install "attnzoo[synth]"``.
+"""
+
+from reference_models.data.synthetic.action_units import UNITS
+from reference_models.data.synthetic.layouts import LAYOUTS
+from reference_models.data.synthetic.pictures import SyntheticPictures
+from reference_models.data.synthetic.render import Picture
+from reference_models.data.synthetic.sheet import contact_sheet
+from reference_models.data.synthetic.shots import Shot, plan
+from reference_models.data.synthetic.styles import list_styles
+from reference_models.data.synthetic.writing import write
+
+__all__ = ["LAYOUTS", "UNITS", "Picture", "Shot", "SyntheticPictures", "contact_sheet", "list_styles", "plan", "write"]

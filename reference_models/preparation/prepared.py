@@ -1,0 +1,92 @@
+"""Faces that were prepared, read back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from attnzoo import DIFFERENCE_THRESHOLDS
+from reference_models.faces.difference import Pixels, binary_maps
+from reference_models.faces.geometry import Points, Transform
+from reference_models.faces.images import RGBImage, read_image
+from reference_models.preparation.items import PreparationError
+from reference_models.preparation.store import load_manifest
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedFace:
+    """One face that was prepared.
+
+    Attributes:
+        image: Pixels (size, size, 3), uint8.
+        points: Landmarks in the frame (N, 2), float64.
+        transform: Matrix (2, 3) from the photograph to the frame, float64.
+        center_row: Row of the face's centre, as :class:`attnzoo.RegionMask` takes it; None if the landmarks are five.
+        levels: Grey difference to the neutral frame inside the face (size, size), uint8; None if there is none.
+    """
+
+    image: RGBImage
+    points: Points
+    transform: Transform
+    center_row: float | None
+    levels: Pixels | None
+
+    def maps(self, thresholds: Sequence[float] = DIFFERENCE_THRESHOLDS) -> Pixels:
+        """Return CEDNN's maps (len(thresholds), size, size), uint8, exactly 0 and 1.
+
+        Raises:
+            ValueError: If the face was prepared without its neutral frame, or a threshold is outside [0, 255].
+        """
+        if self.levels is None:
+            raise ValueError("this face was prepared without its neutral frame, so there are no maps")
+        return binary_maps(self.levels, thresholds)
+
+
+class Prepared(Mapping[str, PreparedFace]):
+    """What ``reference-models prepare`` has written, by the photographs' paths.
+
+    Args:
+        folder: The folder of the results.
+
+    Raises:
+        PreparationError: If it holds no finished preparation, or its manifest is damaged or names a path outside it.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        manifest = load_manifest(self.folder)
+        if manifest is None:
+            raise PreparationError(f"{self.folder} holds no preparation")
+        if not manifest.complete:
+            raise PreparationError(f"the preparation in {self.folder} is not finished; run it again to go on")
+        self.identity: Mapping[str, Any] = manifest.identity
+        self.failures: Mapping[str, str] = manifest.failures
+        self._files = {name: entry.files for name, entry in manifest.entries.items() if entry.files}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Paths of the photographs with a face, sorted."""
+        return tuple(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __getitem__(self, name: str) -> PreparedFace:
+        files = self._files[name]
+        numbers = json.loads((self.folder / f"points/{name}.json").read_bytes())
+        levels = f"levels/{name}.png"
+        return PreparedFace(
+            image=read_image(self.folder / f"faces/{name}.png"),
+            points=np.array(numbers["points"], dtype=np.float64),
+            transform=np.array(numbers["transform"], dtype=np.float64),
+            center_row=numbers["center_row"],
+            levels=read_image(self.folder / levels)[..., 0] if levels in files else None,
+        )

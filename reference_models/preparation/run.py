@@ -1,0 +1,127 @@
+"""A whole preparation: from a list of photographs to a manifest, interrupted as often as it may be."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from attnzoo.checks import positive_int
+from reference_models.extras import MissingExtraError, load
+from reference_models.faces.face import Outcome
+from reference_models.output import OutputError
+from reference_models.preparation.items import Item
+from reference_models.preparation.recipe import Recipe
+from reference_models.preparation.steps import STAGES, Done
+from reference_models.preparation.store import Store
+from reference_models.preparation.workers import results
+
+_NEEDED = (("cv2", "opencv-python-headless"), ("skimage", "scikit-image"))
+
+
+@dataclass
+class Report:
+    """What a preparation did.
+
+    Attributes:
+        outcomes: Number of photographs by which face was taken, or why none was; those of earlier runs included.
+        kept: Number of photographs whose earlier results were still right.
+        failures: Why nothing was made of the others, by their paths; in the order of their paths.
+        seconds: Time that the whole took.
+        stages: Time that all processes together spent in each stage.
+        workers: Number of processes.
+    """
+
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    kept: int = 0
+    failures: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+    stages: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(STAGES, 0.0)))
+    workers: int = 1
+
+    @property
+    def done(self) -> int:
+        """Number of photographs with an outcome."""
+        return self.outcomes.total()
+
+    @property
+    def per_second(self) -> float:
+        """Photographs a second that were worked on, earlier results not counted."""
+        return (self.done - self.kept) / self.seconds if self.seconds else 0.0
+
+    @property
+    def limit(self) -> str:
+        """The stage that took most of the processes' time."""
+        return max(self.stages, key=lambda stage: self.stages[stage])
+
+
+def prepare(
+    root: Path,
+    out: Path,
+    items: Sequence[Item],
+    recipe: Recipe,
+    *,
+    problems: Mapping[str, str] | None = None,
+    workers: int = 1,
+    redo: bool = False,
+    advanced: Callable[[Report], None] | None = None,
+) -> Report:
+    """Prepare photographs and write the results and their manifest.
+
+    However often it is interrupted, by a kill too, and run again: in the end the folder holds the same bytes. Results
+    are used again if they are intact and recipe, versions and contents are the same.
+
+    Args:
+        root: Folder of the photographs.
+        out: Folder of the results; new, empty, or of an earlier run.
+        items: The photographs.
+        recipe: What is done to each.
+        problems: Failures that are known already, by path.
+        workers: Number of processes.
+        redo: Whether results of another recipe in ``out`` may be replaced.
+        advanced: Called after each photograph.
+
+    Raises:
+        MissingExtraError: If the extra ``faces`` is not installed.
+        PreparationError: If ``out`` holds something else, or results of another recipe.
+        OutputError: If results cannot be written; what was done is kept.
+        ValueError: If ``workers`` is below 1.
+    """
+    positive_int("workers", workers)
+    for module, package in (*_NEEDED, *((("dlib", "dlib-bin"),) if any(item.points is None for item in items) else ())):
+        load(module, package=package, extra="faces")
+    report = Report(workers=workers)
+    failures = dict(problems or {})
+    start = time.perf_counter()
+    store = Store(out, recipe.identity(), redo=redo)
+    try:
+        tasks = ((item, store.before.get(item.name)) for item in items)
+        for item, result in results(tasks, root, out, recipe, workers=workers):
+            if isinstance(result, Done):
+                store.keep(item.name, result.entry)
+                report.outcomes[result.entry.outcome] += 1
+                report.kept += result.kept
+                report.stages.update(result.seconds)
+            elif isinstance(result, OutputError | MissingExtraError):
+                raise result
+            else:
+                failures[item.name] = _said(result)
+            report.failures = failures
+            report.seconds = time.perf_counter() - start
+            if advanced is not None:
+                advanced(report)
+        report.failures = dict(sorted(failures.items()))
+        store.finish(failures)
+    finally:
+        store.close()
+    report.seconds = time.perf_counter() - start
+    return report
+
+
+def _said(error: BaseException) -> str:
+    if isinstance(error, BrokenProcessPool):
+        return "the process that worked on it died"
+    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"

@@ -1,0 +1,226 @@
+"""One photograph from its file to its results: read, decode, detect, align, difference, write."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reference_models.data.video import read_video_frame
+from reference_models.extras import load
+from reference_models.faces.alignment import AlignedFace, align_chip, align_tra_net, crop
+from reference_models.faces.difference import Pixels, difference
+from reference_models.faces.face import Choice, Detector, Face, NoFaceError, SeveralFacesError, decide
+from reference_models.faces.given import GivenDetector, LandmarkError, parse_points
+from reference_models.faces.images import ImageError, RGBImage, decode_image
+from reference_models.faces.landmarks import DlibDetector
+from reference_models.preparation.items import Item, PreparationError, named
+from reference_models.preparation.recipe import Recipe, fingerprint
+from reference_models.preparation.store import Entry, is_intact, write_result
+
+STAGES = ("read", "decode", "detect", "align", "difference", "write")
+MAX_BYTES = 256 * 1024 * 1024
+"""Largest file that is read."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of one photograph.
+
+    Attributes:
+        entry: Its entry in the manifest.
+        kept: Whether an earlier result was still right.
+        seconds: Time spent in each stage.
+    """
+
+    entry: Entry
+    kept: bool
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class _Source:
+    """A photograph's file, or the pixels of a frame of a video, and the file of its landmarks, read."""
+
+    name: str
+    data: bytes | RGBImage
+    points: bytes | None
+    points_name: str
+    box: tuple[int, int, int, int] | None
+
+    def digest(self) -> dict[str, str | None]:
+        points = None if self.points is None else hashlib.sha256(self.points).hexdigest()
+        return {"image": hashlib.sha256(self.data).hexdigest(), "points": points, "box": str(self.box)}
+
+    def image(self) -> RGBImage:
+        pixels = decode_image(self.data, name=self.name) if isinstance(self.data, bytes) else self.data
+        if self.box is None:
+            return pixels
+        left, top, right, bottom = (max(0, edge) for edge in self.box)
+        cropped = pixels[top:bottom, left:right]
+        if cropped.size == 0:
+            raise ImageError(f"{self.name}: the box {self.box} lies outside its {pixels.shape[1::-1]} pixels")
+        return np.ascontiguousarray(cropped)
+
+
+@dataclass
+class Preparer:
+    """Prepares photographs one after the other; one for each process.
+
+    Attributes:
+        root: Folder of the photographs.
+        out: Folder of the results.
+        recipe: What is done.
+    """
+
+    root: Path
+    out: Path
+    recipe: Recipe
+    _neutral: tuple[str, AlignedFace | None] = field(default=("", None), init=False)
+    _seconds: dict[str, float] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        self._identity = self.recipe.identity()
+
+    def prepare(self, item: Item, earlier: Entry | None) -> Done:
+        """Prepare one photograph, unless an earlier result is intact and made from the same contents.
+
+        Raises:
+            ImageError: If a photograph cannot be read or decoded.
+            LandmarkError: If landmarks cannot be read or do not belong to the photograph.
+            NoFaceError: If there is no face and the recipe says so.
+            SeveralFacesError: If there are several and the recipe says so.
+            PreparationError: If the neutral frame cannot be used, or the results' names are too long.
+            OutputError: If a result cannot be written.
+        """
+        self._seconds = dict.fromkeys(STAGES, 0.0)
+        with self._stage("read"):
+            source = self._read(item.image, item.frame, item.points, item.box)
+            neutral = self._read_neutral(item)
+            contents = source.digest()
+            if neutral is not None:
+                contents |= {f"neutral {role}": digest for role, digest in neutral.digest().items()}
+            cache = fingerprint(self._identity, contents)
+            if earlier is not None and earlier.cache == cache and is_intact(self.out, earlier):
+                return Done(earlier, True, self._seconds)
+        choice, aligned = self._aligned(source)
+        if choice.face is None or aligned is None:
+            return Done(Entry(cache, choice.outcome), False, self._seconds)
+        levels = None if neutral is None else self._levels(neutral, aligned)
+        with self._stage("write"):
+            files = {
+                f"faces/{item.name}.png": _png(aligned.image),
+                f"points/{item.name}.json": _numbers(choice, choice.face, aligned),
+            }
+            if levels is not None:
+                files[f"levels/{item.name}.png"] = _png(levels)
+            hashes = {name: write_result(self.out, name, data) for name, data in files.items()}
+        return Done(Entry(cache, choice.outcome, hashes), False, self._seconds)
+
+    def _read(
+        self,
+        image: str,
+        frame: int | None,
+        points: Path | None,
+        box: tuple[int, int, int, int] | None = None,
+    ) -> _Source:
+        path = self.root / image
+        data = _content(path, image, ImageError) if frame is None else read_video_frame(path, frame)
+        landmarks = None if points is None else _content(points, str(points), LandmarkError)
+        return _Source(named(image, frame), data, landmarks, str(points), box)
+
+    def _aligned(self, source: _Source) -> tuple[Choice, AlignedFace | None]:
+        recipe = self.recipe
+        with self._stage("decode"):
+            image = source.image()
+        with self._stage("detect"):
+            choice = decide(
+                self._detector(source).detect(image), no_face=recipe.no_face, several=recipe.several, name=source.name
+            )
+        if choice.face is None:
+            return choice, None
+        with self._stage("align"):
+            return choice, _align(recipe, image, choice.face)
+
+    def _detector(self, source: _Source) -> Detector:
+        if source.points is None:
+            return DlibDetector(min_score=self.recipe.min_score)
+        return GivenDetector(parse_points(source.points, name=source.points_name), source.points_name)
+
+    def _read_neutral(self, item: Item) -> _Source | None:
+        if item.neutral is None or not self.recipe.difference:
+            return None
+        try:
+            return self._read(item.neutral, item.neutral_frame, item.neutral_points)
+        except (ImageError, LandmarkError) as error:
+            raise PreparationError(f"its neutral frame: {error}") from error
+
+    def _levels(self, neutral: _Source, aligned: AlignedFace) -> Pixels:
+        """Return the grey difference; the last neutral frame is kept, for a sequence's frames have it in common."""
+        key = json.dumps([neutral.name, neutral.digest()])
+        if self._neutral[0] != key:
+            try:
+                self._neutral = (key, self._aligned(neutral)[1])
+            except (ImageError, LandmarkError, NoFaceError, SeveralFacesError) as error:
+                raise PreparationError(f"its neutral frame: {error}") from error
+        at_rest = self._neutral[1]
+        if at_rest is None:
+            raise PreparationError(f"its neutral frame {neutral.name} shows no face, or several")
+        with self._stage("difference"):
+            found = difference(at_rest, aligned, margin=self.recipe.mask_margin, relative=self.recipe.mask_relative)
+        return found.levels
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._seconds[name] += time.perf_counter() - start
+
+
+def _align(recipe: Recipe, image: RGBImage, face: Face) -> AlignedFace:
+    if recipe.align == "tra-net":
+        return align_tra_net(image, face.points, size=recipe.size)
+    if recipe.align == "crop":
+        return crop(image, face.box, face.points, size=recipe.size, margin=recipe.margin)
+    return align_chip(image, face.points, size=recipe.size, padding=recipe.margin)
+
+
+def _content(path: Path, name: str, error: type[ImageError | LandmarkError]) -> bytes:
+    """Return the content of a regular file of at most :data:`MAX_BYTES`."""
+    try:
+        if not path.stat() or not path.is_file():
+            raise error(f"{name} is no regular file")
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as refused:
+        raise error(f"{name} cannot be read: {refused.strerror}") from refused
+    if len(data) > MAX_BYTES:
+        raise error(f"{name} has more than the {MAX_BYTES:,} bytes that are read")
+    return data
+
+
+def _png(pixels: RGBImage | Pixels) -> bytes:
+    cv2 = load("cv2", package="opencv-python-headless", extra="faces")
+    _, data = cv2.imencode(".png", pixels[..., ::-1] if pixels.ndim == 3 else pixels, [cv2.IMWRITE_PNG_COMPRESSION, 3])
+    return bytes(data)
+
+
+def _numbers(choice: Choice, face: Face, aligned: AlignedFace) -> bytes:
+    content: dict[str, Any] = {
+        "outcome": choice.outcome,
+        "box": [float(edge) for edge in face.box],
+        "score": face.score,
+        "points": aligned.points.tolist(),
+        "transform": np.asarray(aligned.transform).tolist(),
+        "center_row": aligned.center_row if len(aligned.points) > 5 else None,
+    }
+    return (json.dumps(content, sort_keys=True) + "\n").encode()

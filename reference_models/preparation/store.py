@@ -1,0 +1,247 @@
+"""Where results are kept: files that appear whole, a journal of what is done, and in the end a manifest.
+
+    faces/NAME.png      the aligned face
+    levels/NAME.png     grey difference to the neutral frame inside the face, from which every map follows
+    points/NAME.json    box, landmarks, transform, centre row
+    manifest.json       recipe, counts, and for each photograph its files with their hashes, or why there are none
+    journal.jsonl       only while work is unfinished: a line for each photograph that is done
+
+NAME is the photograph's path under the root. Nothing that is written depends on the time or on the order of the work.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+from reference_models.faces.face import Outcome
+from reference_models.output import OutputError
+from reference_models.preparation.items import PreparationError
+
+MANIFEST, JOURNAL, UNFINISHED = "manifest.json", "journal.jsonl", ".unfinished"
+KINDS = ("faces", "levels", "points")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What was made of one photograph.
+
+    Attributes:
+        cache: Name of the result in the cache; see :func:`~reference_models.preparation.recipe.fingerprint`.
+        outcome: Which face was taken, or why none was.
+        files: SHA-256 of each file that was written, by its path under the output folder.
+    """
+
+    cache: str
+    outcome: Outcome
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a preparation holds.
+
+    Attributes:
+        identity: Format, recipe and versions; see :meth:`~reference_models.preparation.recipe.Recipe.identity`.
+        entries: What was made of each photograph.
+        failures: Why nothing was made of the others, by their paths.
+        complete: Whether the preparation came to its end.
+    """
+
+    identity: Mapping[str, Any]
+    entries: Mapping[str, Entry]
+    failures: Mapping[str, str]
+    complete: bool
+
+
+def inside(root: Path, name: str) -> Path:
+    """Return the path of a name under a folder.
+
+    Raises:
+        PreparationError: If the name is absolute, goes upwards, or leaves the folder by a link.
+    """
+    parts = PurePosixPath(name)
+    if parts.is_absolute() or ".." in parts.parts or not parts.parts or "\\" in name or "\0" in name:
+        raise PreparationError(f"{name!r} is no path under {root}")
+    path = root / parts
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise PreparationError(f"{name!r} leads out of {root}")
+    return path
+
+
+def load_manifest(out: Path) -> Manifest | None:
+    """Return what a folder holds, finished or not; None if it holds no preparation.
+
+    A journal's last line may be torn where its writer was killed, and is then left out.
+
+    Raises:
+        PreparationError: If manifest or journal is damaged, or names a path outside the folder.
+    """
+    finished, journal = out / MANIFEST, out / JOURNAL
+    identity: Mapping[str, Any] | None = None
+    entries: dict[str, Entry] = {}
+    failures: Mapping[str, str] = {}
+    try:
+        if finished.exists():
+            content = json.loads(finished.read_bytes())
+            identity, failures = content["identity"], content["failures"]
+            entries = {name: _entry(out, name, fields) for name, fields in content["entries"].items()}
+        if journal.exists():
+            for line in journal.read_bytes().split(b"\n")[:-1]:
+                record = json.loads(line)
+                if "identity" in record:
+                    identity = record["identity"]
+                else:
+                    entries[record["name"]] = _entry(out, record["name"], record["entry"])
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise PreparationError(f"{out} holds a damaged manifest or journal: {error!r}") from error
+    except OSError as error:
+        raise PreparationError(f"{out} cannot be read: {error.strerror}") from error
+    return None if identity is None else Manifest(identity, entries, failures, not journal.exists())
+
+
+def write_result(out: Path, name: str, data: bytes) -> str:
+    """Write one file of a result so that it appears whole, and return its hash.
+
+    Raises:
+        PreparationError: If its name is too long or leads out of the folder.
+        OutputError: If the file system refuses.
+    """
+    path = inside(out, name)
+    unfinished = out / UNFINISHED / f"{os.getpid()}"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_bytes(data)
+        unfinished.replace(path)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise PreparationError("its name is too long for a result") from error
+        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+    return hashlib.sha256(data).hexdigest()
+
+
+def is_intact(out: Path, entry: Entry) -> bool:
+    """Return whether all files of an entry are there with the content that was written."""
+    for name, expected in entry.files.items():
+        try:
+            with (out / name).open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != expected:
+                    return False
+        except OSError:
+            return False
+    return True
+
+
+class Store:
+    """An output folder that is being filled.
+
+    Args:
+        out: The folder; it is made if it is not there.
+        identity: Of the recipe that fills it.
+        redo: Whether results of another recipe may be replaced.
+
+    Raises:
+        PreparationError: If the folder holds something else, or results of another recipe.
+        OutputError: If it cannot be written.
+    """
+
+    def __init__(self, out: Path, identity: Mapping[str, Any], *, redo: bool = False) -> None:
+        self.out = out
+        self.identity = identity
+        before = load_manifest(out)
+        if before is None and out.exists() and not _is_free(out):
+            raise PreparationError(f"{out} is not empty and holds no preparation; give a new folder")
+        if before is not None and before.identity != identity and not redo:
+            raise PreparationError(
+                f"{out} was prepared in another way ({', '.join(_changes(before.identity, identity))}); give another"
+                " folder, or --redo to replace it"
+            )
+        self.before = before.entries if before else {}
+        self.entries: dict[str, Entry] = {}
+        self._journal = self._open()
+
+    def keep(self, name: str, entry: Entry) -> None:
+        """Note that a photograph is done, and remove what an earlier result of it has beyond the new one."""
+        self.entries[name] = entry
+        earlier = self.before.get(name)
+        if earlier != entry:
+            self._append({"name": name, "entry": asdict(entry)})
+            self._remove(set(earlier.files if earlier else ()) - set(entry.files))
+
+    def finish(self, failures: Mapping[str, str]) -> Manifest:
+        """Write the manifest, remove what belongs to photographs that are gone, and close the journal."""
+        for name in set(self.before) - set(self.entries):
+            self._remove(set(self.before[name].files))
+        manifest = Manifest(self.identity, dict(sorted(self.entries.items())), dict(sorted(failures.items())), True)
+        content = {
+            "identity": self.identity,
+            "entries": {name: asdict(entry) for name, entry in manifest.entries.items()},
+            "failures": manifest.failures,
+        }
+        write_result(self.out, MANIFEST, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
+        self.close()
+        (self.out / JOURNAL).unlink()
+        shutil.rmtree(self.out / UNFINISHED)
+        return manifest
+
+    def close(self) -> None:
+        """Close the journal, which stays for the next run if the work is unfinished."""
+        self._journal.close()
+
+    def _open(self) -> IO[bytes]:
+        """Start the journal anew from what is known, whole or not at all, and open it for more."""
+        lines = [{"identity": self.identity}]
+        lines += [{"name": name, "entry": asdict(entry)} for name, entry in self.before.items()]
+        try:
+            (self.out / UNFINISHED).mkdir(parents=True, exist_ok=True)
+            write_result(self.out, JOURNAL, b"".join(_line(line) for line in lines))
+            return (self.out / JOURNAL).open("ab", buffering=0)
+        except OSError as error:
+            raise OutputError(f"{self.out} cannot be written: {error.strerror}") from error
+
+    def _append(self, record: Mapping[str, Any]) -> None:
+        try:
+            self._journal.write(_line(record))
+        except OSError as error:
+            raise OutputError(f"{self.out / JOURNAL} cannot be written: {error.strerror}") from error
+
+    def _remove(self, names: set[str]) -> None:
+        for name in names:
+            inside(self.out, name).unlink(missing_ok=True)
+
+
+def _is_free(out: Path) -> bool:
+    return out.is_dir() and all(path.name == UNFINISHED for path in out.iterdir())
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    return json.dumps(record, sort_keys=True).encode() + b"\n"
+
+
+def _entry(out: Path, name: str, fields: Mapping[str, Any]) -> Entry:
+    entry = Entry(str(fields["cache"]), fields["outcome"], dict(fields["files"]))
+    allowed = {f"{kind}/{name}{ending}" for kind in KINDS for ending in (".png", ".json")}
+    for file in entry.files:
+        inside(out, file)
+        if file not in allowed:
+            raise PreparationError(f"{out} holds a manifest in which {name!r} has the file {file!r}")
+    return entry
+
+
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return what differs between two identities, as words."""
+    changes = []
+    for part in sorted({*before, *now}):
+        old, new = before.get(part), now.get(part)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            changes += _changes(old, new)
+        elif old != new:
+            changes.append(f"{part}: {old} there, {new} here")
+    return changes
