@@ -32,9 +32,7 @@ class Stage(NamedTuple):
         """
         if norm.running_mean is None or norm.running_var is None:
             raise ValueError(f"norm must keep running statistics, got {norm}")
-        return cls(
-            conv.weight, conv.bias, norm.weight, norm.bias, norm.running_mean, norm.running_var, float(norm.eps)
-        )
+        return cls(conv.weight, conv.bias, norm.weight, norm.bias, norm.running_mean, norm.running_var, float(norm.eps))
 
 
 class IGCOutput(NamedTuple):

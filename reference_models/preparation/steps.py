@@ -187,6 +187,7 @@ class Preparer:
 
 
 def align(recipe: Recipe, image: RGBImage, face: Face) -> AlignedFace:
+    """Return the face of a photograph, moved into a frame as the recipe says."""
     if recipe.align == "tra-net":
         return align_tra_net(image, face.points, size=recipe.size)
     if recipe.align == "crop":

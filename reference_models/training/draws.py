@@ -58,7 +58,9 @@ class EpochSampler(Sampler[list[Draw]]):
         self.epoch = 0
         self.length = len(self._drawn()) // batch_size
         if self.length == 0:
-            raise ValueError(f"batch_size must be at most the pictures of an epoch, {len(self._drawn())}, got {batch_size}")
+            raise ValueError(
+                f"batch_size must be at most the pictures of an epoch, {len(self._drawn())}, got {batch_size}"
+            )
 
     def set_epoch(self, epoch: int) -> None:
         """Name the epoch that the next iteration is of; Lightning calls this."""

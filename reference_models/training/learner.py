@@ -41,17 +41,25 @@ class Learner(pl.LightningModule):
         """Draw from here on what this epoch draws in any run: see :mod:`reference_models.training.draws`."""
         torch.manual_seed(seed_of(self.seed, self.current_epoch, self.global_rank))
 
-    def training_step(self, batch: Batch, _: int) -> Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002 - Lightning's name
         """Return the loss of one step."""
         loss = self.loss(self(batch), batch.target)
-        self.log("train/loss", loss, prog_bar=True, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(batch.target))
+        self.log(
+            "train/loss",
+            loss,
+            prog_bar=True,
+            on_step=False,
+            on_epoch=True,
+            sync_dist=True,
+            batch_size=len(batch.target),
+        )
         return loss
 
-    def validation_step(self, batch: Batch, _: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002 - Lightning's name
         """Take a batch of the validation side into the scores."""
         self._score(batch, "val")
 
-    def test_step(self, batch: Batch, _: int) -> None:
+    def test_step(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002 - Lightning's name
         """Take a batch of the test side into the scores."""
         self._score(batch, "test")
 

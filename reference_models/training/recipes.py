@@ -13,6 +13,7 @@ from typing import Any, Literal
 from reference_models import checks
 from reference_models.cednn import CK_PLUS_AUS, DISFA_PLUS_AUS
 from reference_models.data.labels import EXPRESSIONS, Labels
+from reference_models.preparation.recipe import Network
 from reference_models.training.schedules import Constant, ExponentialAfter, Poly, Schedule, Step
 
 Sampling = Literal["shuffled", "au-weighted"]
@@ -30,6 +31,7 @@ class Recipe:
         threshold: Level from which an action unit counts as present; None for expressions.
         image_size: Side of the square picture in pixels.
         maps: Whether the network takes difference maps.
+        preparation: The network whose alignment the faces have, see ``reference_models.preparation``.
         augmentation: Name of the paper's augmentation, see ``reference_models.data.augmentation``.
         sampling: ``shuffled``: every picture once an epoch; ``au-weighted``: drawn by the weights of their units.
         batch_size: Pictures a step, over all processes together.
@@ -52,6 +54,7 @@ class Recipe:
     threshold: int | None = None
     image_size: int
     maps: bool = False
+    preparation: Network
     augmentation: str
     sampling: Sampling = "shuffled"
     batch_size: int
@@ -100,6 +103,7 @@ _CEDNN = {
     "options": {"variant": "res-L18M1", "se": "first", "attention_blocks": 3},
     "image_size": 224,
     "maps": True,
+    "preparation": "cednn",
     "augmentation": "cednn",
     "batch_size": 32,
     "learning_rate": 0.01,
@@ -117,6 +121,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
                 labels=Labels.of_units((1, 2, 4, 6, 9, 12, 25, 26)),
                 threshold=3,
                 image_size=224,
+                preparation="tra-net",
                 augmentation="tra-net",
                 sampling="au-weighted",
                 batch_size=64,
@@ -135,6 +140,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
                 network="lla_net",
                 labels=Labels.of_expressions(EXPRESSIONS),
                 image_size=112,
+                preparation="lla-net",
                 augmentation="lla-net",
                 batch_size=256,
                 epochs=60,
@@ -168,6 +174,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
                     ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
                 ),
                 image_size=100,
+                preparation="dba-net",
                 augmentation="dba-net",
                 batch_size=64,
                 epochs=50,

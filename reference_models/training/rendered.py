@@ -37,7 +37,7 @@ class RenderedFaces:
         shots: Sequence[Shot],
         preparation: Preparation,
         *,
-        told: Callable[[int], None] = lambda done: None,
+        told: Callable[[int], None] | None = None,
         workers: int | None = None,
     ) -> None:
         self.records: tuple[Record, ...] = tuple(shot.record() for shot in shots)
@@ -52,7 +52,8 @@ class RenderedFaces:
         self._faces: dict[str, tuple[RGBImage, Pixels | None]] = {}
         for record, face in zip(self.records, rendering, strict=True):
             self._faces[record.image] = face
-            told(len(self._faces))
+            if told is not None:
+                told(len(self._faces))
 
     def image(self, record: Record) -> RGBImage:
         """Return the aligned face (size, size, 3), uint8."""

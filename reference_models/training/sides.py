@@ -54,13 +54,13 @@ def make_sides(
     """
     usable = [record for record in records if _has_labels(record, recipe)]
     if not usable:
-        raise ValueError(f"records must have the labels of recipe {recipe.name!r}, {recipe.labels}, and none of them does")
+        raise ValueError(
+            f"records must have the labels of recipe {recipe.name!r}, {recipe.labels}, and none of them does"
+        )
     folds = make_folds(dataset, usable, selection=selection)
     if isinstance(fold, bool) or not isinstance(fold, int) or not 1 <= fold <= len(folds):
         raise ValueError(f"fold must be from 1 to {len(folds)}, got {fold!r}")
-    manifest = make_manifest(
-        dataset, usable, recipe.labels, folds, threshold=recipe.threshold, selection=selection
-    )
+    manifest = make_manifest(dataset, usable, recipe.labels, folds, threshold=recipe.threshold, selection=selection)
     transforms = augmentation(recipe.augmentation, recipe.image_size)
 
     def side(name: Side) -> FaceDataset:

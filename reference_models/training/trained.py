@@ -59,7 +59,9 @@ class RunRecord:
             recipe = theirs.get("recipe", {})
             differing += [name for name in mine["recipe"] if recipe.get(name) != mine["recipe"][name]]
             if differing:
-                raise ValueError(f"{folder} holds another run, with other {', '.join(differing)}: choose another folder")
+                raise ValueError(
+                    f"{folder} holds another run, with other {', '.join(differing)}: choose another folder"
+                )
             return
         write_atomically(path, (json.dumps(mine, indent=1) + "\n").encode())
 

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from reference_models.data.dataset import FaceDataset, Views
 from reference_models.data.labels import Labels
 from reference_models.data.records import Record
-
 from reference_models.training.recipes import RECIPES, Recipe
 from reference_models.training.sides import Sides
 

@@ -1,4 +1,4 @@
-"""One small run in a process of its own: ``python -m tests.reference_models.training.run FOLDER [DEVICES] [KILL_AFTER]``."""
+"""One small run in its own process: ``python -m tests.reference_models.training.run FOLDER DEVICES KILL_AFTER``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs end to end in processes of their own: resumed after being killed, and on two processes, they are the same run."""
+"""Runs end to end in processes of their own: resumed after kills, and on two processes, they are the same run."""
 
 from __future__ import annotations
 
