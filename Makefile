@@ -13,6 +13,7 @@ test:
 
 bench:  ## what is measured, then what is counted; each writes its results under benchmarks/results
 	$(PYTHON) -m benchmarks.measure_ops
+	$(PYTHON) -m benchmarks.measure_networks
 	$(PYTHON) benchmarks/bench_attach_overhead.py
 	$(PYTHON) benchmarks/sweep_attach.py
 	reference-models ledger --json benchmarks/results/ledger.json

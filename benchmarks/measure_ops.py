@@ -10,50 +10,24 @@ a median over that of the copy. At the end the geometric means over all shapes a
 from __future__ import annotations
 
 import argparse
-import datetime as dt
 import json
 import math
-import os
-import platform
 import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
-import torchvision
 
-from attnzoo import ops
+from benchmarks.interleaved import circumstances, in_calm_environment, quartiles, write
 from benchmarks.ops_cases import DTYPES, LAYERS, LAYOUTS, MODES, PROVIDERS, SHAPES, Case, runner, saved_bytes
 
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "ops-cpu.json"
-ENVIRONMENT = {
-    "OMP_WAIT_POLICY": "passive",  # waiting threads must not take the cores from others
-    "MALLOC_MMAP_THRESHOLD_": "33554432",  # the most that glibc takes; maps are kept, not returned to the system
-    "MALLOC_TRIM_THRESHOLD_": "4000000000",
-}
 FLOOR = {("cbam", "forward"): 2.0, ("cbam", "training"): 5.5, ("se", "forward"): 1.5, ("se", "training"): 3.5}
 """Copies of the map that no implementation can do without, pass by pass."""
-
-
-def quartiles(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, tuple[float, float, float]]:
-    """Return lower quartile, median and upper quartile of each call in microseconds."""
-    names = list(calls)
-    times: dict[str, list[float]] = {name: [] for name in names}
-    for name in names:
-        for _ in range(3):
-            calls[name]()
-    for turn in range(rounds):
-        for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            start = time.perf_counter()
-            calls[name]()
-            times[name].append((time.perf_counter() - start) * 1e6)
-    return {name: tuple(statistics.quantiles(values, n=4)) for name, values in times.items()}  # type: ignore[misc]
 
 
 def rows(case: Case, rounds: int) -> Iterator[dict[str, Any]]:
@@ -113,16 +87,14 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="nothing compiled, one shape")
     parser.add_argument("--output", type=Path, default=RESULT)
     arguments = parser.parse_args()
-    if any(os.environ.get(name) != value for name, value in ENVIRONMENT.items()):
-        again = [sys.executable, "-m", "benchmarks.measure_ops", *sys.argv[1:]]
-        os.execve(sys.executable, again, os.environ | ENVIRONMENT)  # noqa: S606 - this very script
+    in_calm_environment("benchmarks.measure_ops")
     subprocess.run([sys.executable, "-m", "pytest", "-q", "-n", "2", "tests/ops"], cwd=ROOT, check=True)
     torch.set_num_threads(arguments.threads)
     if arguments.quick:
         for name in [name for name in PROVIDERS if name.endswith("compiled")]:
             del PROVIDERS[name]
     shapes = SHAPES[1:2] if arguments.quick else SHAPES
-    load = os.getloadavg()[0]
+    about = circumstances("benchmarks.measure_ops", arguments.threads)
     table: list[dict[str, Any]] = []
     for layer in LAYERS:
         for shape in shapes:
@@ -131,41 +103,8 @@ def main() -> None:
                     for mode in MODES:
                         table += rows(Case(layer, shape, dtype, layout, mode), arguments.rounds)
                         print(json.dumps(table[-1]["shape"]), layer, dtype, layout, mode, flush=True)
-    result = {
-        "command": "python -m benchmarks.measure_ops " + " ".join(sys.argv[1:]),
-        "commit": _git("rev-parse", "HEAD") + (" with changes" if _git("status", "--porcelain", "-uno") else ""),
-        "date": dt.datetime.now(dt.UTC).date().isoformat(),
-        "machine": {
-            "processor": _processor(),
-            "cores": os.cpu_count(),
-            "threads": arguments.threads,
-            "load_before": round(load, 2),
-            "native": ops.backends()["native"].detail.split()[0],
-            "environment": ENVIRONMENT,
-            "accelerator": None,
-        },
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "timm": timm.__version__,
-            "torchvision": torchvision.__version__,
-        },
-        "rows": table,
-    }
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(result, indent=1) + "\n")
+    write(arguments.output, about, table)
     print("\n".join(geometric_means(table)))
-
-
-def _git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603, S607
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next(
-        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
-    )
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ import torch
 import attnzoo
 import reference_models
 import reference_models.data
+import reference_models.faces
+import reference_models.preparation
 from attnzoo.costs import CONVENTIONS
 
 ROOT = Path(__file__).parents[1]
@@ -161,7 +163,7 @@ def agreement(path: Path) -> str:  # noqa: ARG001 - every part is given its file
 
 def api(path: Path, module: str) -> str:  # noqa: ARG001 - every part is given its file
     """Return a mkdocstrings reference for every public name of a module, so that none is without an entry."""
-    names = sorted(sys.modules[module].__all__, key=str.lower)
+    names = sorted(importlib.import_module(module).__all__, key=str.lower)
     return "\n\n".join(f"::: {_entry(module, name)}" for name in names)
 
 

@@ -265,7 +265,7 @@ def synth(
 
     from reference_models.data.tree import DataError
     from reference_models.extras import MissingExtraError
-    from reference_models.overlay import OutputError, check_writable, write_png
+    from reference_models.output import OutputError, check_writable, write_whole
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
@@ -291,7 +291,7 @@ def synth(
         if sheet is not None:
             kind = writing(layout).kind
             shots = plan(kind, identities=min(identities, 6), frames=frames, seed=seed, style_name=style)
-            write_png(sheet_file(contact_sheet(shots)), sheet)
+            write_whole(sheet_file(contact_sheet(shots)), sheet)
     except OSError as error:
         fail(f"cannot write {error.filename or output}: {error.strerror}; the same command continues from here")
     except (DataError, MissingExtraError, OutputError, ValueError) as error:

@@ -13,6 +13,10 @@ class MissingExtraError(ImportError):
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f'{package} is not installed; get it with: pip install "attnzoo[{extra}]"')
+        self._arguments = (package, extra)
+
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
+        return type(self), self._arguments
 
 
 def load(module: str, *, package: str, extra: str) -> ModuleType:

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
 from attnzoo import LLAM
+from attnzoo.ops import convolve
 from reference_models import checks
 from reference_models.weights import load_weights
 
@@ -53,8 +54,8 @@ class LosslessBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the block's output (B, C, H / stride, W / stride)."""
         shortcut = x if self.downsample is None else self.downsample(x)
-        previous = self.relu(self.bn1(self.conv1(x)))
-        current = self.bn2(self.conv2(previous))
+        previous = self.relu(self.bn1(convolve(self.conv1, x)))
+        current = self.bn2(convolve(self.conv2, previous))
         if self.placement == "conv":
             return self.llam(previous, current, shortcut=shortcut, relu=True)
         return self.llam(shortcut, self.relu(current + shortcut))

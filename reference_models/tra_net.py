@@ -40,6 +40,23 @@ SENET_WIDTH = 64
 POOLED_SIZE = 7
 
 
+class SqueezedBlock(SEResNetBottleneck):
+    """timm's block with this library's squeeze-and-excitation, which adds the shortcut and rectifies as it gates."""
+
+    def __init__(self, inplanes: int, planes: int, groups: int, reduction: int, *shape: Any, **factory: Any) -> None:
+        super().__init__(inplanes, planes, groups, reduction, *shape, **factory)
+        channels = planes * self.expansion
+        self.se_module = SqueezeExcite(channels, rd_channels=channels // reduction, **factory)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the block's output (B, 4 * ``planes``, H / stride, W / stride)."""
+        y = F.relu(self.bn1(self.conv1(x)))
+        y = self.bn3(self.conv3(F.relu(self.bn2(self.conv2(y)))))
+        shortcut = x if self.downsample is None else self.downsample(x)
+        gated: Tensor = self.se_module(y, shortcut=shortcut, relu=True)
+        return gated
+
+
 class SENet50(SENet):
     """timm's ``legacy_seresnet50`` without its classifier, of any width.
 
@@ -50,9 +67,7 @@ class SENet50(SENet):
 
     def __init__(self, width: int, **factory: Any) -> None:
         self.width = width
-        super().__init__(
-            SEResNetBottleneck, (3, 4, 6, 3), groups=1, reduction=16, inplanes=width, num_classes=0, **factory
-        )
+        super().__init__(SqueezedBlock, (3, 4, 6, 3), groups=1, reduction=16, inplanes=width, num_classes=0, **factory)
 
     def _make_layer(self, block: type[nn.Module], planes: int, **kwargs: Any) -> nn.Sequential:
         """Return a stage of timm's, for ``planes`` at its own width."""

@@ -15,7 +15,9 @@ from typer.testing import CliRunner
 import attnzoo.cli
 import reference_models.cli
 import reference_models.data
+import reference_models.faces
 import reference_models.ledger
+import reference_models.preparation
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
@@ -116,7 +118,17 @@ def test_every_network_is_described():
         assert [name for name in reference_models.list_models() if f"generated: network {name} " not in text] == []
 
 
-@pytest.mark.parametrize("package", [attnzoo, attnzoo.ops, reference_models, reference_models.data])
+@pytest.mark.parametrize(
+    "package",
+    [
+        attnzoo,
+        attnzoo.ops,
+        reference_models,
+        reference_models.data,
+        reference_models.faces,
+        reference_models.preparation,
+    ],
+)
 def test_every_public_name_has_a_reference_entry(package):
     text = (ROOT / "docs/api.md").read_text()
     _, _, part = text.partition(f"<!-- generated: api {package.__name__} -->")

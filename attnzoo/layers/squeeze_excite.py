@@ -95,24 +95,27 @@ class SqueezeExcite(nn.Module):
         logits = pointwise(self.fc2, self.act(pointwise(self.fc1, pooled[0])))  # (B, C)
         return (self.gate(logits)[:, :, None, None],), x
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the gated map.
+    def forward(self, x: Tensor, *, shortcut: Tensor | None = None, relu: bool = False) -> Tensor:
+        """Return the gated map, as a residual block needs it: plus a shortcut and behind a ReLU.
 
         Args:
             x: Map (B, C, H, W) of the parameters' dtype.
+            shortcut: Map of the same shape that is added to the gated one.
+            relu: Whether a ReLU follows. Neither costs a pass over the map.
 
         Returns:
             Map of the shape, dtype, device and memory format of ``x``.
 
         Raises:
             TypeError: If ``x`` is no floating tensor of the parameters' dtype.
-            ValueError: If its shape does not fit.
+            ValueError: If a shape does not fit.
         """
         checks.feature_map("x", x, self.channels, like=next(self.parameters()))
-        if self._is_plain() and applies(x, self.fc1, self.act, self.fc2, self.gate):
+        alone = shortcut is None and not relu
+        if alone and self._is_plain() and applies(x, self.fc1, self.act, self.fc2, self.gate):
             return gate_images(x, Bottleneck(self.fc1, self.fc2, maxima=False), None, residual=self.residual)
         gates, x = self._gates(x)
-        return apply_gates(x, gates, residual=self.residual)
+        return apply_gates(x, gates, residual=self.residual, shortcut=shortcut, relu=relu)
 
     def _is_plain(self) -> bool:
         """Tell whether the gate is the paper's, for which there is a kernel."""

@@ -8,6 +8,7 @@ from attnzoo.ops.llam_gate import llam_gate
 from attnzoo.ops.spatial_conv import spatial_conv
 from attnzoo.ops.split_rows import split_rows
 from attnzoo.ops.squeeze_channels import Squeezed, squeeze_channels
+from attnzoo.ops.winograd import convolve
 
 __all__ = [
     "BackendInfo",
@@ -18,6 +19,7 @@ __all__ = [
     "apply_gates",
     "backend",
     "backends",
+    "convolve",
     "global_pool",
     "igc_block",
     "llam_gate",

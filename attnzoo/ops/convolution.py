@@ -6,21 +6,20 @@ that module is called as it stands.
 
 from __future__ import annotations
 
-from typing import TypeGuard
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attnzoo.ops.spatial_conv import spatial_conv
+from attnzoo.ops.winograd import applies, keeps_size, may_bypass, winograd
 
-_MAPS_A_COPY_OF_WEIGHTS_COSTS = 16
+_MAPS_A_COPY_OF_WEIGHTS_COSTS = 8
 """How many times larger than the maps weights must be before it is the maps that are copied; measured."""
 
 
 def pointwise(conv: nn.Module, vectors: Tensor) -> Tensor:
     """Return a 1x1 convolution of vectors (N, C), as (N, C') in their dtype; a product of matrices is enough."""
-    if not _may_bypass(conv):
+    if not may_bypass(conv):
         outputs: Tensor = conv(vectors[:, :, None, None].to(_dtype(conv)))
         return outputs.flatten(1).to(vectors.dtype)
     bias = None if conv.bias is None else conv.bias.to(vectors.dtype)
@@ -29,7 +28,7 @@ def pointwise(conv: nn.Module, vectors: Tensor) -> Tensor:
 
 def planar(conv: nn.Module, planes: Tensor) -> Tensor:
     """Return a convolution of two planes (B, 2, H, W) to one (B, 1, H, W), in the dtype of its weights."""
-    if not _may_bypass(conv):
+    if not may_bypass(conv):
         logits: Tensor = conv(planes.to(_dtype(conv)))
         return logits
     return spatial_conv(planes, conv.weight, conv.bias).to(conv.weight.dtype)
@@ -39,19 +38,18 @@ def of_two(conv: nn.Module, first: Tensor, second: Tensor) -> tuple[Tensor, Tens
     """Return a convolution of ``[first : second]``, as two maps that are yet to be added, or as one map.
 
     conv(W, [a : b]) = conv(W_a, a) + conv(W_b, b): the concatenated map need not be written, nor kept for the backward
-    pass. Yet to take the weights apart is to copy them, which costs more where they are much larger than the maps.
+    pass. Yet to take the weights apart is to copy them, which costs more where they are much larger than the maps:
+    these are put together then, if there is no backward pass.
     """
+    if may_bypass(conv) and keeps_size(conv) and applies(conv.weight, first, second):
+        return winograd(first, second, conv.weight, conv.bias), None
     maps = first.numel() + second.numel()
-    small = not torch.compiler.is_compiling() and _MAPS_A_COPY_OF_WEIGHTS_COSTS * maps < _weight(conv).numel()
-    if small or not _may_bypass(conv):
+    infers = not (torch.is_grad_enabled() or torch.compiler.is_compiling())
+    if (infers and _MAPS_A_COPY_OF_WEIGHTS_COSTS * maps < _weight(conv).numel()) or not may_bypass(conv):
         return conv(torch.cat([first, second], dim=1)), None
     of_first, of_second = torch.split(conv.weight, [first.shape[1], second.shape[1]], dim=1)
     on_first = F.conv2d(first, of_first, conv.bias, conv.stride, conv.padding, conv.dilation)
     return on_first, F.conv2d(second, of_second, None, conv.stride, conv.padding, conv.dilation)
-
-
-def _may_bypass(conv: nn.Module) -> TypeGuard[nn.Conv2d]:
-    return type(conv) is nn.Conv2d and not (conv._forward_hooks or conv._forward_pre_hooks)  # noqa: SLF001
 
 
 def _dtype(conv: nn.Module) -> torch.dtype:

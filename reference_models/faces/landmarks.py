@@ -15,11 +15,12 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from attnzoo.checks import positive_int
 from reference_models.extras import data_file, load
 from reference_models.faces.face import Box, Choice, Face, NoFaceError, SeveralFacesError, choose, decide
-from reference_models.faces.geometry import Points, inverse, move, similarity, warp
+from reference_models.faces.geometry import Points, as_points, inverse, move, similarity, warp
 from reference_models.faces.images import RGBImage, as_rgb
 from reference_models.faces.point_sets import CHIN, CHIP_TEMPLATE, FIVE_FROM_68, NOSE_ROOT, NOSE_TIP, select
 
@@ -37,6 +38,7 @@ __all__ = [
     "choose",
     "decide",
     "detect",
+    "points_from",
 ]
 
 _MODEL_FILES = MappingProxyType(
@@ -97,6 +99,26 @@ def detect(
             raise ValueError(f"model must predict {points} points, but {model} predicts {len(first)}")
         faces.append(Face(box, _settled(pixels, box, first, predictor, refine), score))
     return sorted(faces, key=lambda face: face.area, reverse=True)
+
+
+def points_from(image: NDArray[Any], five: ArrayLike, *, refine: int = 2) -> Points:
+    """Return dlib's 68 landmarks of a face whose five points are known roughly, as from another detector.
+
+    Args:
+        image: Pixels (H, W), (H, W, 3) or (H, W, 4).
+        five: dlib's five points (5, 2), to about a tenth of the face.
+        refine: How often the landmarks are found on the upright face, each time from the last answer; at least 1.
+
+    Raises:
+        MissingExtraError: If the extra ``faces`` is not installed.
+        TypeError: If ``image`` is no array of pixels.
+        ValueError: If the points are not five finite ones, or ``refine`` is below 1.
+    """
+    points = as_points("five", five, (5,))
+    pixels, predictor = as_rgb(image), _predictor(68, None)
+    for _ in range(positive_int("refine", refine)):
+        points = _points_upright(pixels, select(points, 5), predictor)
+    return points
 
 
 @dataclass(frozen=True)

@@ -2,3 +2,24 @@
 
 The work is spread over processes, survives being killed, and gives the same bytes however often it was interrupted.
 """
+
+from reference_models.preparation.items import Item, PreparationError
+from reference_models.preparation.pictures import PreparedPictures
+from reference_models.preparation.plan import Plan, planned
+from reference_models.preparation.prepared import Prepared, PreparedFace
+from reference_models.preparation.recipe import RECIPES, Recipe
+from reference_models.preparation.run import Report, prepare
+
+__all__ = [
+    "RECIPES",
+    "Item",
+    "Plan",
+    "PreparationError",
+    "Prepared",
+    "PreparedFace",
+    "PreparedPictures",
+    "Recipe",
+    "Report",
+    "planned",
+    "prepare",
+]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich import box
@@ -36,6 +36,12 @@ def prepare_command(
     network: Annotated[Network, typer.Option("--for", help="The network whose frames are made.")] = "cednn",
     size: Annotated[
         int | None, typer.Option(min=16, max=4096, help="Side of the frames, instead of the network's.")
+    ] = None,
+    margin: Annotated[
+        float | None, typer.Option(min=0, help="Margin around the face on each side, instead of the network's.")
+    ] = None,
+    detector: Annotated[
+        Literal["dlib", "mtcnn"] | None, typer.Option(help="What finds the faces, instead of the network's.")
     ] = None,
     neutral: Annotated[
         str | None,
@@ -90,7 +96,8 @@ def prepare_command(
     try:
         recipe = RECIPES[network]
         options = {"no_face": no_face, "several": several, "difference": neutral is not None}
-        recipe = replace(recipe, size=size or recipe.size, **options)
+        own = {"size": size, "margin": margin, "detector": detector}
+        recipe = replace(recipe, **options, **{name: value for name, value in own.items() if value is not None})
         plan = planned(root, output, dataset=dataset, neutral=neutral, landmarks=landmarks, detect=detect)
         with _progress() as progress:
             task = progress.add_task("Preparing", total=len(plan.items), said="")

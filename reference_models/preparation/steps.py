@@ -21,6 +21,7 @@ from reference_models.faces.face import Choice, Detector, Face, NoFaceError, Sev
 from reference_models.faces.given import GivenDetector, LandmarkError, parse_points
 from reference_models.faces.images import ImageError, RGBImage, decode_image
 from reference_models.faces.landmarks import DlibDetector
+from reference_models.faces.mtcnn import MtcnnDetector
 from reference_models.preparation.items import Item, PreparationError, named
 from reference_models.preparation.recipe import Recipe, fingerprint
 from reference_models.preparation.store import Entry, is_intact, write_result
@@ -151,7 +152,7 @@ class Preparer:
 
     def _detector(self, source: _Source) -> Detector:
         if source.points is None:
-            return DlibDetector(min_score=self.recipe.min_score)
+            return MtcnnDetector() if self.recipe.detector == "mtcnn" else DlibDetector(min_score=self.recipe.min_score)
         return GivenDetector(parse_points(source.points, name=source.points_name), source.points_name)
 
     def _read_neutral(self, item: Item) -> _Source | None:

@@ -22,6 +22,7 @@ def test_agrees_with_the_paper(kernel_size: int, bias: bool):
     torch.testing.assert_close(layer(previous, current), expected, rtol=1e-10, atol=1e-12)
 
 
+@torch.no_grad()
 @pytest.mark.parametrize("size", [1, 8], ids=["small maps", "large maps"])
 def test_concatenated_or_not_it_is_one_convolution(size: int):
     """Where the weights are far larger than the maps these are concatenated, else not; a watched module is called."""

@@ -32,6 +32,15 @@ def test_agrees_with_the_paper(options: dict[str, Any]):
     torch.testing.assert_close(layer(x), expected, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("options", OPTIONS[:2], ids=str)
+def test_shortcut_and_relu_are_those_of_a_residual_block(options: dict[str, Any]):
+    layer = randomise(SqueezeExcite(6, **options, dtype=torch.float64))
+    x, shortcut = torch.randn(2, 3, 6, 4, 3, dtype=torch.float64)
+    expected = (layer(x) + shortcut).clamp(min=0)
+    assert 0 < int((expected == 0).sum()) < expected.numel()
+    torch.testing.assert_close(layer(x, shortcut=shortcut, relu=True), expected, rtol=1e-10, atol=1e-12)
+
+
 @pytest.mark.parametrize("residual", [False, True])
 def test_by_hand(residual: bool):
     """Means 2 and -2; hidden relu(2 - 1 + 1) = 2; logits +-ln 3; gates 3/4 and 1/4."""

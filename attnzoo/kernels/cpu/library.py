@@ -65,6 +65,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "igc_block": (*[c_void_p] * 7,),
     "split_rows": (_MAP, *[c_int64] * 2, *[c_void_p] * 3),
     "split_rows_backward": (_MAP, *[c_int64] * 2, *[c_void_p] * 3),
+    "winograd": (_MAP, *[c_int64] * 3, *[c_void_p] * 5),
     "spatial_conv": (*[c_int64] * 4, c_int, *[c_void_p] * 2, c_float, c_void_p),
     "spatial_conv_backward": (*[c_int64] * 4, c_int, *[c_void_p] * 5),
 }
@@ -85,6 +86,7 @@ class Kernels:
     igc_block: Callable[..., int]
     split_rows: Callable[..., int]
     split_rows_backward: Callable[..., int]
+    winograd: Callable[..., int]
     spatial_conv: Callable[..., int]
     spatial_conv_backward: Callable[..., int]
 

@@ -13,14 +13,15 @@ from reference_models.data.synthetic.looks import MEAN_BROW_ARCH, Hair
 
 FILE = Path(__file__).with_name("landmarks.json")
 _BROWS = slice(17, 27)
-_ARCH_SHARE = np.array([-0.5, 0.3, 0.5, 0.2, -0.4])  # how much of the arch each point of a brow rises
+_ARCH_SHARE = np.array([0.3, 0.6, 0.55, 0.25, -0.2])  # how much of the arch each point of a brow rises
 
 
 @cache
 def anchors() -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return the three vertices of each landmark (68, 3) and their weights (68, 3)."""
     content = json.loads(FILE.read_text(encoding="ascii"))
-    return np.array(content["vertices"]), np.array(content["weights"], dtype=np.float64)
+    weights = np.array(content["weights"], dtype=np.float64)  # rounded
+    return np.array(content["vertices"]), weights / weights.sum(1, keepdims=True)
 
 
 def landmark_points(points: NDArray[np.float64], hair: Hair, scale: float) -> NDArray[np.float64]:

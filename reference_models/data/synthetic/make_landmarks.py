@@ -70,7 +70,7 @@ def _template() -> Identity:
     drawn = draw_identity(0, style("studio"), 5)
     hair = drawn.hair._replace(brow_height=0.0, brow_arch=MEAN_BROW_ARCH, brow_length=1.0)
     gains = dict.fromkeys(UNITS, (1.0, 1.0))
-    return Identity(tuple(0.0 for _ in drawn.shapes), gains, 0.0, drawn.skin, hair, drawn.eyes)
+    return Identity(tuple(0.0 for _ in drawn.shapes), gains, {}, 0.0, drawn.skin, hair, drawn.eyes)
 
 
 def _on_surface(

@@ -96,7 +96,7 @@ def _brow(x: float, y: float, z: float, hair: Hair, lattice: Lattice) -> float:
     along = (side - 0.085) / (0.46 * hair.brow_length)
     if along < -0.1 or along > 1.1:
         return 0.0
-    middle = 7.425 + hair.brow_height + hair.brow_arch * (along * (1.55 - along) * 1.9 - 0.45)
+    middle = 7.44 + hair.brow_height + hair.brow_arch * (along * (1.35 - along) * 2.0 - 0.30)
     thick = hair.brow_thickness * (1.0 - 0.62 * smooth(0.35, 1.05, along)) * smooth(-0.12, 0.12, along)
     away = abs(y - middle) / max(thick, 0.001)
     strands = 0.92 + 0.30 * noise(lattice, side * 70.0 - y * 42.0, y * 30.0, 5.0 + (x > 0.0) * 9.0)

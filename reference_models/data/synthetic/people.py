@@ -13,6 +13,7 @@ from reference_models.data.synthetic.looks import Eyes, Hair, Skin
 from reference_models.data.synthetic.styles import Style, head_shapes, linear
 
 _IRISES = tuple(map(linear, ("3b2414", "2a180e", "5c3d20", "5a6a4a", "5f7f96", "6b7478")))
+_REST = MappingProxyType({"mouthSmile": 0.16, "browInnerUp": 0.30, "browDown": 0.08, "eyeSquint": 0.15})
 _ORIGINS = ("african-", "asian-", "caucasian-")
 
 
@@ -23,6 +24,7 @@ class Identity:
     Attributes:
         shapes: Weight of each target of the head model.
         gains: For each action unit, how strongly the left and the right side follow it, 0.8 to 1.2.
+        rest: Weights of face units in the resting face: nobody's is that of the template.
         age: 0 to 1: how deep the lines of the resting face are.
         skin: Skin and lips.
         hair: Hair and brows.
@@ -31,6 +33,7 @@ class Identity:
 
     shapes: tuple[float, ...]
     gains: Mapping[int, tuple[float, float]]
+    rest: Mapping[str, float]
     age: float
     skin: Skin
     hair: Hair
@@ -47,6 +50,7 @@ def draw_identity(seed: int, style: Style, identity: int) -> Identity:
         for unit in UNITS
         for gain in [dice.between(0.85, 1.13)]
     }
+    rest = {name: dice.between(0, most) for name, most in _REST.items()}
     skin, hair = _skin_and_hair(dice, style, male > 0.5, old)
     eyes = Eyes(
         iris=dice.color(dice.of(_IRISES), 0.25),
@@ -55,7 +59,9 @@ def draw_identity(seed: int, style: Style, identity: int) -> Identity:
         white=dice.color((0.62, 0.58, 0.55), 0.08),
         enamel=dice.color((0.80, 0.74, 0.60), 0.12),
     )
-    return Identity(shapes, MappingProxyType(gains), old * dice.between(0.4, 1.0), skin, hair, eyes)
+    return Identity(
+        shapes, MappingProxyType(gains), MappingProxyType(rest), old * dice.between(0.4, 1.0), skin, hair, eyes
+    )
 
 
 def _shapes(dice: Dice, style: Style, male: float, old: float) -> tuple[float, ...]:

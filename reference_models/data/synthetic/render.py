@@ -75,7 +75,7 @@ def visible(person: Identity, frame: Frame, size: int) -> tuple[NDArray[np.int32
     """
     vertices = _resting(person).copy()
     units = load_head().units
-    add_targets(vertices, _unit_weights(frame), units.start, units.index, units.delta, THOUSANDTH)
+    add_targets(vertices, _unit_weights(person, frame), units.start, units.index, units.delta, THOUSANDTH)
     turn(vertices, _PIVOT, *frame.pose)
     triangles, parts, two_sided = _drawn(person.hair.long)
     camera, side = frame.camera, 2 * size
@@ -117,7 +117,7 @@ def _unit_numbers() -> dict[str, int]:
     return {name: index for index, name in enumerate(load_head().units.names)}
 
 
-def _unit_weights(frame: Frame) -> NDArray[np.float64]:
+def _unit_weights(person: Identity, frame: Frame) -> NDArray[np.float64]:
     """Return the weight of each face unit."""
     number = _unit_numbers()
     weights = np.zeros(len(number))
@@ -129,6 +129,8 @@ def _unit_weights(frame: Frame) -> NDArray[np.float64]:
             weights[number[f"{name}Left"]] += left
             weights[number[f"{name}Right"]] += right
 
+    for name, weight in person.rest.items():
+        move(name, weight, weight)
     for unit, (left, right) in frame.weights.items():
         for name, share in RIG[unit].items():
             move(name, share * left, share * right)

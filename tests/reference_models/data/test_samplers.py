@@ -70,8 +70,8 @@ def test_of_each_run_every_kth_frame_is_kept_with_the_first():
         *run("happiness", 3, start=26),  # 26, 28
         *run("neutral", 1, start=29),  # 29
         *run("fear", 2, start=30),  # both
-        *run("neutral", 12, start=33),  # 33; number 32 is missing
-        *run("neutral", 2, start=46),  # 46: number 45 is missing
+        *run("neutral", 5, start=33),  # 33; number 32 is missing
+        *run("neutral", 2, start=46),  # 46: what lies between is missing, so that a new run begins
         *run("neutral", 2, "w", start=48),  # 48 of another video
     ]
     kept = [(record.sequence, record.frame) for record in undersample(records)]

@@ -16,10 +16,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from reference_models.cli import app
-from reference_models.faces.alignment import align_chip, align_tra_net
+from reference_models.faces.alignment import align_chip, align_tra_net, crop
 from reference_models.faces.difference import difference
 from reference_models.faces.images import read_image
 from reference_models.faces.landmarks import choose, detect
+from reference_models.faces.mtcnn import MtcnnDetector
 from reference_models.preparation.items import Item, PreparationError, scan, with_first_as_neutral
 from reference_models.preparation.prepared import Prepared
 from reference_models.preparation.recipe import RECIPES, Recipe
@@ -345,6 +346,16 @@ def test_what_is_wrong_is_told(tmp_path):
         "prepare", str(tmp_path / "photographs"), "-o", out, "--neutral", "list.csv"
     )
     assert not Path(out).exists()
+
+
+def test_lla_net_is_cropped_to_mtcnns_box(tmp_path):
+    root = tmp_path / "photographs"
+    names = fill(root, 1)
+    report = prepare(root, tmp_path / "out", items(root), RECIPES["lla-net"])
+    assert report.outcomes == {"one": 1}
+    (face,) = MtcnnDetector().detect(small(0))
+    expected = crop(small(0), face.box, face.points, size=112, margin=0)
+    np.testing.assert_array_equal(Prepared(tmp_path / "out")[names[0]].image, expected.image)
 
 
 def test_what_each_network_takes():

@@ -86,7 +86,7 @@ def test_pixels_follow_from_the_seed_alone():
     np.testing.assert_array_equal(image, again)
     assert np.abs(image.astype(int) - other).mean() > 10
     # the same on every machine: whoever changes how faces look changes this line, and says so in the changelog
-    assert hashlib.sha256(image.tobytes()).hexdigest()[:16] == "4d54d096601f4563"
+    assert hashlib.sha256(image.tobytes()).hexdigest()[:16] == "0604ff8dc04dbba8"
 
 
 def test_landmarks_scale_with_the_picture_and_dlib_agrees_with_them():
@@ -96,7 +96,7 @@ def test_landmarks_scale_with_the_picture_and_dlib_agrees_with_them():
         picture = shot({25: 3}, identity).take(300)
         found = choose(detect(picture.image)).points
         eyes = np.linalg.norm(picture.landmarks[36] - picture.landmarks[45])
-        assert np.linalg.norm(found - picture.landmarks, axis=1).mean() / eyes < 0.06
+        assert np.linalg.norm(found - picture.landmarks, axis=1).mean() / eyes < 0.04
 
 
 def test_gains_and_angles_keep_their_limits_and_neighbouring_frames_differ_little():

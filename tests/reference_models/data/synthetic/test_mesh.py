@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 
 from reference_models.data.synthetic.head import HAIR, SKIN, load_head
-from reference_models.data.synthetic.landmarks import LANDMARKS
+from reference_models.data.synthetic.landmarks import anchors, landmark_points
+from reference_models.data.synthetic.looks import MEAN_BROW_ARCH
 from reference_models.data.synthetic.make_landmarks import MIRROR
 from reference_models.data.synthetic.mesh import add_targets, normals, place, settle, turn
 from reference_models.data.synthetic.noise import LATTICE, grain, noise
+from reference_models.data.synthetic.people import draw_identity
 from reference_models.data.synthetic.raster import lamp_shadow, rasterize
+from reference_models.data.synthetic.styles import style
 
 RANDOM = np.random.default_rng(3)
 
@@ -37,9 +40,9 @@ def test_normals_are_those_of_the_triangles_around_and_point_outwards():
     total = np.zeros_like(head.vertices)
     for corner in range(3):
         np.add.at(total, head.triangles[:, corner], np.cross(b - a, c - a))
-    length = np.linalg.norm(total, axis=1)
-    np.testing.assert_allclose(normal[length > 0], (total / length[:, None])[length > 0], atol=1e-9)
-    assert normal[LANDMARKS[30], 2] > 0.8  # the tip of the nose
+    expected = total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-300)
+    np.testing.assert_allclose(normal, expected, atol=1e-9)
+    assert normal[anchors()[0][30], 2].min() > 0.8  # the tip of the nose
 
 
 @pytest.mark.parametrize("axis", range(3))
@@ -70,7 +73,7 @@ def test_the_camera_is_a_perspective_one():
 def test_settled_points_have_the_templates_middle_and_width():
     template = load_head().vertices
     moved = template * 1.3 + [0.2, -0.5, 0.1]
-    settle(moved, template, LANDMARKS)
+    settle(moved, template, anchors()[0].ravel())
     np.testing.assert_allclose(moved, template, atol=1e-9)
 
 
@@ -114,12 +117,27 @@ def test_the_nose_shades_the_cheek_that_turns_from_the_lamp():
     np.testing.assert_array_less(-1e-12, lit)
 
 
-def test_landmarks_are_symmetric_vertices_of_the_skin():
+def test_landmarks_are_symmetric_points_on_the_skin():
     head = load_head()
-    points = head.vertices[LANDMARKS]
-    assert len(set(LANDMARKS)) == 68
-    assert np.isin(LANDMARKS, head.triangles[head.parts == SKIN]).all()
-    np.testing.assert_allclose(points[MIRROR] * [-1, 1, 1], points, atol=0.012)
+    vertices, weights = anchors()
+    points = (head.vertices[vertices] * weights[..., None]).sum(1)
+    assert np.isin(vertices, head.triangles[head.parts == SKIN]).all()
+    np.testing.assert_allclose(weights.sum(1), 1, atol=1e-12)
+    assert weights.min() >= -2e-4
+    np.testing.assert_allclose(points[MIRROR] * [-1, 1, 1], points, atol=0.006)
+
+
+def test_painted_brows_take_their_landmarks_along():
+    head = load_head()
+    hair = draw_identity(0, style("studio"), 0).hair._replace(brow_height=0.0, brow_arch=MEAN_BROW_ARCH)
+    screen = head.vertices[:, :2] * [100, -100]
+    rest = landmark_points(screen, hair, 100.0)
+    higher = landmark_points(screen, hair._replace(brow_height=0.03), 100.0)
+    expected = np.zeros((68, 2))
+    expected[17:27, 1] = -3
+    np.testing.assert_allclose(higher - rest, expected, atol=1e-9)
+    arched = landmark_points(screen, hair._replace(brow_arch=MEAN_BROW_ARCH + 0.04), 100.0)
+    assert (arched - rest)[19, 1] < 0 < (arched - rest)[21, 1]
 
 
 def test_noise_is_smooth_and_grain_is_normal():

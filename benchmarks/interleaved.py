@@ -1,0 +1,93 @@
+"""Times of candidates that take turns, and under which circumstances they were taken."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+import torchvision
+
+from attnzoo import ops
+
+ROOT = Path(__file__).parents[1]
+ENVIRONMENT = {
+    "OMP_WAIT_POLICY": "passive",  # waiting threads must not take the cores from others
+    "MALLOC_MMAP_THRESHOLD_": "33554432",  # the most that glibc takes; maps are kept, not returned to the system
+    "MALLOC_TRIM_THRESHOLD_": "4000000000",
+}
+
+
+def quartiles(
+    calls: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 3
+) -> dict[str, tuple[float, float, float]]:
+    """Return lower quartile, median and upper quartile of each call in microseconds."""
+    names = list(calls)
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for name in names:
+        for _ in range(warm_up):
+            calls[name]()
+    for turn in range(rounds):
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            start = time.perf_counter()
+            calls[name]()
+            times[name].append((time.perf_counter() - start) * 1e6)
+    return {name: tuple(statistics.quantiles(values, n=4)) for name, values in times.items()}  # type: ignore[misc]
+
+
+def in_calm_environment(module: str) -> None:
+    """Start ``module`` anew, in place of this process, unless the environment is as it should be."""
+    if any(os.environ.get(name) != value for name, value in ENVIRONMENT.items()):
+        again = [sys.executable, "-m", module, *sys.argv[1:]]
+        os.execve(sys.executable, again, os.environ | ENVIRONMENT)  # noqa: S606 - this very script
+
+
+def circumstances(module: str, threads: int) -> dict[str, Any]:
+    """Return what a result says about itself; called before anything is measured, it knows the machine's load."""
+    return {
+        "command": f"python -m {module} " + " ".join(sys.argv[1:]),
+        "commit": _git("rev-parse", "HEAD") + (" with changes" if _git("status", "--porcelain", "-uno") else ""),
+        "date": dt.datetime.now(dt.UTC).date().isoformat(),
+        "machine": {
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "threads": threads,
+            "load_before": round(os.getloadavg()[0], 2),
+            "native": ops.backends()["native"].detail.split()[0],
+            "environment": ENVIRONMENT,
+            "accelerator": None,
+        },
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "timm": timm.__version__,
+            "torchvision": torchvision.__version__,
+        },
+    }
+
+
+def write(path: Path, about: Mapping[str, Any], rows: list[dict[str, Any]]) -> None:
+    """Write a result."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603, S607
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )
