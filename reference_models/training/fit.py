@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -82,6 +84,7 @@ def fit(
     several = hardware.devices * hardware.nodes > 1
     if several and hardware.accelerator == "cpu":
         synchronise(learner)
+    _hush()
     trainer = _trainer(recipe, folder, hardware, progress=progress, several=several)
     feed = Feed(sides, recipe, seed=seed, workers=hardware.workers)
     last = folder / LAST
@@ -123,3 +126,11 @@ def _trainer(recipe: Recipe, folder: Path, hardware: Hardware, *, progress: bool
         deterministic=True,
         **options,
     )
+
+
+def _hush() -> None:
+    """Keep Lightning from saying what is meant to be so, or what its own code must change."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
+    warnings.filterwarnings("ignore", "The '.*_dataloader' does not have many workers")
+    warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated")

@@ -52,7 +52,7 @@ def make_sides(
     Raises:
         ValueError: If no record has the recipe's labels, or there is no such fold.
     """
-    usable = [record for record in records if _has_labels(record, recipe)]
+    usable = [record for record in records if record.has(recipe.labels)]
     if not usable:
         raise ValueError(
             f"records must have the labels of recipe {recipe.name!r}, {recipe.labels}, and none of them does"
@@ -73,9 +73,3 @@ def make_sides(
         )
 
     return Sides(side("train"), side("validation"), side("test"), f"{manifest.fingerprint}/{fold}")
-
-
-def _has_labels(record: Record, recipe: Recipe) -> bool:
-    if recipe.labels.task == "expressions":
-        return record.expression in recipe.labels.names
-    return set(recipe.labels.units) <= set(record.units)
