@@ -17,6 +17,7 @@ from rich.table import Table
 from reference_models.faces.command import difference_command
 from reference_models.look.command import look_command
 from reference_models.preparation.command import prepare_command
+from reference_models.training.command import eval_command, train_command
 
 app = typer.Typer(
     name="reference-models",
@@ -213,6 +214,8 @@ def write_folds(
 app.command("difference")(difference_command)
 app.command("prepare")(prepare_command)
 app.command("look")(look_command)
+app.command("train")(train_command)
+app.command("eval")(eval_command)
 
 
 @app.command("synth")

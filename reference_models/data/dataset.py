@@ -137,11 +137,18 @@ class Batch:
 
     def pin_memory(self) -> Batch:
         """Return the batch in page-locked memory; called by a DataLoader with ``pin_memory=True``."""
-        pinned: dict[str, Any] = {}
+        return self._each(Tensor.pin_memory)
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Batch:
+        """Return the batch on a device."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        changed: dict[str, Any] = {}
         for name in _STACKED:
             value: Tensor | None = getattr(self, name)
-            pinned[name] = None if value is None else value.pin_memory()
-        return Batch(**pinned, records=self.records)
+            changed[name] = None if value is None else change(value)
+        return Batch(**changed, records=self.records)
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

@@ -148,7 +148,7 @@ class Preparer:
         if choice.face is None:
             return choice, None
         with self._stage("align"):
-            return choice, _align(recipe, image, choice.face)
+            return choice, align(recipe, image, choice.face)
 
     def _detector(self, source: _Source) -> Detector:
         if source.points is None:
@@ -187,7 +187,8 @@ class Preparer:
             self._seconds[name] += time.perf_counter() - start
 
 
-def _align(recipe: Recipe, image: RGBImage, face: Face) -> AlignedFace:
+def align(recipe: Recipe, image: RGBImage, face: Face) -> AlignedFace:
+    """Return the face of a photograph, moved into a frame as the recipe says."""
     if recipe.align == "tra-net":
         return align_tra_net(image, face.points, size=recipe.size)
     if recipe.align == "crop":

@@ -1,0 +1,194 @@
+"""``reference-models train`` and ``eval``: a recipe run on synthetic faces or on a prepared dataset."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+Data = Annotated[
+    str, typer.Option("--data", help="synthetic, or a dataset: disfa, disfa+, ck+, raf-db, aff-wild2, own.")
+]
+Root = Annotated[Path | None, typer.Option(help="Your copy of the dataset.", show_default=False)]
+Prepared = Annotated[Path | None, typer.Option(help="What 'reference-models prepare' made of it.", show_default=False)]
+FoldNumber = Annotated[int, typer.Option("--fold", min=1, help="Number of the fold.")]
+Identities = Annotated[int, typer.Option(min=3, help="Number of synthetic persons.")]
+Frames = Annotated[int, typer.Option(min=1, help="Expressive frames, or portraits, of each synthetic person.")]
+Style = Annotated[str, typer.Option(help="Style of synthetic faces: studio, or held-out.")]
+
+
+def train_command(
+    recipe: Annotated[str, typer.Argument(help="tra-net, lla-net, cednn, cednn-ck-plus or dba-net.")],
+    *,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder of the run.", show_default=False)],
+    data: Data = "synthetic",
+    root: Root = None,
+    prepared: Prepared = None,
+    fold: FoldNumber = 1,
+    select_on_test: Annotated[
+        bool, typer.Option("--select-on-test", help="Choose the best epoch on the test side, as the papers do.")
+    ] = False,
+    identities: Identities = 250,
+    frames: Frames = 8,
+    style: Style = "studio",
+    seed: Annotated[int, typer.Option(min=0, help="Of weights, order and augmentation.")] = 0,
+    size: Annotated[
+        int | None, typer.Option(min=16, help="Side of the pictures, instead of the paper's.", show_default=False)
+    ] = None,
+    width: Annotated[
+        int | None, typer.Option(min=1, help="Width of the network, instead of the paper's.", show_default=False)
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="Another value of the recipe, NAME=VALUE with VALUE in JSON, such as epochs=5, learning_rate=0.02 or "
+            'options.variant="res-L6M3"; may be given several times.',
+            show_default=False,
+        ),
+    ] = None,
+    accelerator: Annotated[str, typer.Option(help="auto, cpu, gpu, ..")] = "auto",
+    devices: Annotated[int, typer.Option(min=1, help="Processes on each machine.")] = 1,
+    nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
+    bf16: Annotated[bool, typer.Option("--bf16", help="Compute in bfloat16 where that is safe.")] = False,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that make batches; 0: the training process.")] = 0,
+) -> None:
+    """Train a network by its paper's recipe.
+
+    The best epoch is chosen on subjects taken out of the training side. A run that was interrupted goes on with the
+    same command, from its last whole epoch, and ends with the same weights. model.safetensors is the best epoch, with
+    its labels and recipe; TensorBoard reads the folder.
+
+    Synthetic faces need nothing. A dataset must be prepared first: reference-models prepare.
+
+    Examples:
+
+    reference-models train cednn -o runs/cednn --size 112
+
+    reference-models train lla-net -o runs/lla --size 64 --width 16 --set epochs=20 --set batch_size=64
+
+    reference-models train tra-net -o runs/disfa-1 --data disfa --root DISFA --prepared DISFA-faces --fold 1 --devices 2
+    """  # noqa: D412 - typer keeps only paragraphs apart
+    from reference_models import cli
+    from reference_models.data import DataError
+    from reference_models.extras import MissingExtraError
+    from reference_models.preparation.items import PreparationError
+
+    try:
+        from reference_models.training.fit import Hardware, fit
+        from reference_models.training.sources import Source
+
+        chosen = _recipe(recipe, size, width, changes or [])
+        source = Source(
+            data=data,
+            root=root,
+            prepared=prepared,
+            fold=fold,
+            selection="select-on-test" if select_on_test else "validation",
+            identities=identities,
+            frames=frames,
+            style=style,
+        )
+        hardware = Hardware(
+            accelerator=accelerator,
+            devices=devices,
+            nodes=nodes,
+            precision="bf16-mixed" if bf16 else "32-true",
+            workers=workers,
+        )
+        scores = fit(chosen, _sides(source, chosen), output, seed=seed, hardware=hardware)
+    except (DataError, PreparationError, MissingExtraError, ValueError, TypeError) as error:
+        cli.fail(str(error))
+    except OSError as error:
+        cli.fail(f"cannot write to {output}: {error.strerror or error}; the last good state of the run is kept")
+    Console().print(_table(scores))
+
+
+def eval_command(
+    model: Annotated[Path, typer.Argument(help="A model.safetensors that 'train' has written.", show_default=False)],
+    *,
+    data: Data = "synthetic",
+    root: Root = None,
+    prepared: Prepared = None,
+    fold: FoldNumber = 1,
+    identities: Identities = 250,
+    frames: Frames = 8,
+    style: Style = "studio",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Also write the scores to this JSON file.", show_default=False)
+    ] = None,
+) -> None:
+    """Score a trained network on the test side of a fold.
+
+    Examples:
+
+    reference-models eval runs/cednn/model.safetensors
+
+    reference-models eval runs/cednn/model.safetensors --style held-out -o held-out.json
+    """  # noqa: D412 - typer keeps only paragraphs apart
+    from reference_models import cli
+    from reference_models.data import DataError
+    from reference_models.extras import MissingExtraError
+    from reference_models.preparation.items import PreparationError
+
+    try:
+        from reference_models.training.evaluate import evaluate
+        from reference_models.training.sources import Source
+        from reference_models.training.trained import read_model
+
+        network, recipe = read_model(model)
+        source = Source(
+            data=data, root=root, prepared=prepared, fold=fold, identities=identities, frames=frames, style=style
+        )
+        scores = evaluate(network, recipe, _sides(source, recipe).test)
+        if output is not None:
+            from reference_models.weights import write_atomically
+
+            write_atomically(output, (json.dumps(scores, indent=1) + "\n").encode())
+    except (DataError, PreparationError, MissingExtraError, ValueError, TypeError) as error:
+        cli.fail(str(error))
+    except OSError as error:
+        cli.fail(f"{error.filename or output}: {error.strerror or error}")
+    Console().print(_table(scores))
+
+
+def _recipe(name: str, size: int | None, width: int | None, changes: list[str]) -> Any:
+    from reference_models.checks import one_of
+    from reference_models.training.recipes import RECIPES
+
+    one_of("recipe", name, RECIPES)
+    values: dict[str, Any] = {} if size is None else {"image_size": size}
+    options: dict[str, Any] = {} if width is None else {"width": width}
+    for change in changes:
+        key, equals, text = change.partition("=")
+        if not equals:
+            raise ValueError(f"--set must be NAME=VALUE, got {change!r}")
+        try:
+            value = json.loads(text)
+        except json.JSONDecodeError:
+            value = text
+        if key.startswith("options."):
+            options[key.removeprefix("options.")] = value
+        else:
+            values[key] = value
+    return RECIPES[name].changed(**values, **({"options": options} if options else {}))
+
+
+def _sides(source: Any, recipe: Any) -> Any:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("rendering faces", total=None, visible=source.data == "synthetic")
+        return source.sides(recipe, told=lambda done, total: progress.update(task, completed=done, total=total))
+
+
+def _table(scores: dict[str, float]) -> Table:
+    table = Table("score", "value", box=box.SIMPLE_HEAD)
+    for name, value in scores.items():
+        table.add_row(name.removeprefix("test/"), f"{value:.4f}")
+    return table

@@ -1,0 +1,28 @@
+"""The scores of a trained network on faces."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from reference_models.data.dataset import FaceDataset, collate
+from reference_models.training.feed import EVALUATED_AT_ONCE
+from reference_models.training.metrics import scores
+from reference_models.training.networks import logits_of
+from reference_models.training.recipes import Recipe
+
+
+@torch.no_grad()
+def evaluate(network: nn.Module, recipe: Recipe, faces: FaceDataset) -> dict[str, float]:
+    """Return the scores, by name.
+
+    Args:
+        network: In evaluation.
+        recipe: What it was made by.
+        faces: With the recipe's labels and test-time augmentation.
+    """
+    counted = scores(recipe.labels)
+    for batch in DataLoader(faces, EVALUATED_AT_ONCE, collate_fn=collate):
+        counted.update(logits_of(network, recipe, batch), batch)
+    return {name: float(value) for name, value in counted.compute().items()}

@@ -1,0 +1,83 @@
+"""The pictures of a run: dealt out for training, in order for validation and test."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch.utils.data import DataLoader
+
+from reference_models.data.dataset import Batch, FaceDataset, collate
+from reference_models.data.samplers import au_weights
+from reference_models.training.draws import Draw, Drawn, EpochSampler, Order, shuffled
+from reference_models.training.recipes import Recipe
+from reference_models.training.sides import Sides
+
+EVALUATED_AT_ONCE = 64
+
+
+class Feed(pl.LightningDataModule):
+    """Gives Lightning's trainer its batches.
+
+    Args:
+        sides: The pictures.
+        recipe: Says how they are drawn.
+        seed: The run's.
+        workers: Processes that decode; 0 decodes in this one.
+    """
+
+    def __init__(self, sides: Sides, recipe: Recipe, *, seed: int, workers: int) -> None:
+        super().__init__()
+        self.sides = sides
+        self.recipe = recipe
+        self.seed = seed
+        self.workers = workers
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Return this process's share of the epochs' batches."""
+        trainer: Any = self.trainer
+        sampler = EpochSampler(
+            self._order(),
+            seed=self.seed,
+            batch_size=self.recipe.batch_size,
+            rank=trainer.global_rank,
+            world_size=trainer.world_size,
+        )
+        return self._loader(Drawn(self.sides.train, self.seed), batch_sampler=sampler)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Return this process's share of the validation side."""
+        return self._in_order(self.sides.validation)
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """Return this process's share of the test side."""
+        return self._in_order(self.sides.test)
+
+    def _order(self) -> Order:
+        count = len(self.sides.train)
+        drawn = count if self.recipe.batches is None else self.recipe.batches * self.recipe.batch_size
+        if self.recipe.sampling == "au-weighted":
+            weights = au_weights(self.sides.train.targets())
+            return lambda generator: torch.multinomial(weights, drawn, replacement=True, generator=generator)
+        if drawn <= count:
+            return lambda generator: shuffled(count)(generator)[:drawn]
+        return lambda generator: torch.cat([shuffled(count)(generator) for _ in range(-(-drawn // count))])[:drawn]
+
+    def _in_order(self, dataset: FaceDataset) -> DataLoader[Batch]:
+        trainer: Any = self.trainer
+        indices = range(trainer.global_rank, len(dataset), trainer.world_size)
+        batches = [
+            [Draw(0, index) for index in indices[start : start + EVALUATED_AT_ONCE]]
+            for start in range(0, len(indices), EVALUATED_AT_ONCE)
+        ]
+        return self._loader(Drawn(dataset, self.seed), batch_sampler=batches)
+
+    def _loader(self, dataset: Drawn, **options: Any) -> DataLoader[Batch]:
+        return DataLoader(
+            dataset,
+            collate_fn=collate,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+            **options,
+        )

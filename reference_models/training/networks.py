@@ -1,0 +1,70 @@
+"""How a recipe's network is built for its labels and image size, and what of a batch it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from torch import Tensor, nn
+
+from reference_models.data.dataset import Batch
+from reference_models.registry import create
+from reference_models.training.recipes import Recipe
+
+FACE_REGIONS: Mapping[str, frozenset[int]] = MappingProxyType(
+    {
+        "upper": frozenset({1, 2, 4, 5, 7, 41, 42, 43, 44, 45, 46}),
+        "middle": frozenset({6, 9, 11}),
+        "lower": frozenset({8, 10, *range(12, 30)}),
+    }
+)
+"""Where on the face an action unit shows: TRA-Net's three branches, its own grouping extended to the other units."""
+
+
+def build(recipe: Recipe) -> nn.Module:
+    """Return the recipe's network, its outputs in the order of the recipe's labels.
+
+    Raises:
+        TypeError: If the recipe has an option that the network has not.
+        ValueError: If an option's value is not allowed, or the network cannot have the labels in that order.
+    """
+    return create(recipe.network, **_FITTED[recipe.network](recipe), **recipe.options)
+
+
+def logits_of(network: nn.Module, recipe: Recipe, batch: Batch) -> Tensor:
+    """Return the network's logits (B, labels); of several views of each picture (B, V, ..), their mean."""
+    image = batch.image
+    views = image.shape[1] if image.dim() == 5 else 1
+    inputs = [image.flatten(0, 1) if image.dim() == 5 else image]
+    if recipe.maps and recipe.options.get("attention_blocks") != 0:
+        if batch.maps is None:
+            raise ValueError(f"recipe {recipe.name!r} needs difference maps, and the data have none")
+        inputs.append(batch.maps.to(image.dtype).repeat_interleave(views, 0))
+    logits: Tensor = network(*inputs)
+    return logits.view(len(image), views, -1).mean(1)
+
+
+def _units(recipe: Recipe) -> dict[str, Any]:
+    return {"num_aus": len(recipe.labels), "image_size": recipe.image_size}
+
+
+def _classes(recipe: Recipe) -> dict[str, Any]:
+    return {"num_classes": len(recipe.labels)}
+
+
+def _regions(recipe: Recipe) -> dict[str, Any]:
+    groups: dict[str, list[int]] = {}
+    for unit in recipe.labels.units:
+        region = next((name for name, units in FACE_REGIONS.items() if unit in units), None)
+        if region is None:
+            raise ValueError(f"labels must be action units of a face region, and AU{unit} is of none")
+        groups.setdefault(region, []).append(unit)
+    if tuple(unit for group in groups.values() for unit in group) != recipe.labels.units:
+        raise ValueError(f"labels of TRA-Net must stand together by face region, {groups}, got {recipe.labels}")
+    return {"au_groups": groups, "image_size": recipe.image_size}
+
+
+_FITTED: Mapping[str, Callable[[Recipe], dict[str, Any]]] = MappingProxyType(
+    {"cednn": _units, "dba_net": _classes, "igc_net": _units, "lla_net": _classes, "tra_net": _regions}
+)

@@ -1,0 +1,101 @@
+"""Synthetic faces, rendered, aligned and compared with their neutral frames once, and kept in memory for a run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch.utils.data import DataLoader, Dataset
+
+from attnzoo import DIFFERENCE_THRESHOLDS
+from reference_models.data.records import Record
+from reference_models.data.synthetic import Shot
+from reference_models.faces.alignment import AlignedFace
+from reference_models.faces.difference import Pixels, binary_maps, difference
+from reference_models.faces.given import GivenDetector
+from reference_models.faces.images import RGBImage
+from reference_models.preparation.recipe import Recipe as Preparation
+from reference_models.preparation.steps import align
+
+_LARGER = 1.25  # a frame is rendered larger than the aligned face, which is cut out of it
+
+
+class RenderedFaces:
+    """The faces of shots as the pictures of a :class:`~reference_models.data.FaceDataset`.
+
+    Args:
+        shots: Who does what.
+        preparation: How the faces are aligned, and whether they have difference maps.
+        told: Is called with the number of shots done, now and then.
+        workers: Processes that render; as many as there are cores by default.
+    """
+
+    def __init__(
+        self,
+        shots: Sequence[Shot],
+        preparation: Preparation,
+        *,
+        told: Callable[[int], None] | None = None,
+        workers: int | None = None,
+    ) -> None:
+        self.records: tuple[Record, ...] = tuple(shot.record() for shot in shots)
+        workers = (os.cpu_count() or 1) if workers is None else workers
+        rendering = DataLoader(
+            _Rendering(shots, preparation),
+            batch_size=None,
+            collate_fn=_as_it_is,
+            num_workers=workers,
+            multiprocessing_context="forkserver" if workers else None,
+        )
+        self._faces: dict[str, tuple[RGBImage, Pixels | None]] = {}
+        for record, face in zip(self.records, rendering, strict=True):
+            self._faces[record.image] = face
+            if told is not None:
+                told(len(self._faces))
+
+    def image(self, record: Record) -> RGBImage:
+        """Return the aligned face (size, size, 3), uint8."""
+        return self._faces[record.image][0]
+
+    def neutral(self, record: Record) -> RGBImage:
+        """Return the person's aligned resting face (size, size, 3), uint8.
+
+        Raises:
+            ValueError: If it is not among the shots.
+        """
+        if record.neutral not in self._faces:
+            raise ValueError(f"the neutral frame of {record.key} is not among the shots")
+        return self._faces[record.neutral][0]
+
+    def maps(self, record: Record) -> Pixels | None:
+        """Return the difference maps (K, size, size), uint8 0 and 1; None if the preparation makes none."""
+        levels = self._faces[record.image][1]
+        return None if levels is None else binary_maps(levels, DIFFERENCE_THRESHOLDS)
+
+
+@dataclass(frozen=True)
+class _Rendering(Dataset[Any]):
+    shots: Sequence[Shot]
+    preparation: Preparation
+
+    def __len__(self) -> int:
+        return len(self.shots)
+
+    def __getitem__(self, index: int) -> tuple[RGBImage, Pixels | None]:
+        shot = self.shots[index]
+        face = self._aligned(shot)
+        if not self.preparation.difference:
+            return face.image, None
+        margin, relative = self.preparation.mask_margin, self.preparation.mask_relative
+        return face.image, difference(self._aligned(shot.neutral), face, margin=margin, relative=relative).levels
+
+    def _aligned(self, shot: Shot) -> AlignedFace:
+        picture = shot.take(round(self.preparation.size * _LARGER))
+        (face,) = GivenDetector(picture.landmarks).detect(picture.image)
+        return align(self.preparation, picture.image, face)
+
+
+def _as_it_is(face: tuple[RGBImage, Pixels | None]) -> tuple[RGBImage, Pixels | None]:
+    return face

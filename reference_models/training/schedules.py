@@ -1,0 +1,70 @@
+"""How a recipe's learning rate falls, epoch by epoch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ConstantLR, ExponentialLR, LRScheduler, PolynomialLR, SequentialLR, StepLR
+
+from reference_models.checks import positive_int
+
+
+class Schedule(Protocol):
+    """What makes a scheduler that is stepped after each epoch."""
+
+    def scheduler(self, optimizer: Optimizer, epochs: int) -> LRScheduler:
+        """Return the scheduler for a run of ``epochs``."""
+        ...
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The learning rate never falls."""
+
+    def scheduler(self, optimizer: Optimizer, epochs: int) -> LRScheduler:  # noqa: ARG002 - as the others
+        """Return the scheduler."""
+        return ConstantLR(optimizer, factor=1.0, total_iters=0)
+
+
+@dataclass(frozen=True)
+class Step:
+    """It is multiplied by ``factor`` every ``every`` epochs."""
+
+    every: int
+    factor: float = 0.1
+
+    def __post_init__(self) -> None:
+        positive_int("every", self.every)
+
+    def scheduler(self, optimizer: Optimizer, epochs: int) -> LRScheduler:  # noqa: ARG002 - as the others
+        """Return the scheduler."""
+        return StepLR(optimizer, self.every, self.factor)
+
+
+@dataclass(frozen=True)
+class Poly:
+    """It falls as ``(1 - epoch / epochs) ** power``; the papers that say "poly" mean 0.9."""
+
+    power: float = 0.9
+
+    def scheduler(self, optimizer: Optimizer, epochs: int) -> LRScheduler:
+        """Return the scheduler."""
+        return PolynomialLR(optimizer, total_iters=epochs, power=self.power)
+
+
+@dataclass(frozen=True)
+class ExponentialAfter:
+    """It stays for ``after`` epochs and is multiplied by ``factor`` after each later one."""
+
+    after: int
+    factor: float = 0.9
+
+    def __post_init__(self) -> None:
+        positive_int("after", self.after)
+
+    def scheduler(self, optimizer: Optimizer, epochs: int) -> LRScheduler:  # noqa: ARG002 - as the others
+        """Return the scheduler."""
+        parts: list[LRScheduler] = [ConstantLR(optimizer, 1.0, total_iters=0), ExponentialLR(optimizer, self.factor)]
+        return SequentialLR(optimizer, parts, milestones=[self.after])

@@ -1,0 +1,75 @@
+"""Who of a dataset is trained on, chosen by and scored, with the recipe's labels and augmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from reference_models.data.augmentation import augmentation
+from reference_models.data.dataset import FaceDataset, Pictures
+from reference_models.data.folds import Selection, Side, make_folds
+from reference_models.data.manifest import make_manifest
+from reference_models.data.records import Record
+from reference_models.training.recipes import Recipe
+
+
+@dataclass(frozen=True)
+class Sides:
+    """What a run trains on, chooses the best epoch by, and is scored on.
+
+    Attributes:
+        train: With the recipe's augmentation.
+        validation: Without.
+        test: Without.
+        fingerprint: Hash of the manifest that says who is on which side, and of the number of the fold.
+    """
+
+    train: FaceDataset
+    validation: FaceDataset
+    test: FaceDataset
+    fingerprint: str
+
+
+def make_sides(
+    dataset: str,
+    records: Sequence[Record],
+    pictures: Pictures,
+    recipe: Recipe,
+    *,
+    fold: int = 1,
+    selection: Selection = "validation",
+) -> Sides:
+    """Return the sides of one fold.
+
+    Args:
+        dataset: Name of the layout, which decides the folds.
+        records: What it holds; those that lack a label of the recipe are left out.
+        pictures: Where the pictures come from.
+        recipe: Labels, threshold, image size and augmentation.
+        fold: Number of the fold, from 1.
+        selection: On which side the best epoch is chosen.
+
+    Raises:
+        ValueError: If no record has the recipe's labels, or there is no such fold.
+    """
+    usable = [record for record in records if record.has(recipe.labels)]
+    if not usable:
+        raise ValueError(
+            f"records must have the labels of recipe {recipe.name!r}, {recipe.labels}, and none of them does"
+        )
+    folds = make_folds(dataset, usable, selection=selection)
+    if isinstance(fold, bool) or not isinstance(fold, int) or not 1 <= fold <= len(folds):
+        raise ValueError(f"fold must be from 1 to {len(folds)}, got {fold!r}")
+    manifest = make_manifest(dataset, usable, recipe.labels, folds, threshold=recipe.threshold, selection=selection)
+    transforms = augmentation(recipe.augmentation, recipe.image_size)
+
+    def side(name: Side) -> FaceDataset:
+        return FaceDataset(
+            pictures,
+            folds[fold - 1].side(usable, name),
+            recipe.labels,
+            threshold=recipe.threshold,
+            transform=transforms.train if name == "train" else transforms.test,
+        )
+
+    return Sides(side("train"), side("validation"), side("test"), f"{manifest.fingerprint}/{fold}")

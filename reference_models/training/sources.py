@@ -1,0 +1,89 @@
+"""Where a run's pictures come from: faces that anyone can make, or a dataset that was prepared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from reference_models.checks import one_of
+from reference_models.data.dataset import Pictures
+from reference_models.data.folds import Selection
+from reference_models.data.layouts import list_layouts, read
+from reference_models.data.records import Record
+from reference_models.preparation.pictures import PreparedPictures
+from reference_models.preparation.recipe import RECIPES as PREPARATIONS
+from reference_models.training.recipes import Recipe
+from reference_models.training.sides import Sides, make_sides
+
+SYNTHETIC = "synthetic"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """What a run is made on.
+
+    Attributes:
+        data: ``synthetic``, or the name of a dataset's layout.
+        root: The user's copy of the dataset; None for synthetic faces.
+        prepared: What ``reference-models prepare`` made of it; None for synthetic faces.
+        fold: Number of the fold, from 1.
+        selection: On which side the best epoch is chosen.
+        identities: Number of synthetic persons.
+        frames: Number of expressive frames, or portraits, of each.
+        style: Their style.
+        data_seed: What they are drawn from.
+    """
+
+    data: str = SYNTHETIC
+    root: Path | None = None
+    prepared: Path | None = None
+    fold: int = 1
+    selection: Selection = "validation"
+    identities: int = 250
+    frames: int = 8
+    style: str = "studio"
+    data_seed: int = 0
+
+    def __post_init__(self) -> None:
+        one_of("data", self.data, (SYNTHETIC, *list_layouts()))
+        given = [name for name in ("root", "prepared") if getattr(self, name) is not None]
+        if self.data == SYNTHETIC and given:
+            raise ValueError(f"{' and '.join(given)} must be left out for synthetic faces")
+        if self.data != SYNTHETIC and len(given) < 2:
+            raise ValueError(
+                f"root and prepared must be given for {self.data}: your copy, and what 'prepare' made of it"
+            )
+
+    def sides(self, recipe: Recipe, *, told: Callable[[int, int], None] | None = None) -> Sides:
+        """Return what is trained on, chosen by and scored.
+
+        Args:
+            recipe: Labels, image size and alignment.
+            told: Is called with the number of faces rendered and of all.
+
+        Raises:
+            DataError: If the copy cannot be read, or has errors.
+            PreparationError: If it was not prepared.
+            ValueError: If the data do not fit the recipe.
+        """
+        records, pictures = self._rendered(recipe, told) if self.data == SYNTHETIC else self._prepared()
+        return make_sides(self.data, records, pictures, recipe, fold=self.fold, selection=self.selection)
+
+    def _rendered(self, recipe: Recipe, told: Callable[[int, int], None] | None) -> tuple[list[Record], Pictures]:
+        from reference_models.data.synthetic import plan
+        from reference_models.training.rendered import RenderedFaces
+
+        kind = "frames" if recipe.labels.task == "action units" else "portraits"
+        shots = plan(kind, identities=self.identities, frames=self.frames, seed=self.data_seed, style_name=self.style)
+        preparation = replace(
+            PREPARATIONS[recipe.preparation], size=recipe.image_size, difference=recipe.maps, mask_relative=True
+        )
+        pictures = RenderedFaces(shots, preparation, told=None if told is None else lambda done: told(done, len(shots)))
+        return list(pictures.records), pictures
+
+    def _prepared(self) -> tuple[list[Record], Pictures]:
+        if self.root is None or self.prepared is None:
+            raise ValueError(f"root and prepared must be given for {self.data}")
+        pictures = PreparedPictures(self.prepared)
+        return [record for record in read(self.data, self.root).records if pictures.has(record)], pictures

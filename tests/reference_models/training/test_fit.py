@@ -1,0 +1,77 @@
+"""Runs end to end in processes of their own: resumed after kills, and on two processes, they are the same run."""
+
+from __future__ import annotations
+
+import csv
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from reference_models.training.fit import BEST, LAST, MODEL, Hardware, fit
+from reference_models.training.trained import read_model
+from tests.reference_models.training.faces import recipe, sides
+
+EPOCH = 48 + 16  # pictures decoded in an epoch: trained on and validated
+
+
+def run(folder: Path, *, devices: int = 1, kill_after: int = 0) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tests.reference_models.training.run", str(folder), str(devices), str(kill_after)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
+def losses(folder: Path) -> list[float]:
+    """The training loss of each epoch, whichever start of the run wrote it."""
+    found: dict[int, float] = {}
+    for path in sorted(folder.glob("logs/version_*/metrics.csv")):
+        for row in csv.DictReader(path.read_text().splitlines()):
+            if row.get("train/loss"):
+                found[int(row["epoch"])] = float(row["train/loss"])
+    return [found[epoch] for epoch in sorted(found)]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    done = run(folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_it_learns_and_writes_what_can_be_read_again(whole: Path):
+    falling = losses(whole)
+    assert len(falling) == 3
+    assert falling[2] < falling[0]
+    network, made_by = read_model(whole / MODEL)
+    assert made_by == recipe()
+    assert not network.training
+    assert {path.name for path in whole.iterdir()} >= {BEST, LAST, MODEL, "run.json", "logs", "tensorboard"}
+
+
+def test_killed_and_resumed_it_is_the_same_run(whole: Path, tmp_path: Path):
+    for pictures in (EPOCH + 20, EPOCH + 50):  # in the second epoch's training, in the third's validation
+        killed = run(tmp_path, kill_after=pictures)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        assert not (tmp_path / MODEL).exists()
+    done = run(tmp_path)
+    assert done.returncode == 0, done.stderr
+    mine, theirs = (safetensors.torch.load_file(folder / MODEL) for folder in (tmp_path, whole))
+    assert list(mine) == list(theirs)
+    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+    assert losses(tmp_path) == losses(whole)
+    assert (tmp_path / "scores.json").read_text() == (whole / "scores.json").read_text()
+
+
+def test_two_processes_have_the_loss_curve_of_one(whole: Path, tmp_path: Path):
+    done = run(tmp_path, devices=2)
+    assert done.returncode == 0, done.stderr
+    torch.testing.assert_close(torch.tensor(losses(tmp_path)), torch.tensor(losses(whole)), rtol=0, atol=1e-5)
+
+
+def test_a_folder_with_another_run_is_refused(whole: Path):
+    with pytest.raises(ValueError, match=r"holds another run, with other seed, learning_rate: choose another folder"):
+        fit(recipe(learning_rate=0.5), sides(), whole, seed=1, hardware=Hardware(accelerator="cpu"), progress=False)
