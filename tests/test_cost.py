@@ -10,6 +10,7 @@ import torch
 import torchvision
 from rich.console import Console
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 import attnzoo
 from attnzoo.costs import CONVENTIONS, cost
@@ -124,9 +125,18 @@ def test_meta_costs_no_arithmetic_and_agrees():
         assert getattr(meta, quantity) == getattr(real, quantity)
 
 
+class OfTwo(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(8, 4, 1)
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return F.conv2d(torch.cat([a, b], dim=1), self.conv.weight, self.conv.bias).sigmoid()
+
+
 def test_functional_convolution_is_seen_by_fvcore_and_torch_but_not_by_the_module_rule():
     x = torch.zeros(1, 4, 5, 5)
-    measured = cost(attnzoo.LLAM(4, kernel_size=1), x, x)
+    measured = cost(OfTwo(), x, x)
     assert measured.macs == 4 * 25 * 8
     assert measured.flops == 2 * measured.macs
     assert measured.thop_2019 == 0

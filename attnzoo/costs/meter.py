@@ -39,9 +39,11 @@ class Meter:
     def __init__(self, model: nn.Module) -> None:
         from torch.utils.flop_counter import FlopCounterMode  # loads triton where there is one
 
+        from attnzoo.costs.attention import cpu_attention
+
         self._names = {module: name for name, module in model.named_modules()}
         self.tallies = {name: Tally() for name in self._names.values()}
-        self._flop_counter = FlopCounterMode(display=False)
+        self._flop_counter = FlopCounterMode(display=False, custom_mapping=cpu_attention())
         self._flops_settled = 0
         self._calls: list[_Call] = []
         self._handles: list[RemovableHandle] = []

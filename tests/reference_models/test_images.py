@@ -6,6 +6,7 @@ import io
 import os
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -106,7 +107,7 @@ def test_what_is_no_image_file_is_named(tmp_path):
         (text, "is no image in a known format"),
         (empty, "is no image in a known format"),
         (pipe, "is no regular file"),
-        (tmp_path / ("x" * 300), "cannot be decoded: .*[Nn]ame too long"),
+        (tmp_path / ("x" * 300), "cannot be read: .*[Nn]ame too long"),
     ):
         with pytest.raises(ImageError, match=message) as raised:
             read_image(path)
@@ -129,7 +130,7 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
         def refuse(*args, **options):
             raise PermissionError(13, "Permission denied", str(path))
 
-        monkeypatch.setattr(Image, "open", refuse)
+        monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(ImageError, match="permission denied"):
         read_image(path)
 
