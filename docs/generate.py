@@ -66,6 +66,21 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
 
 
+def recipes(path: Path) -> str:  # noqa: ARG001 - every part is given its file
+    """Return the table of the papers' training recipes."""
+    from reference_models.training.recipes import RECIPES
+
+    shown = ("network", "image_size", "batch_size", "batches", "epochs", "learning_rate", "momentum", "weight_decay")
+    rows = []
+    for name, recipe in RECIPES.items():
+        values = [getattr(recipe, field) for field in shown]
+        schedule = (
+            f"{type(recipe.schedule).__name__}({', '.join(f'{k}={v}' for k, v in vars(recipe.schedule).items())})"
+        )
+        rows.append([f"`{name}`", *("-" if v is None else str(v) for v in values), f"`{schedule}`", recipe.ours or "-"])
+    return table(("recipe", *(field.replace("_", " ") for field in shown), "schedule", "not printed"), rows)
+
+
 def layers(path: Path) -> str:
     """Return the table of all registered layers, each linked to its page from ``path``."""
     folder = os.path.relpath(ROOT / "docs/layers", path.parent)
@@ -249,8 +264,17 @@ def triton(path: Path, name: str) -> str:  # noqa: ARG001 - every part is given 
     return f"{table(header, rows)}\n\n{note}"
 
 
+def goals(path: Path) -> str:  # noqa: ARG001 - every part is given its file
+    """Return what the operations are held to beside what was measured."""
+    rows = json.loads((ROOT / "benchmarks/results/ops-cpu.json").read_text())["rows"]
+    verdicts = runpy.run_path(str(ROOT / "benchmarks/ops_goals.py"))["verdicts"]
+    shown = ((v.name, v.goal, f"{v.measured:.2f}", "yes" if v.held else "**no**") for v in verdicts(rows))
+    return table(("what", "goal", "measured", "held"), shown)
+
+
 PARTS: Mapping[str, Callable[..., str]] = {
     "datasets": datasets,
+    "recipes": recipes,
     "layouts": layouts,
     "layers": layers,
     "layer": layer,
@@ -262,6 +286,7 @@ PARTS: Mapping[str, Callable[..., str]] = {
     "api": api,
     "conventions": conventions,
     "results": results,
+    "goals": goals,
     "sweep": sweep,
     "triton": triton,
 }

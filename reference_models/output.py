@@ -27,15 +27,26 @@ def check_writable(path: Path, *, suffix: str = ".png") -> None:
 
 
 def write_whole(data: bytes, path: Path) -> None:
-    """Write the file so that it appears whole or not at all.
+    """Write what a command was asked for, by :func:`write_atomically`.
 
     Raises:
         OutputError: If the file system refuses.
     """
+    try:
+        write_atomically(path, data)
+    except OSError as error:
+        raise OutputError(f"the output {path} cannot be written: {error.strerror}") from error
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file in one step: it is whole or not there, and an older one under its name stays until then.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        unfinished.write_bytes(data)
+        unfinished.write_bytes(content)
         unfinished.replace(path)
-    except OSError as error:
+    finally:
         unfinished.unlink(missing_ok=True)
-        raise OutputError(f"the output {path} cannot be written: {error.strerror}") from error

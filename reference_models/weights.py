@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import pickle
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,6 +10,8 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+
+from reference_models.output import write_atomically
 
 MAX_LISTED = 8
 
@@ -98,21 +98,6 @@ def save_weights(module: nn.Module, path: str | Path, metadata: Mapping[str, str
     tensors = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
     content = safetensors.torch.save(tensors, metadata=dict(metadata or {}))
     write_atomically(path, content)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file in one step: it is whole or not there, and an older one under its name stays until then.
-
-    Raises:
-        OSError: If the file cannot be written.
-    """
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
 
 
 def _holds(name: str, fragments: Sequence[str]) -> bool:

@@ -21,7 +21,7 @@ from typing import Any, get_args
 from reference_models.data.labels import KNOWN_EXPRESSIONS
 from reference_models.data.records import PRESENT, Record, Split
 from reference_models.data.tree import DataError, Tree, inside
-from reference_models.weights import write_atomically
+from reference_models.output import write_atomically
 
 FILE = "records.jsonl"
 _DEFAULTS = {each.name: each.default for each in fields(Record)}

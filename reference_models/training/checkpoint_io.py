@@ -17,7 +17,7 @@ import torch
 from lightning.pytorch.plugins.io import CheckpointIO
 from torch import Tensor
 
-from reference_models.weights import write_atomically
+from reference_models.output import write_atomically
 
 FORMAT = "reference-models training state 1"
 

@@ -14,9 +14,11 @@ from torch import nn
 
 import attnzoo
 from reference_models.data.labels import Labels
+from reference_models.label_order import KEY as LABELS
+from reference_models.output import write_atomically
 from reference_models.training.networks import build
 from reference_models.training.recipes import RECIPES, Recipe
-from reference_models.weights import load_weights, read_weights, save_weights, write_atomically
+from reference_models.weights import load_weights, read_weights, save_weights
 
 FORMAT = "reference-models model 1"
 RUN = "run.json"
@@ -68,7 +70,13 @@ class RunRecord:
 
 def write_model(network: nn.Module, record: RunRecord, scores: dict[str, float], path: Path) -> None:
     """Write a network's weights with all that is needed to build it again and to read its outputs."""
-    save_weights(network, path, {"format": FORMAT, "run": json.dumps(asdict(record)), "scores": json.dumps(scores)})
+    metadata = {
+        "format": FORMAT,
+        LABELS: json.dumps(record.recipe["labels"]),
+        "run": json.dumps(asdict(record)),
+        "scores": json.dumps(scores),
+    }
+    save_weights(network, path, metadata)
 
 
 def read_model(path: Path) -> tuple[nn.Module, Recipe]:

@@ -12,6 +12,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from reference_models.label_order import read_labels
 from reference_models.training.fit import BEST, LAST, MODEL, Hardware, fit
 from reference_models.training.trained import read_model
 from tests.reference_models.training.faces import recipe, sides
@@ -48,6 +49,7 @@ def test_it_learns_and_writes_what_can_be_read_again(whole: Path):
     assert falling[2] < falling[0]
     network, made_by = read_model(whole / MODEL)
     assert made_by == recipe()
+    assert read_labels(whole / MODEL) == recipe().labels
     assert not network.training
     assert {path.name for path in whole.iterdir()} >= {BEST, LAST, MODEL, "run.json", "logs", "tensorboard"}
 
