@@ -12,11 +12,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import datetime as dt
-import json
-import os
-import platform
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,11 +23,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attnzoo import ops
-from benchmarks.measure_ops import ENVIRONMENT, RESULT, _git, _processor, quartiles
+from benchmarks.interleaved import circumstances, in_calm_environment, quartiles, write
 from reference_models import CEDNN
 from reference_models.cednn import VARIANTS
 
 SIZE = 224
+RESULT = Path(__file__).with_name("results") / "cednn-cpu.json"
 BACKENDS = [name for name in ("native", "torch") if ops.backends()[name].available]
 TRAINED = ("res-L18M1", "res-L6M3", "dense-L2M9")
 GUIDED = {"res-L18M1, maps in 3 blocks": (3, None), "res-L18M1, first SE": (0, "first")}
@@ -115,41 +111,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--output", type=Path, default=RESULT.with_name("cednn-cpu.json"))
+    parser.add_argument("--output", type=Path, default=RESULT)
     arguments = parser.parse_args()
-    if any(os.environ.get(name) != value for name, value in ENVIRONMENT.items()):
-        again = [sys.executable, "-m", "benchmarks.measure_cednn", *sys.argv[1:]]
-        os.execve(sys.executable, again, os.environ | ENVIRONMENT)  # noqa: S606 - this very script
+    in_calm_environment("benchmarks.measure_cednn")
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     torch._inductor.config.freezing = True  # noqa: SLF001 - there is no public switch
-    load = os.getloadavg()[0]
+    about = circumstances("benchmarks.measure_cednn", arguments.threads)
     table: list[dict[str, Any]] = []
     for mode, batch, make in (("inference", 1, inference), ("inference", 8, inference), ("training", 8, training)):
         for row in rows(mode, batch, make(batch), arguments.rounds):
             table.append(row)
             print(*row.values(), flush=True)
-    result = {
-        "command": "python -m benchmarks.measure_cednn " + " ".join(sys.argv[1:]),
-        "commit": _git("rev-parse", "HEAD") + (" with changes" if _git("status", "--porcelain", "-uno") else ""),
-        "date": dt.datetime.now(dt.UTC).date().isoformat(),
-        "machine": {
-            "processor": _processor(),
-            "cores": os.cpu_count(),
-            "threads": arguments.threads,
-            "load_before": round(load, 2),
-            "native": ops.backends()["native"].detail.split()[0],
-            "environment": ENVIRONMENT,
-            "accelerator": None,
-        },
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "torchvision": torchvision.__version__,
-        },
-        "rows": table,
-    }
-    arguments.output.write_text(json.dumps(result, indent=1) + "\n")
+    write(arguments.output, about, table)
 
 
 if __name__ == "__main__":
