@@ -17,6 +17,7 @@ from rich.table import Table
 from reference_models.data.command import check_data_command, folds_command, synth_command
 from reference_models.faces.command import difference_command
 from reference_models.look.command import look_command
+from reference_models.prediction.command import predict_command
 from reference_models.preparation.command import prepare_command
 from reference_models.training.command import eval_command, train_command
 
@@ -115,6 +116,7 @@ app.command("prepare")(prepare_command)
 app.command("look")(look_command)
 app.command("train")(train_command)
 app.command("eval")(eval_command)
+app.command("predict")(predict_command)
 
 
 @app.command("list")

@@ -69,7 +69,7 @@ def train_command(
 
     Examples:
 
-    reference-models train cednn -o runs/cednn --size 112
+    reference-models train cednn -o runs/cednn --size 96
 
     reference-models train lla-net -o runs/lla --size 64 --width 16 --set epochs=20 --set batch_size=64
 
@@ -82,9 +82,11 @@ def train_command(
 
     try:
         from reference_models.training.fit import Hardware, fit
+        from reference_models.training.networks import build
         from reference_models.training.sources import Source
 
         chosen = _recipe(recipe, size, width, changes or [])
+        build(chosen)  # what the network refuses is said before any face is rendered
         source = Source(
             data=data,
             root=root,

@@ -1,0 +1,62 @@
+"""``reference-models predict``: what a trained network says of photographs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+
+def predict_command(
+    images: Annotated[list[Path], typer.Argument(help="Photographs with a face.", show_default=False)],
+    *,
+    model: Annotated[Path, typer.Option(help="A model.safetensors that 'train' has written.", show_default=False)],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write a .csv, .json or .png file.", show_default=False)
+    ] = None,
+    neutral: Annotated[
+        Path | None,
+        typer.Option(help="The same face at rest, for a network with difference maps.", show_default=False),
+    ] = None,
+) -> None:
+    """Say which action units or which expression a trained network sees in photographs.
+
+    The face is found by dlib and aligned as the network was trained. What it says is as good as its training: a network
+    trained on synthetic faces has seen no photograph. dlib's 68-point model was trained on iBUG 300-W, whose terms
+    exclude commercial use.
+
+    Examples:
+
+    reference-models predict smile.jpg --neutral rest.jpg --model runs/cednn/model.safetensors -o smile.png
+
+    reference-models predict *.jpg --model runs/lla/model.safetensors -o expressions.csv
+    """  # noqa: D412 - typer keeps only paragraphs apart
+    from reference_models import cli
+    from reference_models.checks import one_of
+    from reference_models.extras import MissingExtraError
+    from reference_models.faces.images import ImageError
+    from reference_models.faces.landmarks import NoFaceError
+    from reference_models.output import OutputError, check_writable, write_whole
+
+    try:
+        from reference_models.prediction.files import FORMATS
+        from reference_models.prediction.predict import predict
+        from reference_models.training.trained import read_model
+
+        if output is not None:
+            one_of("--output's suffix", output.suffix, FORMATS)
+            check_writable(output, suffix=output.suffix)
+        network, recipe = read_model(model)
+        predictions = list(predict(network, recipe, images, neutral=neutral))
+        if output is not None:
+            write_whole(FORMATS[output.suffix](predictions), output)
+    except (ImageError, NoFaceError, OutputError, MissingExtraError, FileNotFoundError, ValueError) as error:
+        cli.fail(str(error))
+    table = Table("image", *recipe.labels.names, box=box.SIMPLE_HEAD)
+    for one in predictions:
+        table.add_row(one.path.name, *(f"{value:.2f}" for value in one.probabilities.values()))
+    Console().print(table)
