@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 
@@ -56,7 +57,8 @@ def predict_command(
             write_whole(FORMATS[output.suffix](predictions), output)
     except (ImageError, NoFaceError, OutputError, MissingExtraError, FileNotFoundError, ValueError) as error:
         cli.fail(str(error))
-    table = Table("image", *recipe.labels.names, box=box.SIMPLE_HEAD)
+    table = Table("image", "most probable first", box=box.SIMPLE_HEAD)
     for one in predictions:
-        table.add_row(one.path.name, *(f"{value:.2f}" for value in one.probabilities.values()))
+        ranked = sorted(one.probabilities.items(), key=lambda item: -item[1])
+        table.add_row(escape(one.path.name), ", ".join(f"{name} {value:.2f}" for name, value in ranked))
     Console().print(table)
