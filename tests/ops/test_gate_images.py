@@ -128,6 +128,18 @@ def test_nan_and_infinity_stay_in_their_image(name: str, calls: list[str]):
 
 
 @pytest.mark.parametrize("name", LAYERS)
+def test_infinity_is_counted_once_where_the_last_step_overlaps(name: str, calls: list[str]):
+    for channels in (6, 12, 20):  # with 4, 8 and 16 lanes
+        layer = randomise(LAYERS[name](channels)).eval()
+        for at in range(channels):
+            x = torch.randn(3, channels, 5, 6)
+            x[1, at, 2, 3] = torch.inf
+            native, eager = (step(layer, x, backend, torch.float32)["y"] for backend in ("native", "torch"))
+            assert torch.equal(native.isnan(), eager.isnan())
+    assert calls
+
+
+@pytest.mark.parametrize("name", LAYERS)
 def test_second_derivatives_and_those_of_some(name: str, calls: list[str]):
     """A gradient that is differentiated is computed again by torch; of what is frozen there is none."""
     results = []

@@ -19,8 +19,8 @@ template <int N, int R, int V, class T>
 ATTNZOO_HOT void block(const T* weight, const float* vectors, int64_t length, float* out, int64_t out_stride) {
   F<N> total[R][V] = {};
   sweep<N>(length, [&](int64_t i, int, auto fresh) {
-    F<N> v[V];
-    for (int k = 0; k < V; ++k) v[k] = load<N>(vectors + k * length + i);
+    F<N> v[V];  // masked as well: infinity times a weight that is masked is NaN
+    for (int k = 0; k < V; ++k) v[k] = fresh(load<N>(vectors + k * length + i));
     for (int r = 0; r < R; ++r) {
       const F<N> w = fresh(load<N>(weight + r * length + i));
       for (int k = 0; k < V; ++k) total[r][k] += w * v[k];

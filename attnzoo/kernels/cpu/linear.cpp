@@ -24,7 +24,7 @@ ATTNZOO_HOT void dot(const float* weight, const float* x, int64_t length, float*
     for (int o = 0; o < kOutputs; ++o) {
       const float* from = weight + o * length + i;
       __builtin_prefetch(from + kAhead);
-      const F<N> w = load<N>(from);
+      const F<N> w = fresh(load<N>(from));  // masked as well: infinity times nothing is NaN
 #pragma GCC unroll 4
       for (int v = 0; v < V; ++v) sums[o][v] += w * row[v];
     }
