@@ -1,10 +1,7 @@
-"""One case of the sweep: export it, run the files at three batches and two sizes, print the differences as JSON."""
+"""One case of the sweep: export it, run the files at three batches and two sizes."""
 
 from __future__ import annotations
 
-import json
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,17 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from attnzoo import export_onnx, export_program
-from benchmarks.export_cases import BATCHES, SEED, Case, cases, randomise
+from benchmarks.export_cases import BATCHES, SEED, Case, randomise
 
+FIGURES = ("files", "free", "onnxruntime", "torch.export", "largest output", "MB", "s")
 Run = Callable[[Sequence[Tensor]], Sequence[Tensor]]
-
-
-def main() -> None:
-    torch.set_num_threads(1)
-    case = cases()[sys.argv[1]]
-    with tempfile.TemporaryDirectory() as folder:
-        row = measured(case, Path(folder))
-    print(json.dumps(row))
 
 
 @torch.no_grad()
@@ -93,7 +83,3 @@ def _tensors(value: Any) -> list[Tensor]:
         return [value]
     parts = value.values() if isinstance(value, dict) else value
     return [x for part in parts for x in _tensors(part)]
-
-
-if __name__ == "__main__":
-    main()

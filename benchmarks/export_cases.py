@@ -114,7 +114,7 @@ def _binary(batch: int, maps: int, size: tuple[int, int]) -> Tensor:
 
 
 def randomise(model: nn.Module) -> nn.Module:
-    """Move zeros away from zero (blends, last normalisations) and statistics from 0 and 1, so that nothing is hidden."""
+    """Move zeros away from 0 (blends, last normalisations) and statistics from 0 and 1: nothing is hidden then."""
     with torch.no_grad():
         for parameter in model.parameters():
             if not parameter.any():

@@ -4,25 +4,26 @@
     python -m benchmarks.sweep_export --only layer/cbam      # prints, writes no result
     python -m benchmarks.sweep_export --fresh                # forget the cache
 
-Each case runs in a process of its own with one thread. A finished one is a JSON line in the cache, so that the sweep
-can be stopped and goes on where it was; the cache counts only for the sources and versions that it was made with.
+A finished case is a JSON line in the cache, so that the sweep can be stopped and goes on where it was; the cache counts only for the sources and versions that it was made with.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
+import tempfile
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from benchmarks.export_case import FIGURES, measured
 from benchmarks.export_cases import cases
 from benchmarks.interleaved import ROOT, circumstances, write
 
@@ -41,7 +42,6 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", metavar="CASE", help=f"of {', '.join(cases())}")
     parser.add_argument("--cache", type=Path, default=CACHE)
     parser.add_argument("--fresh", action="store_true", help="forget the cache")
-    parser.add_argument("--timeout", type=float, default=1200.0, help="seconds a case")
     parser.add_argument("--output", type=Path, default=RESULT)
     options = parser.parse_args()
     wanted = options.only or list(cases())
@@ -50,6 +50,7 @@ def main() -> None:
     if options.fresh:
         options.cache.unlink(missing_ok=True)
     options.cache.parent.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)
     about = circumstances("benchmarks.sweep_export", threads=1)
     about["versions"] |= {name: metadata.version(name) for name in ("onnx", "onnxscript", "onnxruntime")}
     about["tolerance"] = TOLERANCE
@@ -57,7 +58,7 @@ def main() -> None:
     done = _cached(options.cache, made_of)
     console = Console(stderr=True)
     for name in track([name for name in wanted if name not in done], "exporting", console=console):
-        row = _child(name, options.timeout)
+        row = _row(name)
         with options.cache.open("a") as cache:
             cache.write(json.dumps({"made_of": made_of, "row": row}) + "\n")
         done[name] = row
@@ -73,22 +74,14 @@ def passed(row: dict[str, Any]) -> bool:
     return not row["error"] and max(row["onnxruntime"], row["torch.export"]) <= TOLERANCE
 
 
-def _child(name: str, timeout: float) -> dict[str, Any]:
-    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.export_case", name]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    group, _, title = name.partition("/")
-    empty = dict.fromkeys(("files", "free", "onnxruntime", "torch.export", "largest output", "MB", "s"))
-    failed = {"group": group, "case": title, **empty}
+def _row(name: str) -> dict[str, Any]:
+    """Return the row of a case; that it cannot be exported is a result too."""
+    case = cases()[name]
     try:
-        done = subprocess.run(  # noqa: S603 - this package
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=timeout, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return {**failed, "error": f"took more than {timeout:.0f} s"}
-    if done.returncode != 0:
-        return {**failed, "error": done.stderr.strip().splitlines()[-1] if done.stderr else f"code {done.returncode}"}
-    row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return row
+        with tempfile.TemporaryDirectory() as folder:
+            return measured(case, Path(folder))
+    except (ValueError, RuntimeError) as error:
+        return {"group": case.group, "case": case.name, **dict.fromkeys(FIGURES), "error": str(error).splitlines()[0]}
 
 
 def _hashes() -> list[str]:
