@@ -2,7 +2,7 @@
 
 from attnzoo.attach import Attachment, Plan, PlanRow, PyramidClassifier, Site, Spot, attach, plan, with_pyramid_head
 from attnzoo.costs import Cost, cost
-from attnzoo.export import Exported, export_onnx, export_program
+from attnzoo.export import Exported, export_aoti, export_onnx, export_program
 from attnzoo.layers import (
     CBAM,
     DIFFERENCE_THRESHOLDS,
@@ -46,6 +46,7 @@ __all__ = [
     "attach",
     "cost",
     "create",
+    "export_aoti",
     "export_onnx",
     "export_program",
     "feature_maps",

@@ -4,7 +4,8 @@
     python -m benchmarks.sweep_export --only layer/cbam      # prints, writes no result
     python -m benchmarks.sweep_export --fresh                # forget the cache
 
-A finished case is a JSON line in the cache, so that the sweep can be stopped and goes on where it was; the cache counts only for the sources and versions that it was made with.
+A finished case is a JSON line in the cache, so that the sweep can be stopped and goes on where it was; the cache counts
+only for the sources and versions that it was made with.
 """
 
 from __future__ import annotations

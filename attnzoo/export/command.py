@@ -18,7 +18,7 @@ def export_command(
         list[str] | None, typer.Argument(help="Attentions to attach, from attnzoo list or timm/NAME; none for none.")
     ] = None,
     *,
-    to: Annotated[str, typer.Option(help="onnx (for onnxruntime and others) or pt2 (for torch alone).")] = "onnx",
+    to: Annotated[str, typer.Option(help="onnx (for onnxruntime and others), pt2 (torch), aoti (compiled).")] = "onnx",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The file; MODEL.onnx by default.", show_default=False)
     ] = None,

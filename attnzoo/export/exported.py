@@ -115,6 +115,38 @@ def export_program(
     return export(FORMATS["pt2"], model, example, path, dynamic, metadata, check, tolerance)
 
 
+def export_aoti(
+    model: nn.Module,
+    example: Tensor | Arguments,
+    path: str | Path,
+    *,
+    dynamic: Collection[Free] = FREE,
+    metadata: Mapping[str, Any] | None = None,
+    check: bool = True,
+    tolerance: float = TOLERANCE,
+) -> Exported:
+    """Write a model as a compiled library, by AOTInductor, for this kind of processor and this version of torch.
+
+    ``torch._inductor.aoti_load_package(path)`` is what computes, or torch's C++ without Python. The compiler of C++
+    that ``torch.compile`` uses is needed here, and minutes.
+
+    Args:
+        model: As of :func:`export_onnx`, and so are all others.
+        example: What the model is called with.
+        path: Ends in ``.pt2``; it appears whole or not at all.
+        dynamic: What is to be free.
+        metadata: Written into the file.
+        check: Whether the file is loaded, run and compared.
+        tolerance: Largest difference.
+
+    Raises:
+        RuntimeError: If it cannot be compiled.
+        ValueError: If an argument is wrong, the model cannot be traced, or the file does not agree with the model; the
+            message has the largest difference, and there is no file.
+    """
+    return export(FORMATS["aoti"], model, example, path, dynamic, metadata, check, tolerance)
+
+
 def export(
     form: Format,
     model: nn.Module,

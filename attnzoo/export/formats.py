@@ -117,6 +117,20 @@ def _load_pt2(path: Path) -> Run:
     return lambda arguments: tensors(module(*arguments))
 
 
+def _write_aoti(graph: Graph, path: Path, metadata: Metadata) -> None:
+    from torch._inductor import aoti_compile_and_package
+
+    settings = {"aot_inductor.metadata": dict(metadata)}
+    aoti_compile_and_package(graph.program, package_path=str(path), inductor_configs=settings)
+
+
+def _load_aoti(path: Path) -> Run:
+    from torch._inductor import aoti_load_package
+
+    compiled = aoti_load_package(str(path))
+    return lambda arguments: tensors(compiled(*arguments))
+
+
 @contextmanager
 def _quiet() -> Any:
     """Keep from the user what torch and onnx say to those who work on them."""
@@ -133,6 +147,7 @@ def _quiet() -> Any:
 
 FORMATS: Mapping[str, Format] = MappingProxyType(
     {
+        "aoti": Format(".pt2", "AOTInductor's runtime", (), _write_aoti, _load_aoti),
         "onnx": Format(".onnx", "onnxruntime", ("onnx", "onnxscript", "onnxruntime"), _write_onnx, _load_onnx),
         "pt2": Format(".pt2", "torch", (), _write_pt2, _load_pt2),
     }
