@@ -148,6 +148,12 @@ def operator(name: str, implementation: Callable[P, R]) -> Callable[P, R]:
     return implementation
 
 
+def exporting() -> bool:
+    """Tell whether a graph is made for elsewhere: a size that is asked for there becomes a limit of the graph."""
+    # torch 2.6 cannot tell export from compile: it then takes the path that is right in both
+    return torch.compiler.is_compiling() and getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)()
+
+
 def transformed() -> bool:
     """Tell whether functorch (``vmap``, ``grad``, ``jvp``) or forward-mode AD is at work.
 
@@ -160,8 +166,7 @@ def transformed() -> bool:
 
 def _traced_or_transformed() -> bool:
     if torch.compiler.is_compiling():
-        # torch 2.6 cannot tell export from compile: it then takes the path that is right in both
-        return getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)()
+        return exporting()
     # torch.jit.trace, and dispatch modes (counters, fake tensors, selective checkpointing), which look at operators
     watched = torch._C._get_tracing_state() is not None or torch._C._len_torch_dispatch_stack() > 0  # noqa: SLF001
     return transformed() or watched

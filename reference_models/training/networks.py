@@ -29,7 +29,16 @@ def build(recipe: Recipe) -> nn.Module:
         TypeError: If the recipe has an option that the network has not.
         ValueError: If an option's value is not allowed, or the network cannot have the labels in that order.
     """
-    return create(recipe.network, **_FITTED[recipe.network](recipe), **recipe.options)
+    return create(recipe.network, **arguments(recipe))
+
+
+def arguments(recipe: Recipe) -> dict[str, Any]:
+    """Return the keyword arguments of the recipe's network: its options, and what follows from labels and image size.
+
+    Raises:
+        ValueError: If the network cannot have the labels in that order.
+    """
+    return {**_FITTED[recipe.network](recipe), **recipe.options}
 
 
 def logits_of(network: nn.Module, recipe: Recipe, batch: Batch) -> Tensor:
