@@ -24,7 +24,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.interleaved import ROOT, circumstances, write
-from tests.capabilities import copies, graphs, parallel, runs, shapes  # noqa: F401 - they fill the table
+from tests.capabilities import eager, graphs, parallel, saving, shapes  # noqa: F401 - they fill the table
 from tests.capabilities.subjects import Subject, subjects
 from tests.capabilities.table import CAPABILITIES, Capability, reason
 

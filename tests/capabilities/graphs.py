@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tests.capabilities.runs import outputs_and_gradients
+from tests.capabilities.eager import outputs_and_gradients
 from tests.capabilities.subjects import Subject
 from tests.capabilities.table import capability
 from tests.layers import cases

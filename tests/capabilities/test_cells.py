@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.capabilities import copies, graphs, parallel, runs, shapes  # noqa: F401 - they fill the table
+from tests.capabilities import eager, graphs, parallel, saving, shapes  # noqa: F401 - they fill the table
 from tests.capabilities.subjects import subjects
 from tests.capabilities.table import CAPABILITIES
 
