@@ -168,7 +168,7 @@ def transformed() -> bool:
 
 def _traced_or_transformed() -> bool:
     if torch.compiler.is_compiling():
-        # torch 2.6 cannot tell export from compile: it then takes the path that is right in both
+        # torch up to 2.8 cannot tell export from compile: it then takes the path that is right in both
         return getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)()
     # torch.jit.trace, and dispatch modes (counters, fake tensors, selective checkpointing), which look at operators
     watched = torch._C._get_tracing_state() is not None or torch._C._len_torch_dispatch_stack() > 0  # noqa: SLF001
