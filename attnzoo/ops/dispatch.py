@@ -16,8 +16,8 @@ import functools
 import importlib
 import importlib.util
 import os
+import threading
 from collections.abc import Callable, Iterator
-from contextvars import ContextVar
 from types import ModuleType
 from typing import NamedTuple, ParamSpec, TypeVar
 
@@ -36,7 +36,15 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET", "0").lower() in {"1", "true", "
 """Whether Triton interprets its kernels, on CPU tensors, as in the tests of the kernels."""
 P = ParamSpec("P")
 R = TypeVar("R")
-_chosen: ContextVar[str] = ContextVar("attnzoo_backend", default="auto")
+
+
+class _Chosen(threading.local):
+    """The context's choice; torch.compile guards on what a thread's object holds, but on context variables since 2.14."""
+
+    name = "auto"
+
+
+_chosen = _Chosen()
 
 
 class BackendInfo(NamedTuple):
@@ -53,7 +61,7 @@ def backends() -> dict[str, BackendInfo]:
 
 @contextlib.contextmanager
 def backend(name: str) -> Iterator[None]:
-    """Compute all operations inside the block by one backend.
+    """Compute all operations inside the block, in this thread, by one backend.
 
     Args:
         name: ``"auto"``, the default, takes the fastest that can run; any other name raises where it cannot.
@@ -63,11 +71,11 @@ def backend(name: str) -> Iterator[None]:
         ValueError: If there is no backend of that name.
     """
     _check_name(name)
-    token = _chosen.set(name)
+    before, _chosen.name = _chosen.name, name
     try:
         yield
     finally:
-        _chosen.reset(token)
+        _chosen.name = before
 
 
 def choose(
@@ -91,7 +99,7 @@ def choose(
         RuntimeError: If kernels were asked for but are not available, or do not work on ``x``.
         ValueError: If there is no backend of that name.
     """
-    name = _chosen.get() if requested is None else requested
+    name = _chosen.name if requested is None else requested
     if unfit is None and any(t is not None and t.device != x.device for t in beside):
         unfit = f"all tensors must be on the device of x, {x.device}"
     if name == "auto":
@@ -150,7 +158,7 @@ def operator(name: str, implementation: Callable[P, R]) -> Callable[P, R]:
 
 def exporting() -> bool:
     """Tell whether a graph is made for elsewhere: a size that is asked for there becomes a limit of the graph."""
-    # torch 2.6 cannot tell export from compile: it then takes the path that is right in both
+    # torch up to 2.8 cannot tell export from compile: it then takes the path that is right in both
     return torch.compiler.is_compiling() and getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)()
 
 

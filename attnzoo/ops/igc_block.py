@@ -23,6 +23,10 @@ class Stage(NamedTuple):
     variance: Tensor
     epsilon: float
 
+    def beside(self) -> tuple[Tensor | None, ...]:
+        """Return all tensors but the weight, one by one: torch.compile slices named tuples since torch 2.9."""
+        return self.bias, self.gain, self.offset, self.mean, self.variance
+
     @classmethod
     def of(cls, conv: nn.Module, norm: nn.Module) -> Stage:
         """Return the stage of an ``nn.Conv2d`` and an ``nn.BatchNorm2d``.
@@ -84,7 +88,7 @@ def igc_block(
         ValueError: If a shape does not fit.
     """
     channels = _check(x, stages, groups, pool, maps, gate)
-    weights, norms = [stage.weight for stage in stages], [t for stage in stages for t in stage[1:6]]
+    weights, norms = [stage.weight for stage in stages], [t for stage in stages for t in stage.beside()]
     beside = [t for t in (gate, maps, *weights, *norms) if t is not None]
     unfit = None
     if torch.is_grad_enabled() and (x.requires_grad or any(t.requires_grad for t in beside)):
