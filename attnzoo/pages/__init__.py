@@ -4,7 +4,7 @@ A page is a list of :class:`Section`, a section a list of blocks (tables, plots,
 template that shows it. A page's own security policy forbids every request, so that none can leave it.
 """
 
-from attnzoo.pages.blocks import Block, Missing, Picture, Section, Tile, Tiles, Words
+from attnzoo.pages.blocks import Block, Curve, Gallery, Missing, Picture, Section, Tile, Tiles, Words
 from attnzoo.pages.plot import Plot, Point
 from attnzoo.pages.render import render
 from attnzoo.pages.table import Cell, Column, Table, number, sizes
@@ -13,6 +13,8 @@ __all__ = [
     "Block",
     "Cell",
     "Column",
+    "Curve",
+    "Gallery",
     "Missing",
     "Picture",
     "Plot",

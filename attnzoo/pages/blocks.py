@@ -83,14 +83,16 @@ class Picture:
         said: What it shows, for those who do not see it.
         pixels: (H, W, 3), uint8.
         note: A line below it.
-        tags: Words that filters can ask for.
+        kind: What a filter can ask for.
+        alert: What is wrong with what it shows; empty for nothing.
     """
 
     title: str
     said: str
     pixels: NDArray[np.uint8]
     note: str = ""
-    tags: Sequence[str] = ()
+    kind: str = ""
+    alert: str = ""
     template: ClassVar[str] = "picture.html"
 
     @property
@@ -101,3 +103,37 @@ class Picture:
         buffer = io.BytesIO()
         Image.fromarray(self.pixels).save(buffer, "JPEG", quality=88)
         return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Values as a line beside pictures, from 0 to 1 or as far as they go; attributes as those of :class:`Picture`."""
+
+    title: str
+    said: str
+    values: Sequence[float]
+    note: str = ""
+    kind: str = ""
+    alert: str = ""
+    template: ClassVar[str] = "curve.html"
+
+    @property
+    def line(self) -> str:
+        """The points of the line in a square of 100 x 100, at most a hundred of them."""
+        low, high, last = min(0.0, *self.values), max(1.0, *self.values), max(len(self.values) - 1, 1)
+        chosen = range(0, len(self.values), -(-len(self.values) // 100))
+        return " ".join(f"{100 * x / last:.1f},{100 * (high - self.values[x]) / (high - low):.1f}" for x in chosen)
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Pictures and curves side by side, which can be searched."""
+
+    key: str
+    items: Sequence[Picture | Curve]
+    template: ClassVar[str] = "gallery.html"
+
+    @property
+    def kinds(self) -> list[str]:
+        """The different kinds, in order."""
+        return list(dict.fromkeys(item.kind for item in self.items if item.kind))

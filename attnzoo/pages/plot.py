@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 from xml.etree import ElementTree as ET
 
+from attnzoo.extras import load
+
 _SVG, _XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
 _INK, _RULE = "#010203", "#040506"
 _SERIES = tuple(f"#0a0b{number:02x}" for number in range(8))
@@ -74,8 +76,6 @@ class Plot:
             ImportError: If matplotlib is not installed.
             ValueError: If there is no point, or more series than marks.
         """
-        import markupsafe
-
         if not self.points or len(self.series) > len(_MARKS):
             raise ValueError(
                 f"a plot needs points of 1 to {len(_MARKS)} series, got {len(self.points)} of {self.series}"
@@ -85,7 +85,8 @@ class Plot:
         root.attrib |= {"role": "group", "aria-label": self.title, "class": "drawing"}
         for name in ("width", "height"):
             del root.attrib[name]
-        return markupsafe.Markup(ET.tostring(root, encoding="unicode"))  # noqa: S704 - ElementTree has escaped it
+        markup = load("markupsafe", extra="report", what="plots").Markup
+        return markup(ET.tostring(root, encoding="unicode"))
 
     def _said(self) -> dict[str, tuple[int, str]]:
         """Return for each point's id its series and its sentence, from left to right."""
@@ -96,12 +97,10 @@ class Plot:
         }
 
     def _drawn(self) -> bytes:
-        from attnzoo.recorder.picture import matplotlib
-
-        rc_context = matplotlib("matplotlib").rc_context
+        rc_context = load("matplotlib", extra="report", what="plots").rc_context
         settings = {"svg.fonttype": "none", "svg.hashsalt": self.key, "font.size": 10, "text.color": _INK}
         with rc_context(settings):
-            figure = matplotlib("matplotlib.figure").Figure(figsize=_SIZE, layout="constrained")
+            figure = load("matplotlib.figure", extra="report", what="plots").Figure(figsize=_SIZE, layout="constrained")
             axes = figure.subplots()
             self._axes(axes)
             for number, series in enumerate(self.series):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 from importlib import resources
-from types import ModuleType
 from typing import Any
+
+from attnzoo.extras import load
 
 
 def render(template: str, **context: Any) -> str:
@@ -22,7 +23,7 @@ def render(template: str, **context: Any) -> str:
     Raises:
         ImportError: If jinja2 is not installed.
     """
-    jinja2, markupsafe = _needed()
+    jinja2, markupsafe = (load(name, extra="report", what="pages") for name in ("jinja2", "markupsafe"))
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("attnzoo.pages"),
         autoescape=True,
@@ -37,12 +38,3 @@ def render(template: str, **context: Any) -> str:
         **context, style=markupsafe.Markup(style), script=markupsafe.Markup(script), digest=digest
     )
     return page
-
-
-def _needed() -> tuple[ModuleType, ModuleType]:
-    try:
-        import jinja2
-        import markupsafe
-    except ModuleNotFoundError as error:
-        raise ImportError('pages need jinja2: pip install "attnzoo[report]"') from error
-    return jinja2, markupsafe

@@ -115,20 +115,23 @@
 
   function tables() {
     for (const filters of document.querySelectorAll(".filters")) {
-      const rows = [...document.getElementById(filters.dataset.for).tBodies[0].rows];
+      const shown = document.getElementById(filters.dataset.for);
+      const items = [...(shown.tBodies ? shown.tBodies[0].rows : shown.children)];
+      const word = shown.tBodies ? "rows" : "pictures";
+      const value = (item, select) => (shown.tBodies ? item.cells[select.dataset.column].textContent.trim() : item.dataset.kind);
       const count = filters.querySelector("[data-count]");
       filters.addEventListener("input", () => {
         const words = (filters.querySelector("[data-search]")?.value || "").toLowerCase().split(/\s+/).filter(Boolean);
         const chosen = [...filters.querySelectorAll("select")].filter((select) => select.value);
         let seen = 0;
-        for (const row of rows) {
-          const text = row.textContent.toLowerCase();
+        for (const item of items) {
+          const text = item.textContent.toLowerCase();
           const fits = words.every((word) => text.includes(word))
-            && chosen.every((select) => row.cells[select.dataset.column].textContent.trim() === select.value);
-          row.hidden = !fits;
+            && chosen.every((select) => value(item, select) === select.value);
+          item.hidden = !fits;
           seen += fits;
         }
-        count.textContent = seen === rows.length ? `${seen} rows` : `${seen} of ${rows.length} rows`;
+        count.textContent = seen === items.length ? `${seen} ${word}` : `${seen} of ${items.length} ${word}`;
       });
     }
     for (const button of document.querySelectorAll("[data-sort]")) {
