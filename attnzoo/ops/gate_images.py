@@ -83,8 +83,6 @@ def gate_images(
         TypeError: If ``x`` is no floating tensor of the weights' dtype.
         ValueError: If its shape does not fit.
     """
-    if torch.compiler.is_compiling():
-        return None
     for module in (*around, *(bottleneck or ())[:3], *(convolution or ())):
         if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks:
             return None
@@ -92,12 +90,19 @@ def gate_images(
         weights, options = _read(bottleneck, convolution, float(residual))
     except KeyError:  # somebody has put something else where a parameter or a buffer was
         return None
-    checks.feature_map("x", x, layer.channels, like=weights.weight if weights.reduce is None else weights.reduce)
-    if dispatch.choose(x, None) != "native" or not _may_run(x, weights, options):
+    first = weights.weight if weights.reduce is None else weights.reduce
+    checks.feature_map("x", x, layer.channels, like=first)
+    if not dispatch.native_in_eager(x) or not _may_run(x, weights, options):
         return None
+    wants = x.requires_grad
+    for tensor in weights:
+        if tensor is not None:
+            wants = wants or tensor.requires_grad
+            if tensor.dtype is not first.dtype:
+                return None
     x = autograd.dense(x)
     listens = listened()
-    if torch.is_grad_enabled() and (x.requires_grad or any([t is not None and t.requires_grad for t in weights])):
+    if wants and torch.is_grad_enabled():
         y: Tensor
         y, state = _Gate.apply(options, x, *weights)
     else:
@@ -135,18 +140,11 @@ def _read(bottleneck: Bottleneck | None, convolution: Convolution | None, offset
 
 def _may_run(x: Tensor, weights: Weights, options: Options) -> bool:
     batch, _, height, width = x.shape
-    reduce, expand, _, _, weight, *_ = weights
-    first = weight if reduce is None else reduce
-    if first is None or first.dtype not in dispatch.KERNEL_DTYPES or any(
-        [t is not None and t.dtype is not first.dtype for t in weights]
-    ):
-        return False
-    if reduce is not None and not (reduce.is_contiguous() and expand is not None and expand.is_contiguous()):
-        return False
     norm = options.norm
-    if norm is not None and norm.mean is not None:
-        pair = norm.variance is not None and norm.mean.dtype is norm.variance.dtype
-        if not pair or norm.mean.dtype not in dispatch.KERNEL_DTYPES:
+    if norm is not None and norm.mean is not None and norm.mean.dtype not in dispatch.KERNEL_DTYPES:
+        return False
+    for tensor in weights[:2]:
+        if tensor is not None and not tensor.is_contiguous():
             return False
     return batch >= torch.get_num_threads() and batch * height * width > 1
 
