@@ -30,41 +30,7 @@ class Map(ctypes.Structure):
     )
 
 
-class Bottleneck(ctypes.Structure):
-    """``AttnzooBottleneck`` of gates.h."""
-
-    _fields_ = (
-        ("hidden", c_int64),
-        ("reduce", c_void_p),
-        ("expand", c_void_p),
-        ("reduce_bias", c_void_p),
-        ("expand_bias", c_void_p),
-        ("dtype", c_int32),
-        ("maxima", c_int32),
-    )
-
-
-class Convolution(ctypes.Structure):
-    """``AttnzooConvolution`` of gates.h."""
-
-    _fields_ = (
-        *((name, c_int64) for name in ("size", "plane", "row", "column")),
-        *((name, c_void_p) for name in ("weight", "bias", "gain", "shift", "mean", "variance")),
-        ("epsilon", c_float),
-        *((name, c_int32) for name in ("dtype", "running", "normed")),
-    )
-
-
-class Gradients(ctypes.Structure):
-    """``AttnzooGradients`` of gate_images_backward.cpp."""
-
-    _fields_ = tuple(
-        (name, c_void_p) for name in ("reduce", "expand", "reduce_bias", "expand_bias", "weight", "numbers")
-    )
-
-
 _MAP = ctypes.POINTER(Map)
-_GATES = (ctypes.POINTER(Bottleneck), ctypes.POINTER(Convolution))
 _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "global_pool": (_MAP, *[c_void_p] * 4),
     "global_pool_backward": (_MAP, *[c_void_p] * 7),
@@ -72,11 +38,8 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "squeeze_channels_backward": (_MAP, *[c_void_p] * 8),
     "apply_gates": (_MAP, *[c_void_p] * 3, c_float, c_float, c_void_p, c_int, c_void_p),
     "apply_gates_backward": (_MAP, *[c_void_p] * 4, *[c_float] * 3, c_void_p, c_int, *[c_void_p] * 5),
-    "gate_images": (_MAP, c_int64, c_int64, *_GATES, c_void_p, c_float, c_int, *[c_void_p] * 2),
-    "gate_images_backward": (
-        *(_MAP, c_int64, c_int64, *_GATES, *[c_void_p] * 2, c_float, *[c_void_p] * 2),
-        ctypes.POINTER(Gradients),
-    ),
+    "gate_images": (c_void_p,),
+    "gate_images_backward": (c_void_p, c_void_p),
     "llam_gate": (_MAP, *[c_void_p] * 4, c_int, *[c_void_p] * 2),
     "llam_gate_backward": (_MAP, *[c_void_p] * 7),
     "igc_block": (*[c_void_p] * 7,),
