@@ -143,7 +143,7 @@ class _Block(torch.autograd.Function):
         norm2 = _Norm.of(moments[1], _natural(g2, groups), _natural(o2, groups), epsilons[1])
         size = (height // 2, width // 2) if pool else (height, width)
         kept = x.new_empty((batch, len(w3), *size))
-        signs = x.new_ones(len(w3)) if g3 is None else g3.sign()
+        signs = x.new_ones(len(w3)) if g3 is None else torch.where(g3 < 0, -1.0, 1.0)
         launch.third(b, x, geometry, norm2.affine, w3, signs, kept, moments[2])
         norm3 = _Norm.of(moments[2], g3, o3, epsilons[2])
         y = torch.empty_like(kept)
@@ -181,11 +181,11 @@ def _gradients(
     x, a, b, kept, signs = maps
     geometry, groups, (norm1, norm2, norm3) = ctx.geometry, ctx.geometry.groups, norms
     w1, w2, w3 = (parameters[i].contiguous() for i in (0, 4, 8))  # type: ignore[union-attr] - weights are there
-    d1, d2, d3 = (torch.empty_like(w) for w in (w1, w2, w3))
+    d1, d2, d3 = torch.empty_like(w1), torch.empty_like(w2), w3.new_empty(w3.shape[1::-1])
     count = x.numel() // x.shape[1]
     sums1, sums2, sums3 = (n.scale.new_empty((2, len(n.scale))) for n in norms)
     launch.last_backward(dy.contiguous(), kept, norm3.affine, norm3.means, sums3)
-    dt = torch.empty_like(x) if w3.shape[1] == x.shape[1] else torch.cat([x, x], dim=1)
+    dt = x.new_empty((len(x), w3.shape[1], *x.shape[2:]))
     launch.third_backward(
         *(dy.contiguous(), b, x, geometry, norm2.affine, w3, signs, norm3.affine, norm3.terms(sums3, count)),
         *(norm2.means, dt, sums2, d3),
@@ -195,7 +195,8 @@ def _gradients(
     dx = torch.empty_like(x) if ctx.needs_input_grad[0] else None
     launch.first_backward(dz, a, geometry, norm1.terms(sums1, count), x, w1, dt, dx, d1)
     gradients: list[Tensor | None] = []
-    for k, (weight, sums, norm) in enumerate(zip((d1, d2, d3), (sums1, sums2, sums3), norms, strict=True)):
+    d_weights = d1, d2, d3.t().contiguous().view_as(w3)
+    for k, (weight, sums, norm) in enumerate(zip(d_weights, (sums1, sums2, sums3), norms, strict=True)):
         of_norm = torch.stack([sums[1] * norm.deviation, sums[0]]).float()
         of_norm = _grouped(of_norm, groups) if k == 1 else of_norm
         bias, gain, offset = parameters[4 * k + 1 : 4 * k + 4]

@@ -4,7 +4,7 @@
 namespace attnzoo {
 namespace ATTNZOO_ISA {
 
-// kept[i] = winner of the windows of two rows.
+// kept[i] = the one of four pixels of two rows that `sign` makes the largest.
 template <int N>
 ATTNZOO_HOT void choose(const float* top, const float* bottom, float sign, int64_t windows, float* kept) {
   if constexpr (N > 1) {
@@ -13,11 +13,9 @@ ATTNZOO_HOT void choose(const float* top, const float* bottom, float sign, int64
   for (int64_t i = 0; i < windows; i += N) {
     const int64_t k = smaller(i, windows - N);  // the last step overlaps the one before
     F<N> corners[4];
-    split<N>(load<N>(top + 2 * k), load<N>(top + 2 * k + N), corners[0], corners[1]);
-    split<N>(load<N>(bottom + 2 * k), load<N>(bottom + 2 * k + N), corners[2], corners[3]);
-    Winner<N> best(corners[0], sign);
-    for (int j = 1; j < 4; ++j) best.meet(corners[j]);
-    store<N>(kept + k, best.value);
+    split<N>(load<N>(top + 2 * k) * sign, load<N>(top + 2 * k + N) * sign, corners[0], corners[1]);
+    split<N>(load<N>(bottom + 2 * k) * sign, load<N>(bottom + 2 * k + N) * sign, corners[2], corners[3]);
+    store<N>(kept + k, larger<N>(larger<N>(corners[0], corners[1]), larger<N>(corners[2], corners[3])) * sign);
   }
 }
 
@@ -86,7 +84,8 @@ ATTNZOO_EXPORT(igc_step_second)(const AttnzooIgcStep* step, const float* a, cons
 }
 
 // The 1x1 convolution of relu(norm(b) + x), or of both one behind the other; of each 2x2 window only the value that is
-// the largest behind the norm is kept if there is pooling. signs (outputs): of the norm's gains.
+// the largest behind the norm is kept if there is pooling. signs (outputs): 1, or -1 where the norm's gain is negative.
+// Values that are not finite need no care: a norm takes the moments of its whole channel from them.
 ATTNZOO_EXPORT(igc_step_third)(const AttnzooIgcStep* step, const float* b, const float* x, const float* affine,
                                const float* weight, const float* signs, float* kept, double* moments) {
   const int64_t depth = (step->dense ? 2 : 1) * step->channels, outputs = step->outputs, width = step->width;

@@ -45,16 +45,22 @@ template <class T> class Parts {
   Parts(const Parts&) = delete;
   bool failed() const { return data_ == nullptr; }
   T* row(int64_t part) const { return data_ + part * length_; }
-  void join(T* to) const {
-    for (int64_t i = 0; i < length_; ++i) {
-      double total = 0;
-      for (int64_t k = 0; k < parts_; ++k) total += row(k)[i];
-      to[i] = (T)total;
-    }
+  void join(T* to, int threads) const {
+    const Chunks chunks(length_, kChunk);
+    parallel(threads, chunks.count, parts_ * length_, [&](int64_t chunk) {
+      const int64_t from = chunks.begin(chunk), count = chunks.extent(chunk);
+      double totals[kChunk + kLanes] = {};
+      for (int64_t k = 0; k < parts_; ++k) {
+        const T* own = row(k) + from;
+        for (int64_t i = 0; i < count; ++i) totals[i] += own[i];
+      }
+      for (int64_t i = 0; i < count; ++i) to[from + i] = (T)totals[i];
+    });
   }
   int64_t parts() const { return parts_; }
 
  private:
+  static constexpr int64_t kChunk = 1024;
   int64_t parts_, length_;
   T* data_;
 };
@@ -182,21 +188,6 @@ ATTNZOO_HOT void connect(const AttnzooIgcStep& step, const float* a2, const floa
     if (step.dense) activate(x + at, 1, 0, nullptr, pixels, apart, t + (channels + c) * apart);
   }
 }
-
-// Of a 2x2 window the value that the norm makes the largest: the largest itself where its gain is positive, the smallest
-// where it is negative, the first where it is zero. The first of several; NaN before all.
-template <int N> struct Winner {
-  F<N> value, key;
-  float sign;
-  Winner(F<N> first, float sign) : value(first), key(first * sign), sign(sign) {}
-  I<N> meet(F<N> other) {
-    const F<N> mine = other * sign;
-    const I<N> wins = (mine > key) | (mine != mine);
-    value = wins ? other : value;
-    key = wins ? mine : key;
-    return wins;
-  }
-};
 
 // The strips of a group's channels, and the bands that they are cut into.
 struct Bands {

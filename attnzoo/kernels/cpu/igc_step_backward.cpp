@@ -91,16 +91,17 @@ ATTNZOO_HOT void make_window_gradient(const Output& output, const float* dy, int
     F<N> corners[4], made[4];
     split<N>(load<N>(top + 2 * i), load<N>(top + 2 * i + N), corners[0], corners[1]);
     split<N>(load<N>(bottom + 2 * i), load<N>(bottom + 2 * i + N), corners[2], corners[3]);
-    Winner<N> best(corners[0], output.sign);
-    I<N> chosen = {};
-#pragma GCC unroll 3
-    for (int j = 1; j < 4; ++j) {
-      const I<N> wins = best.meet(corners[j]);
-      chosen = (chosen & ~wins) | (wins & j);
-    }
-    const F<N> g = output.g<N>(load<N>(dy + i), best.value);
+    F<N> keys[4];
+    for (int j = 0; j < 4; ++j) keys[j] = corners[j] * output.sign;
+    const F<N> best = larger<N>(larger<N>(keys[0], keys[1]), larger<N>(keys[2], keys[3]));
+    const F<N> g = output.g<N>(load<N>(dy + i), best * output.sign);
+    I<N> open = ~I<N>{};  // windows of which none was the chosen one yet
 #pragma GCC unroll 4
-    for (int j = 0; j < 4; ++j) made[j] = output.terms.at<N>(where<N>(chosen == j, g), corners[j]);
+    for (int j = 0; j < 4; ++j) {
+      const I<N> chosen = (I<N>)(keys[j] == best) & open;
+      open &= ~chosen;
+      made[j] = output.terms.at<N>(where<N>(chosen, g), corners[j]);
+    }
     weave<N>(made[0], made[1], top + 2 * i);
     weave<N>(made[2], made[3], bottom + 2 * i);
   }
@@ -163,6 +164,87 @@ ATTNZOO_HOT void add_products(const float* d, int64_t d_apart, int64_t outputs, 
   }
 }
 
+// Turns a square of kLanes rows: log2(kLanes) times the halves are woven into one another.
+ATTNZOO_HOT void transpose(V (&rows)[kLanes]) {
+  float woven[kLanes * kLanes];
+#pragma GCC unroll 4
+  for (int step = 1; step < kLanes; step *= 2) {
+#pragma GCC unroll 8
+    for (int i = 0; i < kLanes / 2; ++i) weave<kLanes>(rows[i], rows[i + kLanes / 2], woven + 2 * i * kLanes);
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; ++i) rows[i] = load<kLanes>(woven + i * kLanes);
+  }
+}
+
+// The panels of transposed rows: kTile channels of every pixel, one panel after the other, the last as wide as it must.
+inline int64_t panel_width(int64_t channels) { return smaller(kTile, ceil_div(channels, kLanes) * kLanes); }
+inline int64_t panels_size(int64_t channels, int64_t apart) { return ceil_div(channels, kLanes) * kLanes * apart; }
+
+ATTNZOO_HOT void transpose_rows(const float* rows, int64_t apart, int64_t channels, int64_t pixels, float* panel) {
+  for (int64_t first = 0; first < channels; first += kTile) {
+    const int64_t width = panel_width(channels - first);
+    for (int64_t lane = 0; lane < width; lane += kLanes) {
+      const int64_t there = channels - first - lane;
+      for (int64_t p = 0; p < pixels; p += kLanes) {
+        V square[kLanes];
+        for (int i = 0; i < kLanes; ++i)
+          square[i] = i < there ? load<kLanes>(rows + (first + lane + i) * apart + p) : V{};
+        transpose(square);
+        for (int i = 0; i < kLanes; ++i) store<kLanes>(panel + (p + i) * width + lane, square[i]);
+      }
+    }
+    panel += width * apart;
+  }
+}
+
+template <int O, int W>
+ATTNZOO_HOT void correlate_panel(const float* in, int64_t apart, const float* panel, int64_t pixels, float* to,
+                                 int64_t outputs, int64_t there) {
+  V sums[O][W];
+  for (int o = 0; o < O; ++o)
+    for (int v = 0; v < W; ++v) sums[o][v] = V{};
+  for (int64_t p = 0; p < pixels; ++p, panel += W * kLanes) {
+    V row[W];
+#pragma GCC unroll 4
+    for (int v = 0; v < W; ++v) row[v] = load<kLanes>(panel + v * kLanes);
+#pragma GCC unroll 6
+    for (int o = 0; o < O; ++o) {
+      const float factor = in[o * apart + p];
+#pragma GCC unroll 4
+      for (int v = 0; v < W; ++v) sums[o][v] += row[v] * factor;
+    }
+  }
+  for (int o = 0; o < O; ++o) {
+    for (int v = 0; v < W; ++v) {
+      float* at = to + o * outputs + v * kLanes;
+      store_first(at, load_first(at, there - v * kLanes) + sums[o][v], there - v * kLanes);
+    }
+  }
+}
+
+// to (depth, outputs) += rows of in times rows of d, which lie transposed in panels: a weight's gradient, transposed.
+ATTNZOO_HOT void add_panels(const float* in, int64_t apart, int64_t depth, const float* panel, int64_t outputs,
+                            int64_t pixels, float* to) {
+  const Blocks blocks(depth);
+  for (int64_t first = 0; first < outputs; first += kTile) {
+    const int64_t width = panel_width(outputs - first), there = outputs - first;
+    for (int64_t k = 0; k < blocks.count; ++k) {
+      const float* rows = in + blocks.begin(k) * apart;
+      float* at = to + blocks.begin(k) * outputs + first;
+      with_count(blocks.extent(k), [&](auto count) {
+        constexpr int O = decltype(count)::value;
+        switch (width / kLanes) {
+          case 1: return correlate_panel<O, 1>(rows, apart, panel, pixels, at, outputs, there);
+          case 2: return correlate_panel<O, 2>(rows, apart, panel, pixels, at, outputs, there);
+          case 3: return correlate_panel<O, 3>(rows, apart, panel, pixels, at, outputs, there);
+          default: return correlate_panel<O, 4>(rows, apart, panel, pixels, at, outputs, there);
+        }
+      });
+    }
+    panel += width * apart;
+  }
+}
+
 // to (9) += the gradient of one 3x3 kernel: strip d, without its margins, times strip x around the same pixels. A row's
 // margin in d is zero.
 ATTNZOO_HOT void add_kernel(const float* d, const float* x, int64_t stride, int64_t rows, float* to) {
@@ -207,27 +289,27 @@ ATTNZOO_EXPORT(igc_step_last_backward)(int64_t batch, int64_t outputs, int64_t a
       to[outputs] += sum<kLanes>(moment);
     }
   });
-  parts.join(sums);
+  parts.join(sums, threads);
   return kDone;
 }
 
 // Through the third convolution. affine, weight, signs, b, x: as in the forward pass; transposed: the weight; third (2,
 // outputs): its norm's scale and shift; terms (4, outputs); means (channels) of b. dt (batch, depth, height, width), the
-// gradient of what the ReLU in front reads; sums (2, channels) of it for the second norm; d_weight (outputs, depth).
+// gradient of what the ReLU in front reads; sums (2, channels) of it for the second norm; d_weight (depth, outputs).
 ATTNZOO_EXPORT(igc_step_third_backward)(const AttnzooIgcStep* step, const float* dy, const float* b, const float* x,
                                         const float* affine, const float* weight, const float* transposed,
                                         const float* signs, const float* third, const float* terms, const float* means,
                                         float* dt, double* sums, float* d_weight) {
   const int64_t channels = step->channels, depth = (step->dense ? 2 : 1) * channels, outputs = step->outputs;
   const int64_t width = step->width, windows = width / 2;
-  const Tiles tiles(*step, 2 * depth + outputs);
+  const Tiles tiles(*step, 2 * (depth + outputs));
   const Parts<double> parts(step->batch * tiles.parts, 2 * channels);
   const Parts<float> weights(step->batch * tiles.parts, outputs * depth);
   if (parts.failed() || weights.failed()) return kNoMemory;
   const int64_t apart = tiles.apart(), area = step->pool ? (step->height / 2) * windows : tiles.pixels;
   const auto work = [&](int64_t part, int64_t image, int64_t tile, float* t) {
     const int64_t from = tiles.begin(tile), pixels = tiles.extent(tile), rows = pixels / width;
-    float *d = t + depth * apart, *made = d + outputs * apart;
+    float *d = t + depth * apart, *made = d + outputs * apart, *panels = made + depth * apart;
     connect(*step, b, x, affine, image, from, pixels, apart, t);
     product(weight, outputs, depth, t, apart, d, apart, pixels);
     for (int64_t o = 0; o < outputs; ++o) {
@@ -249,16 +331,17 @@ ATTNZOO_EXPORT(igc_step_third_backward)(const AttnzooIgcStep* step, const float*
       if (y < rows) make_gradient(output, nullptr, width, row);
     }
     product(transposed, depth, outputs, d, apart, made, apart, pixels);
-    add_products(d, apart, outputs, t, apart, depth, pixels, weights.row(part));
+    transpose_rows(d, apart, outputs, pixels, panels);
+    add_panels(t, apart, depth, panels, outputs, pixels, weights.row(part));
     for (int64_t c = 0; c < depth; ++c) {
       const float* own = c < channels ? b + (image * channels + c) * tiles.pixels + from : nullptr;
       pass_back(made + c * apart, t + c * apart, own, own ? means[c] : 0, pixels,
                 dt + (image * depth + c) * tiles.pixels + from, parts.row(part) + c, channels);
     }
   };
-  const int status = each_tile(*step, tiles, (2 * depth + outputs) * apart, work);
-  parts.join(sums);
-  weights.join(d_weight);
+  const int status = each_tile(*step, tiles, 2 * depth * apart + outputs * apart + panels_size(outputs, apart), work);
+  parts.join(sums, step->threads);
+  weights.join(d_weight, step->threads);
   return status;
 }
 
@@ -295,8 +378,8 @@ ATTNZOO_EXPORT(igc_step_second_backward)(const AttnzooIgcStep* step, const float
     }
   };
   const int status = each_tile(*step, tiles, 3 * channels * apart, work);
-  parts.join(sums);
-  weights.join(d_weight);
+  parts.join(sums, step->threads);
+  weights.join(d_weight, step->threads);
   return status;
 }
 
@@ -346,6 +429,6 @@ ATTNZOO_EXPORT(igc_step_first_backward)(const AttnzooIgcStep* step, const float*
     }
   };
   const int status = each_band(*step, bands, 2 * strips + members * bands.made(), work);
-  weights.join(d_weight);
+  weights.join(d_weight, step->threads);
   return status;
 }
