@@ -8,7 +8,7 @@ computes it again. Where it lies is what ``max_pool2d`` would say, up to roundin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -88,15 +88,35 @@ def _reference(x: Tensor, stages: Sequence[Stage], groups: int, pool: bool) -> I
         return F.batch_norm(y, None, None, stage.gain, stage.offset, training=True, eps=stage.epsilon)
 
     first, second, third = stages
-    batch, channels, height, width = x.shape
+    batch, channels, *size = x.shape
     z = F.relu(normed(F.conv2d(x, first.weight, first.bias, padding=1, groups=groups), first))
-    z = z.unflatten(1, (groups, -1)).transpose(1, 2).reshape(x.shape)
+    z = z.reshape(batch, groups, -1, *size).transpose(1, 2).reshape(x.shape)
     z = normed(F.conv2d(z, second.weight, second.bias, groups=channels // groups), second)
-    z = z.unflatten(1, (-1, groups)).transpose(1, 2).reshape(x.shape)
+    z = z.reshape(batch, -1, groups, *size).transpose(1, 2).reshape(x.shape)
     t = F.relu(z + x if third.weight.shape[1] == channels else torch.cat([z, x], dim=1))
     y = normed(F.conv2d(t, third.weight, third.bias), third)
     y = F.relu(F.max_pool2d(y, 2) if pool else y)
     return IGCTraining(y, tuple(moments))  # type: ignore[arg-type]
+
+
+class _Parameters(NamedTuple):
+    """What is learned in a stage."""
+
+    weight: Tensor
+    bias: Tensor | None
+    gain: Tensor | None
+    offset: Tensor | None
+
+    @classmethod
+    def of(cls, tensors: Sequence[Tensor | None]) -> list[_Parameters]:
+        """Return those of all stages from one flat sequence, contiguous."""
+        dense = [None if t is None else t.contiguous() for t in tensors]
+        return [cls(*dense[i : i + 4]) for i in range(0, len(dense), 4)]  # type: ignore[arg-type]
+
+    def natural(self, groups: int) -> _Parameters:
+        """Return the second stage's with its norm's channels in the order of the block's."""
+        gain, offset = (None if t is None else _natural(t, groups) for t in self[2:])
+        return self._replace(gain=gain, offset=offset)
 
 
 class _Norm(NamedTuple):
@@ -104,22 +124,26 @@ class _Norm(NamedTuple):
 
     affine: Tensor
     means: Tensor
-    scale: Tensor  # gain and deviation in float64
-    deviation: Tensor
+    scale: Tensor  # gain over deviation, and one over deviation, in float64
+    precision: Tensor
 
     @classmethod
-    def of(cls, moments: Tensor, gain: Tensor | None, offset: Tensor | None, epsilon: float) -> _Norm:
+    def of(cls, moments: Tensor, stage: _Parameters, epsilon: float) -> _Norm:
         mean, variance = moments
-        deviation = torch.rsqrt(variance + epsilon)
-        scale = deviation if gain is None else gain.double() * deviation
-        shift = -mean * scale if offset is None else offset.double() - mean * scale
-        return cls(torch.stack([scale, shift]).float(), mean.float(), scale, deviation)
+        precision = torch.rsqrt(variance + epsilon)
+        scale = precision if stage.gain is None else stage.gain.double() * precision
+        shift = -mean * scale if stage.offset is None else stage.offset.double() - mean * scale
+        return cls(torch.stack([scale, shift]).float(), mean.float(), scale, precision)
 
     def terms(self, sums: Tensor, count: int) -> Tensor:
         """Return (4, C): slope, offset, pull, mean; see igc_step_backward.cpp."""
         average, pull = sums / count
-        rows = [self.scale, -self.scale * average, -self.scale * self.deviation.square() * pull]
+        rows = [self.scale, -self.scale * average, -self.scale * self.precision.square() * pull]
         return torch.cat([torch.stack(rows).float(), self.means[None]])
+
+    def gradients(self, sums: Tensor) -> Tensor:
+        """Return those of gain and offset (2, C)."""
+        return torch.stack([sums[1] * self.precision, sums[0]]).float()
 
 
 class _Block(torch.autograd.Function):
@@ -132,23 +156,22 @@ class _Block(torch.autograd.Function):
         from attnzoo.kernels.cpu import launch_igc_step as launch
 
         x = x.contiguous()
-        w1, _, g1, o1, w2, _, g2, o2, w3, _, g3, o3 = (None if t is None else t.contiguous() for t in parameters)
-        geometry = launch.Geometry(groups, len(w3), w3.shape[1] != x.shape[1], pool)
-        batch, channels, height, width = x.shape
-        moments = [x.new_empty((2, len(w)), dtype=torch.float64) for w in (w1, w2, w3)]
-        a, b = torch.empty_like(x), torch.empty_like(x)
-        launch.first(x, geometry, w1, a, moments[0])
-        norm1 = _Norm.of(moments[0], g1, o1, epsilons[0])
-        launch.second(a, geometry, norm1.affine, w2, b, moments[1])
-        norm2 = _Norm.of(moments[1], _natural(g2, groups), _natural(o2, groups), epsilons[1])
-        size = (height // 2, width // 2) if pool else (height, width)
-        kept = x.new_empty((batch, len(w3), *size))
-        signs = x.new_ones(len(w3)) if g3 is None else torch.where(g3 < 0, -1.0, 1.0)
-        launch.third(b, x, geometry, norm2.affine, w3, signs, kept, moments[2])
-        norm3 = _Norm.of(moments[2], g3, o3, epsilons[2])
+        first, second, third = _Parameters.of(parameters)
+        outputs = len(third.weight)
+        geometry = launch.Geometry(groups, outputs, third.weight.shape[1] != x.shape[1], pool)
+        size = [side // 2 if pool else side for side in x.shape[2:]]
+        a, b, kept = torch.empty_like(x), torch.empty_like(x), x.new_empty((len(x), outputs, *size))
+        moments = [x.new_empty((2, c), dtype=torch.float64) for c in (x.shape[1], x.shape[1], outputs)]
+        launch.first(x, geometry, first.weight, a, moments[0])
+        norms = [_Norm.of(moments[0], first, epsilons[0])]
+        launch.second(a, geometry, norms[0].affine, second.weight, b, moments[1])
+        norms.append(_Norm.of(moments[1], second.natural(groups), epsilons[1]))
+        signs = x.new_ones(outputs) if third.gain is None else torch.where(third.gain < 0, -1.0, 1.0)
+        launch.third(b, x, geometry, norms[1].affine, third.weight, signs, kept, moments[2])
+        norms.append(_Norm.of(moments[2], third, epsilons[2]))
         y = torch.empty_like(kept)
-        launch.last(kept, norm3.affine, y)
-        ctx.save_for_backward(x, a, b, kept, signs, *(t for n in (norm1, norm2, norm3) for t in n), *parameters)
+        launch.last(kept, norms[2].affine, y)
+        ctx.save_for_backward(x, a, b, kept, signs, *(t for norm in norms for t in norm), *parameters)
         ctx.geometry, ctx.epsilons = geometry, epsilons
         ctx.set_materialize_grads(False)
         moments[1] = _grouped(moments[1], groups)
@@ -164,8 +187,8 @@ class _Block(torch.autograd.Function):
         if autograd.needs_reference(dy):
             found = autograd.reference_gradients(_of_tensors(ctx), [x, *parameters], [dy])
             return found[0], None, None, None, *found[1:]
-        norms = _Norm(*rest[:4]), _Norm(*rest[4:8]), _Norm(*rest[8:12])
-        dx, gradients = _gradients(ctx, dy, (x, a, b, kept, signs), norms, parameters)
+        norms = [_Norm(*rest[i : i + 4]) for i in (0, 4, 8)]
+        dx, gradients = _gradients(ctx, dy.contiguous(), (x, a, b, kept, signs), norms, _Parameters.of(parameters))
         return dx, None, None, None, *gradients
 
 
@@ -173,57 +196,54 @@ def _gradients(
     ctx: Any,
     dy: Tensor,
     maps: tuple[Tensor, Tensor, Tensor, Tensor, Tensor],
-    norms: tuple[_Norm, _Norm, _Norm],
-    parameters: Sequence[Tensor | None],
+    norms: Sequence[_Norm],
+    stages: Sequence[_Parameters],
 ) -> tuple[Tensor | None, list[Tensor | None]]:
+    """Return the gradients of x and of all parameters."""
     from attnzoo.kernels.cpu import launch_igc_step as launch
 
     x, a, b, kept, signs = maps
-    geometry, groups, (norm1, norm2, norm3) = ctx.geometry, ctx.geometry.groups, norms
-    w1, w2, w3 = (parameters[i].contiguous() for i in (0, 4, 8))  # type: ignore[union-attr] - weights are there
+    geometry, (norm1, norm2, norm3) = ctx.geometry, norms
+    w1, w2, w3 = (stage.weight for stage in stages)
     d1, d2, d3 = torch.empty_like(w1), torch.empty_like(w2), w3.new_empty(w3.shape[1::-1])
+    sums1, sums2, sums3 = (norm.scale.new_empty((2, len(norm.scale))) for norm in norms)
     count = x.numel() // x.shape[1]
-    sums1, sums2, sums3 = (n.scale.new_empty((2, len(n.scale))) for n in norms)
-    launch.last_backward(dy.contiguous(), kept, norm3.affine, norm3.means, sums3)
+    launch.last_backward(dy, kept, norm3.affine, norm3.means, sums3)
     dt = x.new_empty((len(x), w3.shape[1], *x.shape[2:]))
     launch.third_backward(
-        *(dy.contiguous(), b, x, geometry, norm2.affine, w3, signs, norm3.affine, norm3.terms(sums3, count)),
+        *(dy, b, x, geometry, norm2.affine, w3, signs, norm3.affine, norm3.terms(sums3, count)),
         *(norm2.means, dt, sums2, d3),
     )
-    dz, terms2 = torch.empty_like(x), norm2.terms(sums2, count)
-    launch.second_backward(dt, b, geometry, terms2, a, norm1.affine, norm1.means, w2, dz, sums1, d2)
+    dz, terms = torch.empty_like(x), norm2.terms(sums2, count)
+    launch.second_backward(dt, b, geometry, terms, a, norm1.affine, norm1.means, w2, dz, sums1, d2)
     dx = torch.empty_like(x) if ctx.needs_input_grad[0] else None
     launch.first_backward(dz, a, geometry, norm1.terms(sums1, count), x, w1, dt, dx, d1)
+    of_norms = norm1.gradients(sums1), _grouped(norm2.gradients(sums2), geometry.groups), norm3.gradients(sums3)
     gradients: list[Tensor | None] = []
-    d_weights = d1, d2, d3.t().contiguous().view_as(w3)
-    for k, (weight, sums, norm) in enumerate(zip(d_weights, (sums1, sums2, sums3), norms, strict=True)):
-        of_norm = torch.stack([sums[1] * norm.deviation, sums[0]]).float()
-        of_norm = _grouped(of_norm, groups) if k == 1 else of_norm
-        bias, gain, offset = parameters[4 * k + 1 : 4 * k + 4]
-        gradients += [weight, None if bias is None else torch.zeros_like(bias)]  # no norm lets a bias through
-        gradients += [t if own is not None else None for own, t in ((gain, of_norm[0]), (offset, of_norm[1]))]
+    for stage, d_weight, (d_gain, d_offset) in zip(stages, (d1, d2, d3.t()), of_norms, strict=True):
+        gradients.append(d_weight.reshape(stage.weight.shape).contiguous())
+        gradients.append(None if stage.bias is None else torch.zeros_like(stage.bias))  # no norm lets a bias through
+        gradients += [None if stage.gain is None else d_gain, None if stage.offset is None else d_offset]
     return dx, gradients
 
 
-def _of_tensors(ctx: Any) -> Any:
+def _of_tensors(ctx: Any) -> Callable[..., tuple[Tensor]]:
     """Return the reference as a function of x and all parameters."""
 
-    def function(x: Tensor, *parameters: Tensor | None) -> tuple[Tensor]:
+    def function(x: Tensor, *tensors: Tensor | None) -> tuple[Tensor]:
         nothing = x.new_empty(0)
-        stages = [
-            Stage(*parameters[4 * k : 4 * k + 4], nothing, nothing, epsilon)  # type: ignore[arg-type]
-            for k, epsilon in enumerate(ctx.epsilons)
-        ]
+        pairs = zip(_Parameters.of(tensors), ctx.epsilons, strict=True)
+        stages = [Stage(*parameters, nothing, nothing, epsilon) for parameters, epsilon in pairs]
         return (_reference(x, stages, ctx.geometry.groups, ctx.geometry.pool).map,)
 
     return function
 
 
-def _natural(values: Tensor | None, groups: int) -> Tensor | None:
+def _natural(values: Tensor, groups: int) -> Tensor:
     """Reorder the second norm's channels (.., C) as the block's are."""
-    return None if values is None else values.unflatten(-1, (-1, groups)).transpose(-1, -2).flatten(-2).contiguous()
+    return values.view(*values.shape[:-1], -1, groups).transpose(-1, -2).reshape(values.shape).contiguous()
 
 
 def _grouped(values: Tensor, groups: int) -> Tensor:
     """Undo ``_natural``."""
-    return values.unflatten(-1, (groups, -1)).transpose(-1, -2).flatten(-2).contiguous()
+    return values.view(*values.shape[:-1], groups, -1).transpose(-1, -2).reshape(values.shape).contiguous()

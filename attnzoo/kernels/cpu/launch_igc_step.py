@@ -90,7 +90,7 @@ def third_backward(
     sums: Tensor,
     d_weight: Tensor,
 ) -> None:
-    """Fill ``dt`` (B, C or 2C, H, W) in front of the connection, its sums with ``b - means``, and ``d_weight`` (C, C')."""
+    """Fill ``dt``, the gradient before the connection, its sums with ``b - means``, and ``d_weight`` transposed."""
     transposed = weight.flatten(1).t().contiguous()
     tensors = (dy, b, x, affine, weight, transposed, signs, own_affine, terms, means, dt, sums, d_weight)
     _call("third_backward", x, geometry, *tensors)
