@@ -43,6 +43,14 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "llam_gate": (_MAP, *[c_void_p] * 4, c_int, *[c_void_p] * 2),
     "llam_gate_backward": (_MAP, *[c_void_p] * 7),
     "igc_block": (*[c_void_p] * 7,),
+    "igc_step_first": (*[c_void_p] * 5,),
+    "igc_step_second": (*[c_void_p] * 6,),
+    "igc_step_third": (*[c_void_p] * 8,),
+    "igc_step_last": (*[c_int64] * 3, c_int, *[c_void_p] * 3),
+    "igc_step_last_backward": (*[c_int64] * 3, c_int, *[c_void_p] * 5),
+    "igc_step_third_backward": (*[c_void_p] * 14,),
+    "igc_step_second_backward": (*[c_void_p] * 11,),
+    "igc_step_first_backward": (*[c_void_p] * 9,),
     "split_rows": (_MAP, *[c_int64] * 2, *[c_void_p] * 3),
     "split_rows_backward": (_MAP, *[c_int64] * 2, *[c_void_p] * 3),
     "linear": (*[c_int64] * 3, c_int, c_int, *[c_void_p] * 4),
@@ -66,6 +74,14 @@ class Kernels:
     llam_gate: Callable[..., int]
     llam_gate_backward: Callable[..., int]
     igc_block: Callable[..., int]
+    igc_step_first: Callable[..., int]
+    igc_step_second: Callable[..., int]
+    igc_step_third: Callable[..., int]
+    igc_step_last: Callable[..., int]
+    igc_step_last_backward: Callable[..., int]
+    igc_step_third_backward: Callable[..., int]
+    igc_step_second_backward: Callable[..., int]
+    igc_step_first_backward: Callable[..., int]
     split_rows: Callable[..., int]
     split_rows_backward: Callable[..., int]
     linear: Callable[..., int]
