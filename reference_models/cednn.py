@@ -11,9 +11,9 @@ channels; the maps are max-pooled with the features and modulate the inputs of f
 Differences from the paper: none known; these points are not printed in it and were chosen so that all published counts
 agree. Without maps the RGB face is repeated six times (the counts need 18 input channels and no stem). Every
 convolution has a bias and every normalisation is affine; the three convolutions of the top have ReLU and no
-normalisation, so they begin with the weights that keep a signal's size through ReLUs (He et al., 2015): with torch's own
-it shrinks to a fifteenth, and the network hardly learns. In later blocks the channels form six groups, one untouched and one for each map (``map_form``). The SE
-variant of Table 8 has its 9.79 M parameters with a reduction of 18 and no biases.
+normalisation. In later blocks the channels form six groups, one untouched and one for each map (``map_form``). The SE
+variant of Table 8 has its 9.79 M parameters with a reduction of 18 and no biases. The top begins with the weights that
+keep a signal's size through ReLUs (He et al., 2015): with torch's own it shrinks to a fifteenth, and little is learnt.
 """
 
 from __future__ import annotations
