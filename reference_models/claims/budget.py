@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Any
 
 from reference_models.claims.claim import Variant
+from reference_models.training.budgets import SYNTHETIC
 from reference_models.training.recipes import RECIPES, Recipe
-from reference_models.training.schedules import Poly
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,7 @@ class Budget:
         identities: Persons of a replicate.
         frames: Expressive frames, or portraits, of each.
         replicates: Number of replicates of each recipe's variants.
+        fewer: The same of single ones: a shell pattern of their names to a number.
         changes: Values of each recipe, the same for all of its variants.
     """
 
@@ -30,7 +32,13 @@ class Budget:
     identities: int
     frames: int
     replicates: Mapping[str, int]
+    fewer: Mapping[str, int] = field(default_factory=dict)
     changes: Mapping[str, Mapping[str, Any]]
+
+    def count(self, variant: Variant) -> int:
+        """Return the number of replicates of a variant."""
+        single = [count for pattern, count in self.fewer.items() if fnmatchcase(variant.name, pattern)]
+        return single[0] if single else self.replicates[variant.recipe]
 
     def recipe(self, variant: Variant) -> Recipe:
         """Return how a variant is trained: its paper's recipe, the budget's values, then its own.
@@ -48,12 +56,12 @@ class Budget:
 
 
 _SMALL: Mapping[str, Mapping[str, Any]] = {
-    "tra-net": {"image_size": 64, "options": {"width": 16, "freeze": False}, "batches": None, "batch_size": 16},
-    "cednn": {"image_size": 64, "sampling": "au-weighted", "batch_size": 16},
-    "dba-net": {"image_size": 48, "options": {"width": 16}, "batch_size": 32},
-    "lla-net": {"image_size": 48, "options": {"width": 16}, "batch_size": 32, "augmentation": "dba-net"},
+    "tra-net": {**SYNTHETIC["tra-net"], "epochs": 4},
+    "cednn": {**SYNTHETIC["cednn"], "epochs": 4},
+    "dba-net": {**SYNTHETIC["dba-net"], "image_size": 48, "epochs": 6, "options": {"width": 16}},
+    "lla-net": {**SYNTHETIC["lla-net"], "image_size": 48, "batch_size": 16, "epochs": 6},
 }
-_SMALL_RUN: Mapping[str, Any] = {"epochs": 12, "learning_rate": 0.05, "schedule": Poly(0.9), "patience": None}
+_SMOKE = {"image_size": 32, "batch_size": 4, "epochs": 1}
 
 BUDGETS: Mapping[str, Budget] = MappingProxyType(
     {
@@ -65,18 +73,16 @@ BUDGETS: Mapping[str, Budget] = MappingProxyType(
                 identities=9,
                 frames=2,
                 replicates=dict.fromkeys(_SMALL, 1),
-                changes={
-                    name: {**values, **_SMALL_RUN, "image_size": 32, "batch_size": 4, "epochs": 1}
-                    for name, values in _SMALL.items()
-                },
+                changes={name: {**values, **_SMOKE} for name, values in _SMALL.items()},
             ),
             Budget(
                 name="small",
                 meaning="two processor cores, some hours: small images, narrow networks but for CEDNN and its rivals",
-                identities=300,
+                identities=600,
                 frames=6,
-                replicates={"tra-net": 5, "cednn": 5, "dba-net": 8, "lla-net": 10},
-                changes={name: {**values, **_SMALL_RUN} for name, values in _SMALL.items()},
+                replicates={"tra-net": 5, "cednn": 5, "dba-net": 6, "lla-net": 8},
+                fewer={"cednn-densenet121": 3, "cednn-igc-net": 3, "hog-*": 3, "mobilenet-*": 1},
+                changes=_SMALL,
             ),
             Budget(
                 name="full",

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any, Literal
+
+SCORES: Mapping[str, str] = MappingProxyType(
+    {"tra-net": "f1_tuned", "cednn": "f1_tuned", "lla-net": "challenge_score", "dba-net": "mean_class_accuracy"}
+)
+"""Recipe to its paper's score. F1 is counted at thresholds that were chosen on the validation side: at 0.5 it says as
+much of how often a unit is shown as of what was learnt."""
 
 Paper = Literal["TRA-Net", "CEDNN", "DBA-Net", "LLA-Net"]
 

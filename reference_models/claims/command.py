@@ -116,7 +116,7 @@ def _swept(work: Any, sweep: Any, processes: int) -> None:
             elif title in current:
                 progress.remove_task(current.pop(title))
                 progress.update(bar, completed=sum(run.result(work.folder) is not None for run in work.runs))
-                if not console.is_terminal:
+                if event == "ended" and not console.is_terminal:
                     console.print(f"{title}: done")
 
         sweep(work, processes=processes, told=told)

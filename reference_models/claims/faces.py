@@ -76,6 +76,7 @@ class Population:
         frames: Expressive frames, or portraits, of each.
         seed: What they are drawn from.
         preparation: How the faces are aligned, how large they are, and whether they have difference maps.
+        thresholds: Grey levels of the maps.
     """
 
     kind: str
@@ -83,6 +84,7 @@ class Population:
     frames: int
     seed: int
     preparation: Preparation
+    thresholds: tuple[float, ...]
 
     @classmethod
     def of(cls, recipe: Recipe, *, identities: int, frames: int, seed: int) -> Population:
@@ -91,7 +93,7 @@ class Population:
         preparation = replace(
             PREPARATIONS[recipe.preparation], size=recipe.image_size, difference=recipe.maps, mask_relative=True
         )
-        return cls(kind, identities, frames, seed, preparation)
+        return cls(kind, identities, frames, seed, preparation, recipe.map_thresholds)
 
     def records(self) -> tuple[Record, ...]:
         """Return who is to be seen doing what."""
@@ -110,6 +112,7 @@ class Population:
 
         Raises:
             OSError: If the folder cannot be written.
+            filelock.Timeout: If another process is rendering them right now.
         """
         return _loaded(self, folder, workers)
 
@@ -133,24 +136,23 @@ def _loaded(population: Population, folder: Path, workers: int) -> StoredFaces:
     name = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.npz"
-    with FileLock(folder / f"{name}.lock"):
-        if not path.exists():
-            write_atomically(path, _file(_rendered(population, workers)))
+    if not path.exists():
+        _render(population, path, workers)
     with np.load(path, allow_pickle=False) as file:
         return StoredFaces(population.records(), file["images"], file["maps"])
 
 
-def _rendered(population: Population, workers: int) -> dict[str, Pixels]:
-    shots = plan(population.kind, identities=population.identities, frames=population.frames, seed=population.seed)
-    faces = RenderedFaces(shots, population.preparation, workers=workers)
-    maps = [faces.maps(record) for record in faces.records]
-    return {
-        "images": np.stack([faces.image(record) for record in faces.records]),
-        "maps": np.packbits(np.stack(maps), axis=-1) if population.preparation.difference else np.empty(0, np.uint8),
-    }
-
-
-def _file(arrays: dict[str, Pixels]) -> bytes:
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
-    return buffer.getvalue()
+def _render(population: Population, path: Path, workers: int) -> None:
+    with FileLock(path.with_suffix(".lock"), timeout=0):
+        if path.exists():
+            return
+        shots = plan(population.kind, identities=population.identities, frames=population.frames, seed=population.seed)
+        faces = RenderedFaces(shots, population.preparation, thresholds=population.thresholds, workers=workers)
+        maps = [bits for record in faces.records if (bits := faces.maps(record)) is not None]
+        buffer = io.BytesIO()
+        np.savez(
+            buffer,
+            images=np.stack([faces.image(record) for record in faces.records]),
+            maps=np.packbits(np.stack(maps), axis=-1) if maps else np.empty(0, np.uint8),
+        )
+        write_atomically(path, buffer.getvalue())

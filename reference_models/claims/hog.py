@@ -5,14 +5,16 @@ Ridge's strength, and the level from which a unit counts as present, are chosen 
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from reference_models.claims.claim import SCORES
 from reference_models.data.dataset import Batch, FaceDataset
-from reference_models.training.metrics import scores
+from reference_models.extras import load
+from reference_models.training.calibration import Calibration
+from reference_models.training.metrics import ExpressionScores
 from reference_models.training.recipes import Recipe
 from reference_models.training.sides import Sides
 
@@ -30,20 +32,27 @@ def hog_scores(recipe: Recipe, sides: Sides) -> dict[str, float]:
     Args:
         recipe: Its labels; its options say ``of`` what the features are.
         sides: Faces with exact levels or expressions, and with neutral frames if ``of`` is ``differences``.
-    """
-    from sklearn.linear_model import Ridge
 
+    Raises:
+        MissingExtraError: If scikit-learn or scikit-image is not installed.
+    """
+    ridge = load("sklearn.linear_model", package="scikit-learn", extra="train").Ridge
+    score = SCORES[recipe.name]
     parts = [_sample(side, recipe.options["of"]) for side in (sides.train, sides.validation, sides.test)]
     (x, y), (x_validation, _), (x_test, _) = parts
-    best: tuple[float, dict[str, float]] = (-1.0, {})
+    best, chosen = -1.0, {}
     for strength in STRENGTHS:
-        model = Ridge(alpha=strength).fit(x, y)
-        predicted = model.predict(x_validation)
-        thresholds = _thresholds(sides.validation, predicted) if recipe.threshold else np.zeros(y.shape[1])
-        value = _scored(recipe, sides.validation, predicted - thresholds)[recipe.monitor]
-        if value > best[0]:
-            best = (value, _scored(recipe, sides.test, model.predict(x_test) - thresholds))
-    return best[1]
+        model = ridge(alpha=strength).fit(x, y)
+        said, said_of_test = (torch.from_numpy(model.predict(each)) for each in (x_validation, x_test))
+        if recipe.threshold is None:
+            here, there = _classified(sides.validation, said), _classified(sides.test, said_of_test)
+        else:
+            calibration = Calibration.fit(said, *_coded(sides.validation))
+            here = calibration.scores(said, *_coded(sides.validation))
+            there = calibration.scores(said_of_test, *_coded(sides.test))
+        if float(here[score]) > best:
+            best, chosen = float(here[score]), there
+    return {name: float(value) for name, value in chosen.items()}
 
 
 def _sample(side: FaceDataset, of: str) -> tuple[Array, Array]:
@@ -52,38 +61,27 @@ def _sample(side: FaceDataset, of: str) -> tuple[Array, Array]:
     for record in side.records:
         values = _features(side.pictures.image(record))
         features.append(values - _features(side.pictures.neutral(record)) if of == "differences" else values)
-    if side.threshold is None:
-        return np.array(features), np.eye(len(side.labels))[side.targets().numpy()]
-    levels = [[record.level(unit) for unit in side.labels.units] for record in side.records]
-    return np.array(features), np.array(levels, dtype=np.float64)
+    expressions = side.threshold is None
+    wanted = np.eye(len(side.labels))[side.targets().numpy()] if expressions else _coded(side)[1].numpy()
+    return np.array(features), wanted
 
 
 def _features(image: NDArray[np.uint8]) -> Array:
-    from skimage.color import rgb2gray
-    from skimage.feature import hog
-
+    feature = load("skimage.feature", package="scikit-image", extra="train")
+    color = load("skimage.color", package="scikit-image", extra="train")
     cell = max(image.shape[0] // CELLS, 1)
-    values: Array = hog(rgb2gray(image), ORIENTATIONS, pixels_per_cell=(cell, cell), cells_per_block=(2, 2))
+    grey = color.rgb2gray(image)
+    values: Array = feature.hog(grey, ORIENTATIONS, pixels_per_cell=(cell, cell), cells_per_block=(2, 2))
     return values
 
 
-def _thresholds(side: FaceDataset, predicted: Array) -> Array:
-    """Return, for each unit, the predicted level from which on its F1 is best."""
-    truth = side.targets().numpy() > 0
-    chosen = []
-    for unit in range(truth.shape[1]):
-        candidates = np.quantile(predicted[:, unit], np.linspace(0.3, 0.99, 70))
-        said = predicted[:, unit] > candidates[:, None]
-        right = (said & truth[:, unit]).sum(1)
-        f1 = 2 * right / np.maximum(said.sum(1) + truth[:, unit].sum(), 1)
-        chosen.append(candidates[int(np.argmax(f1))])
-    return np.array(chosen)
+def _coded(side: FaceDataset) -> tuple[Tensor, Tensor]:
+    """Return presence and levels of all frames of a side, each (N, A)."""
+    levels = [[record.level(unit) for unit in side.labels.units] for record in side.records]
+    return side.targets(), torch.tensor(levels, dtype=torch.float64)
 
 
-def _scored(recipe: Recipe, side: FaceDataset, outputs: Array) -> dict[str, float]:
-    counted: Any = scores(recipe.labels)
-    targets = side.targets()
-    target = targets if recipe.threshold is None else targets.float()
-    logits = torch.from_numpy(outputs).float()
-    counted.update(logits, Batch(torch.empty(0), target, None, None, None, ()))
-    return {name: float(value) for name, value in counted.compute().items()}
+def _classified(side: FaceDataset, outputs: Tensor) -> dict[str, Tensor]:
+    counted = ExpressionScores(side.labels)
+    counted.update(outputs, Batch(torch.empty(0), side.targets(), None, None, None, ()))
+    return counted.compute()

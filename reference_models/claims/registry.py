@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from types import MappingProxyType
 
-from reference_models.claims.claim import SMALLEST, Claim, CostClaim
+from reference_models.claims.claim import SCORES, SMALLEST, Claim, CostClaim
 
-_TRA = {"paper": "TRA-Net", "source": "Table 2", "first": "tra-net-full", "score": "f1"}
-_CEDNN = {"paper": "CEDNN", "score": "f1"}
+_TRA = {"paper": "TRA-Net", "source": "Table 2", "first": "tra-net-full", "score": SCORES["tra-net"]}
+_CEDNN = {"paper": "CEDNN", "score": SCORES["cednn"]}
 _SAME_SIZE = "all networks at their full width and at one image size"
 
 
@@ -105,7 +105,7 @@ def _dba_net() -> Iterator[Claim]:
                 first=f"dba-net-{backbone}-{better}",
                 second=f"dba-net-{backbone}-{worse}",
                 printed=figures,
-                score="mean_class_accuracy",
+                score=SCORES["dba-net"],
                 remark="the paper's backbones are pretrained on ImageNet; ours start from random weights",
             )
 
@@ -120,7 +120,7 @@ def _lla_net() -> Iterator[Claim]:
             first="lla-net-llam",
             second=f"lla-net-{second}",
             printed=None,
-            score="challenge_score",
+            score=SCORES["lla-net"],
             remark="argued in the text; the only figures are its own score, 0.42, and the challenge's baseline, 0.36",
         )
 

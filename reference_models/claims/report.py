@@ -13,7 +13,7 @@ import torch
 
 import attnzoo
 from reference_models.claims.budget import BUDGETS, Budget
-from reference_models.claims.claim import Claim, CostClaim
+from reference_models.claims.claim import SCORES, Claim, CostClaim
 from reference_models.claims.runs import Run
 from reference_models.claims.variants import VARIANTS
 from reference_models.claims.verdict import CONFIDENCE, FEWEST, effect_of, judge
@@ -103,7 +103,8 @@ def score_rows(results: Results, budget: Budget) -> list[dict[str, Any]]:
     rows = []
     for name, variant in VARIANTS.items():
         recipe = budget.recipe(variant)
-        values = [r["scores"][recipe.monitor] for r in results.get(name, ()) if recipe.monitor in r["scores"]]
+        score = SCORES[variant.recipe]
+        values = [result["scores"][score] for result in results.get(name, ()) if score in result["scores"]]
         if name in results:
             rows.append(
                 {
@@ -111,7 +112,7 @@ def score_rows(results: Results, budget: Budget) -> list[dict[str, Any]]:
                     "name": name,
                     "faces": variant.recipe,
                     "image size": recipe.image_size,
-                    "score": recipe.monitor,
+                    "score": score,
                     **_summary(values),
                     "n": len(values),
                     "failed": sum("failed" in result for result in results[name]),
@@ -147,7 +148,7 @@ def record(
             "meaning": budget.meaning,
             "identities": budget.identities,
             "frames": budget.frames,
-            "replicates": dict(budget.replicates),
+            "replicates": {**budget.replicates, **budget.fewer},
             "recipes": {name: {k: _plain(v) for k, v in values.items()} for name, values in budget.changes.items()},
         },
         "rule": {"confidence": CONFIDENCE, "fewest replicates": FEWEST},

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -27,6 +28,7 @@ from reference_models.claims.hog import HOG, hog_scores
 from reference_models.claims.variants import IMAGENET_MOBILENET
 from reference_models.output import write_atomically
 from reference_models.training.fit import Hardware, fit
+from reference_models.training.metrics import NotFiniteError
 from reference_models.training.recipes import Recipe
 from reference_models.training.sides import Sides, make_sides
 
@@ -156,7 +158,7 @@ class Curve(Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         """Note the epoch's training loss and validation scores."""
         logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        self.epochs.append({name: value for name, value in logged.items() if name.count("/") == 1})
+        self.epochs.append({n: value for n, value in logged.items() if n.count("/") == 1 and math.isfinite(value)})
 
 
 def _network(recipe: Recipe, sides: Sides, seed: int) -> dict[str, Any]:
@@ -173,9 +175,9 @@ def _network(recipe: Recipe, sides: Sides, seed: int) -> dict[str, Any]:
                 logs=False,
                 watchers=(curve,),
             )
-        except ValueError as error:
+        except NotFiniteError as error:
             return {"failed": str(error), "scores": {}, "curve": curve.epochs}
-    scores = {name.removeprefix("test/"): value for name, value in scores.items()}
+    scores = {name.removeprefix("test/"): value for name, value in scores.items() if math.isfinite(value)}
     scores["train/loss"] = fmean(epoch["train/loss"] for epoch in curve.epochs)
     return {"scores": scores, "curve": curve.epochs}
 

@@ -10,10 +10,11 @@ import multiprocessing
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from filelock import FileLock, Timeout
@@ -27,8 +28,16 @@ from reference_models.claims.variants import VARIANTS
 
 LOCKS = "locks"
 
+WAIT = 1.0
+"""Seconds until a process looks again whether the faces that it waits for are there."""
+
 Told = Callable[[str, str], None]
-"""Is called with ``began`` or ``ended`` and the title of a run."""
+"""Is called with ``began``, ``ended`` or ``waits`` and the title of a run."""
+
+
+class _Pass(NamedTuple):
+    made: int
+    waiting: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,26 +63,33 @@ class Work:
     def do(self, told: Told) -> None:
         """Make every run that is not there and that nobody else is making, until there is none."""
         torch.set_num_threads(self.threads)
-        while self._once(told):
-            pass
+        while (passed := self._once(told)) != (0, 0):
+            if passed.made == 0:
+                time.sleep(WAIT)
 
-    def _once(self, told: Told) -> int:
-        made = 0
+    def _once(self, told: Told) -> _Pass:
+        made = waiting = 0
         (self.folder / LOCKS).mkdir(parents=True, exist_ok=True)
         for run in self.runs:
             if run.result(self.folder) is not None:
                 continue
             lock = FileLock(self.folder / LOCKS / f"{run.path(self.folder).stem}.lock", timeout=0)
             try:
-                with lock:
-                    if run.result(self.folder) is None:
-                        told("began", run.title)
-                        run.make(self.folder, self.conditions, weights=self.weights, workers=self.renderers)
-                        made += 1
+                lock.acquire()
             except Timeout:
                 continue
-            told("ended", run.title)
-        return made
+            try:
+                if run.result(self.folder) is None:
+                    told("began", run.title)
+                    run.make(self.folder, self.conditions, weights=self.weights, workers=self.renderers)
+                    told("ended", run.title)
+                    made += 1
+            except Timeout:  # its faces are being rendered by another
+                told("waits", run.title)
+                waiting += 1
+            finally:
+                lock.release()
+        return _Pass(made, waiting)
 
 
 def runs_for(claims: Sequence[Claim | CostClaim], budget: Budget, *, baselines: bool) -> list[Run]:
@@ -91,7 +107,7 @@ def runs_for(claims: Sequence[Claim | CostClaim], budget: Budget, *, baselines: 
         Run(variant, budget, replicate)
         for replicate in range(max(budget.replicates.values()))
         for name, variant in VARIANTS.items()
-        if name in needed and replicate < budget.replicates[variant.recipe]
+        if name in needed and replicate < budget.count(variant)
     ]
 
 
