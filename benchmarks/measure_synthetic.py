@@ -3,6 +3,7 @@
     python -m benchmarks.measure_synthetic speed        pictures a second on two cores, beside a renderer from PyPI
     python -m benchmarks.measure_synthetic detection    how many of the faces dlib finds, and where it sees landmarks
     python -m benchmarks.measure_synthetic learning     HOG and ridge regression on unseen persons
+    python -m benchmarks.measure_synthetic networks     the four networks beside it; goes on where it was interrupted
 
 ``speed`` wants a machine that does nothing else. It also times moderngl where that is installed: OpenGL by the
 processor, the same triangles with nothing but a lamp.
@@ -20,7 +21,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -37,6 +38,8 @@ RESULTS = ROOT / "benchmarks" / "results"
 SIZES = (112, 224)
 PERSONS, FRAMES = 24, 7
 CORES = 2
+NETWORKS = ("cednn", "tra-net", "lla-net", "dba-net")
+RUNS = ROOT / "benchmarks" / ".cache" / "synthetic-networks"
 DETECTED = 1000
 
 Row = dict[str, object]
@@ -45,10 +48,15 @@ Row = dict[str, object]
 def main() -> int:
     """Measure what is named and write its result."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("what", choices=list(PARTS))
-    what = parser.parse_args().what
-    rows = PARTS[what]()
-    packages = ("numpy", "numba", "pillow", "dlib-bin", "scikit-image", "scikit-learn")
+    parser.add_argument("what", choices=[*PARTS, "networks"])
+    parser.add_argument(
+        "--only", nargs="+", choices=NETWORKS, default=list(NETWORKS), help="of 'networks': those that are trained now"
+    )
+    parser.add_argument("--runs", type=Path, default=RUNS, help="of 'networks': folder of the runs [%(default)s]")
+    arguments = parser.parse_args()
+    what = arguments.what
+    rows = networks(arguments.only, arguments.runs) if what == "networks" else PARTS[what]()
+    packages = ("torch", "lightning", "numpy", "numba", "pillow", "dlib-bin", "scikit-image", "scikit-learn")
     result = {
         "command": f"python -m benchmarks.measure_synthetic {what}",
         "commit": subprocess.run(
@@ -191,6 +199,13 @@ def learning() -> list[Row]:
     from benchmarks.synthetic_learning import learn
 
     return learn()
+
+
+def networks(names: Sequence[str], folder: Path) -> list[Row]:
+    """Return what the networks learn, and HOG and ridge regression on the same persons."""
+    from benchmarks.synthetic_networks import compare
+
+    return compare(names, folder)
 
 
 def _processor() -> str:

@@ -12,11 +12,13 @@ name              in training                                     at test       
 ``cednn``         -                                               -                        0 to 1
 ``dba-net``       hue, saturation, horizontal flip, rotation of   -                        ImageNet's mean, deviation
                   up to 20 degrees
+``moved``         horizontal flip, moved by up to 1/32            -                        0 to 1
 ``none``          -                                               -                        0 to 1
 ================  ==============================================  =======================  =========================
 
-Not printed in the papers, and chosen here: how far hue (5% of the circle) and saturation (half) change; that LLA-Net
-crops from 8/7 of the picture's side (128 for 112); the values, which are those of each backbone's pretraining.
+``moved`` and ``none`` are of no paper. Not printed in the papers, and chosen here: how far hue (5% of the circle) and
+saturation (half) change; that LLA-Net crops from 8/7 of the picture's side (128 for 112); the values, which are those
+of each backbone's pretraining.
 """
 
 from __future__ import annotations
@@ -138,6 +140,12 @@ def _plain(size: int) -> Augmentation:
     return Augmentation(train=steps, test=steps)
 
 
+def _moved(size: int) -> Augmentation:
+    away = max(1, size // 32)
+    steps = [_square(size), v2.RandomHorizontalFlip(), v2.RandomCrop(size, padding=away, padding_mode="edge"), ToUnit()]
+    return Augmentation(train=v2.Compose(steps), test=_plain(size).test)
+
+
 def _tra_net(size: int) -> Augmentation:
     return Augmentation(
         train=v2.Compose([_square(size), v2.RandomHorizontalFlip(), ToVGGFace2()]),
@@ -169,5 +177,5 @@ def _dba_net(size: int) -> Augmentation:
 
 
 _PAPERS: Mapping[str, Callable[[int], Augmentation]] = MappingProxyType(
-    {"cednn": _plain, "dba-net": _dba_net, "lla-net": _lla_net, "none": _plain, "tra-net": _tra_net}
+    {"cednn": _plain, "dba-net": _dba_net, "lla-net": _lla_net, "moved": _moved, "none": _plain, "tra-net": _tra_net}
 )

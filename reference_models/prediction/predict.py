@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torchvision import tv_tensors
 
-from attnzoo import DIFFERENCE_THRESHOLDS
 from reference_models.data.augmentation import augmentation
 from reference_models.data.dataset import Batch
 from reference_models.faces.alignment import AlignedFace
@@ -76,7 +75,7 @@ def _aligned(path: Path, preparation: Preparation) -> AlignedFace:
 def _said(network: nn.Module, recipe: Recipe, face: RGBImage, levels: Pixels | None) -> dict[str, float]:
     views: dict[str, Tensor] = {"image": tv_tensors.Image(torch.from_numpy(face.transpose(2, 0, 1).copy()))}
     if levels is not None:
-        views["maps"] = tv_tensors.Mask(torch.from_numpy(binary_maps(levels, DIFFERENCE_THRESHOLDS)))
+        views["maps"] = tv_tensors.Mask(torch.from_numpy(binary_maps(levels, recipe.map_thresholds)))
     seen = augmentation(recipe.augmentation, recipe.image_size).test(views)
     maps = None if levels is None else seen["maps"].as_subclass(Tensor)[None]
     image = seen["image"].as_subclass(Tensor)[None]

@@ -7,6 +7,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from reference_models.data.dataset import FaceDataset, collate
+from reference_models.training.calibration import Calibration, Outputs
 from reference_models.training.feed import EVALUATED_AT_ONCE
 from reference_models.training.metrics import scores
 from reference_models.training.networks import logits_of
@@ -14,15 +15,25 @@ from reference_models.training.recipes import Recipe
 
 
 @torch.no_grad()
-def evaluate(network: nn.Module, recipe: Recipe, faces: FaceDataset) -> dict[str, float]:
+def evaluate(
+    network: nn.Module, recipe: Recipe, faces: FaceDataset, *, calibration: Calibration | None = None
+) -> dict[str, float]:
     """Return the scores, by name.
 
     Args:
         network: In evaluation.
         recipe: What it was made by.
         faces: With the recipe's labels and test-time augmentation.
+        calibration: How the outputs of action units become presence and levels; with it ``icc`` and ``f1_tuned`` are
+            among the scores.
     """
-    counted = scores(recipe.labels)
+    counted, outputs = scores(recipe.labels), Outputs()
     for batch in DataLoader(faces, EVALUATED_AT_ONCE, collate_fn=collate):
-        counted.update(logits_of(network, recipe, batch), batch)
-    return {name: float(value) for name, value in counted.compute().items()}
+        logits = logits_of(network, recipe, batch)
+        counted.update(logits, batch)
+        if batch.levels is not None:
+            outputs.update(logits, batch.target, batch.levels)
+    found = dict(counted.compute())
+    if calibration is not None:
+        found |= calibration.scores(*outputs.compute())
+    return {name: float(value) for name, value in found.items()}

@@ -33,6 +33,7 @@ class Feed(pl.LightningDataModule):
         self.recipe = recipe
         self.seed = seed
         self.workers = workers
+        self.tested = sides.test
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return this process's share of the epochs' batches."""
@@ -51,8 +52,8 @@ class Feed(pl.LightningDataModule):
         return self._in_order(self.sides.validation)
 
     def test_dataloader(self) -> DataLoader[Batch]:
-        """Return this process's share of the test side."""
-        return self._in_order(self.sides.test)
+        """Return this process's share of the test side, or of what else ``tested`` is."""
+        return self._in_order(self.tested)
 
     def _order(self) -> Order:
         count = len(self.sides.train)

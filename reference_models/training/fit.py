@@ -61,7 +61,7 @@ def fit(
     logs: bool = True,
     watchers: Sequence[Callback] = (),
 ) -> dict[str, float]:
-    """Train a network and return its scores on the test side.
+    """Train a network and return its scores, ``test/f1`` and so on, and the same of each of the sides' ``others``.
 
     A folder that holds an unfinished run of the same recipe, data and seed is gone on with, from its last whole epoch.
 
@@ -96,9 +96,12 @@ def fit(
     trainer.fit(learner, feed, ckpt_path=str(last) if last.exists() else None)
     best = SafeCheckpointIO().load_checkpoint(folder / BEST)
     learner.load_state_dict(best["state_dict"])
-    scores = {name: float(value) for name, value in trainer.test(learner, feed, verbose=False)[0].items()}
+    trainer.validate(learner, feed, verbose=False)  # calibrates the best epoch
+    scores: dict[str, float] = {}
+    for learner.tested, feed.tested in {"test": sides.test, **sides.others}.items():
+        scores |= {name: float(value) for name, value in trainer.test(learner, feed, verbose=False)[0].items()}
     if trainer.is_global_zero:
-        write_model(learner.network, record, scores, folder / MODEL)
+        write_model(learner.network, record, scores, folder / MODEL, calibration=learner.calibration)
     return scores
 
 

@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from reference_models.data.dataset import Batch
+from reference_models.data.synthetic.action_units import MAX_LEVEL
+from reference_models.training.calibration import Calibration, Outputs
 from reference_models.training.draws import seed_of
 from reference_models.training.metrics import scores
 from reference_models.training.networks import build, logits_of
@@ -32,6 +34,9 @@ class Learner(pl.LightningModule):
             torch.manual_seed(seed_of(seed))
             self.network = build(recipe)
         self.scores = scores(recipe.labels)
+        self.outputs = Outputs()
+        self.calibration: Calibration | None = None
+        self.tested = "test"
 
     def forward(self, batch: Batch) -> Tensor:
         """Return logits (B, labels)."""
@@ -43,7 +48,7 @@ class Learner(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002 - Lightning's name
         """Return the loss of one step."""
-        loss = self.loss(self(batch), batch.target)
+        loss = self.loss(self(batch), batch)
         self.log(
             "train/loss",
             loss,
@@ -61,42 +66,58 @@ class Learner(pl.LightningModule):
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002 - Lightning's name
         """Take a batch of the test side into the scores."""
-        self._score(batch, "test")
+        self._score(batch, self.tested)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the scores of the validation side."""
+        """Log the scores of the validation side, and calibrate on it."""
+        if self.recipe.labels.task == "action units":
+            self.calibration = Calibration.fit(*self.outputs.compute())
         self._conclude("val")
 
     def on_test_epoch_end(self) -> None:
         """Log the scores of the test side."""
-        self._conclude("test")
+        self._conclude(self.tested)
 
     def _score(self, batch: Batch, side: str) -> None:
         logits = self(batch)
-        self.log(f"{side}/loss", self.loss(logits, batch.target), on_epoch=True, sync_dist=True, batch_size=len(logits))
+        self.log(f"{side}/loss", self.loss(logits, batch), on_epoch=True, sync_dist=True, batch_size=len(logits))
         self.scores.update(logits, batch)
+        if batch.levels is not None:
+            self.outputs.update(logits, batch.target, batch.levels)
 
     def _conclude(self, side: str) -> None:
-        self.log_dict({f"{side}/{name}": value for name, value in self.scores.compute().items()})
+        found = dict(self.scores.compute())
+        if self.calibration is not None:
+            found |= self.calibration.scores(*self.outputs.compute())
+        self.log_dict({f"{side}/{name}": value for name, value in found.items()})
         self.scores.reset()
+        self.outputs.reset()
 
-    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Return the paper's loss of logits (B, labels): sigmoid or softmax cross-entropy, averaged over the batch."""
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Return the loss of logits (B, labels): sigmoid or softmax cross-entropy, averaged over the batch."""
         if self.recipe.labels.task == "expressions":
-            return F.cross_entropy(logits, target)
-        each = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+            return F.cross_entropy(logits, batch.target)
+        each = F.binary_cross_entropy_with_logits(logits, self._wanted(batch), reduction="none")
         if self.recipe.loss == "mean":
             return each.mean()
         sizes = [len(group) for group in self.network.au_groups.values()]  # type: ignore[union-attr, arg-type]
         return torch.stack([branch.mean() for branch in each.split(sizes, dim=1)]).sum()
 
+    def _wanted(self, batch: Batch) -> Tensor:
+        """Return what the probabilities (B, A) should be; of a unit that is present but not scored, 1."""
+        if self.recipe.learned == "presence" or batch.levels is None:
+            return batch.target
+        return torch.where(batch.levels.isnan(), batch.target, batch.levels / MAX_LEVEL)
+
     def configure_optimizers(self) -> dict[str, Any]:
-        """Return stochastic gradient descent over what is not frozen, and the recipe's schedule."""
+        """Return the recipe's optimiser over what is not frozen, and its schedule."""
         recipe = self.recipe
-        optimizer = torch.optim.SGD(
-            [p for p in self.network.parameters() if p.requires_grad],
-            lr=recipe.learning_rate,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-        )
+        trained = [p for p in self.network.parameters() if p.requires_grad]
+        optimizer: torch.optim.Optimizer
+        if recipe.optimizer == "adamw":
+            optimizer = torch.optim.AdamW(trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+        else:
+            optimizer = torch.optim.SGD(
+                trained, lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+            )
         return {"optimizer": optimizer, "lr_scheduler": recipe.schedule.scheduler(optimizer, recipe.epochs)}

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
+from attnzoo import DIFFERENCE_THRESHOLDS
 from reference_models import checks
 from reference_models.cednn import CK_PLUS_AUS, DISFA_PLUS_AUS
 from reference_models.data.labels import EXPRESSIONS, Labels
@@ -32,17 +33,21 @@ class Recipe:
         threshold: Level from which an action unit counts as present; None for expressions.
         image_size: Side of the square picture in pixels.
         maps: Whether the network takes difference maps.
+        map_thresholds: Their grey levels.
         preparation: The network whose alignment the faces have, see ``reference_models.preparation``.
         augmentation: Name of the paper's augmentation, see ``reference_models.data.augmentation``.
         sampling: ``shuffled``: every picture once an epoch; ``au-weighted``: drawn by the weights of their units.
         batch_size: Pictures a step, over all processes together.
         batches: Steps an epoch; None for as many as there are pictures.
         epochs: Longest run.
+        optimizer: ``sgd`` as in the papers, or ``adamw``.
         learning_rate: At the start.
-        momentum: Of the stochastic gradient descent.
-        weight_decay: L2 penalty.
+        momentum: Of the stochastic gradient descent; AdamW has its own.
+        weight_decay: L2 penalty; of AdamW the decoupled one.
         schedule: How the learning rate falls.
         loss: ``mean``: over all labels; ``branches``: summed over the network's branches, each the mean of its labels.
+        learned: Probability wanted of an action unit: ``presence``, 1 from the threshold on as in the papers;
+            ``level``, a fifth of the level, so that a logit says how strong a unit is.
         patience: Stop after this many epochs without a better validation score; None to run all epochs.
         monitor: Score by which the best epoch is kept.
         ours: What the paper does not print and was chosen here.
@@ -56,17 +61,20 @@ class Recipe:
     threshold: int | None = None
     image_size: int
     maps: bool = False
+    map_thresholds: tuple[float, ...] = DIFFERENCE_THRESHOLDS
     preparation: Network
     augmentation: str
     sampling: Sampling = "shuffled"
     batch_size: int
     batches: int | None = None
     epochs: int
+    optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: float
     momentum: float = 0.9
     weight_decay: float
     schedule: Schedule
     loss: Literal["mean", "branches"] = "mean"
+    learned: Literal["presence", "level"] = "presence"
     patience: int | None = None
     monitor: str
     ours: str = ""
@@ -79,6 +87,9 @@ class Recipe:
                 checks.positive_int(name, getattr(self, name))
         checks.one_of("sampling", self.sampling, ("shuffled", "au-weighted"))
         checks.one_of("loss", self.loss, ("mean", "branches"))
+        checks.one_of("optimizer", self.optimizer, ("sgd", "adamw"))
+        checks.one_of("learned", self.learned, ("presence", "level"))
+        object.__setattr__(self, "map_thresholds", tuple(self.map_thresholds))  # JSON has lists
         for name, positive in (("learning_rate", True), ("momentum", False), ("weight_decay", False)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or value < 0 or (positive and value == 0):

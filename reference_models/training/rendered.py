@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
@@ -28,6 +28,7 @@ class RenderedFaces:
     Args:
         shots: Who does what.
         preparation: How the faces are aligned, and whether they have difference maps.
+        thresholds: Grey levels of the maps.
         told: Is called with the number of shots done, now and then.
         workers: Processes that render; as many as there are cores by default.
     """
@@ -37,10 +38,12 @@ class RenderedFaces:
         shots: Sequence[Shot],
         preparation: Preparation,
         *,
+        thresholds: Sequence[float] = DIFFERENCE_THRESHOLDS,
         told: Callable[[int], None] | None = None,
         workers: int | None = None,
     ) -> None:
         self.records: tuple[Record, ...] = tuple(shot.record() for shot in shots)
+        self.thresholds = tuple(thresholds)
         workers = (os.cpu_count() or 1) if workers is None else workers
         rendering = DataLoader(
             _Rendering(shots, preparation),
@@ -72,13 +75,14 @@ class RenderedFaces:
     def maps(self, record: Record) -> Pixels | None:
         """Return the difference maps (K, size, size), uint8 0 and 1; None if the preparation makes none."""
         levels = self._faces[record.image][1]
-        return None if levels is None else binary_maps(levels, DIFFERENCE_THRESHOLDS)
+        return None if levels is None else binary_maps(levels, self.thresholds)
 
 
 @dataclass(frozen=True)
 class _Rendering(Dataset[Any]):
     shots: Sequence[Shot]
     preparation: Preparation
+    _at_rest: dict[Shot, AlignedFace] = field(default_factory=dict, init=False)
 
     def __len__(self) -> int:
         return len(self.shots)
@@ -89,7 +93,14 @@ class _Rendering(Dataset[Any]):
         if not self.preparation.difference:
             return face.image, None
         margin, relative = self.preparation.mask_margin, self.preparation.mask_relative
-        return face.image, difference(self._aligned(shot.neutral), face, margin=margin, relative=relative).levels
+        return face.image, difference(self._neutral(shot.neutral), face, margin=margin, relative=relative).levels
+
+    def _neutral(self, shot: Shot) -> AlignedFace:
+        """Return a resting face; the last one is kept, for the frames that follow have it in common."""
+        if shot not in self._at_rest:
+            self._at_rest.clear()
+            self._at_rest[shot] = self._aligned(shot)
+        return self._at_rest[shot]
 
     def _aligned(self, shot: Shot) -> AlignedFace:
         picture = shot.take(round(self.preparation.size * _LARGER))

@@ -6,7 +6,16 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import ConstantLR, ExponentialLR, LRScheduler, PolynomialLR, SequentialLR, StepLR
+from torch.optim.lr_scheduler import (
+    ConstantLR,
+    CosineAnnealingLR,
+    ExponentialLR,
+    LinearLR,
+    LRScheduler,
+    PolynomialLR,
+    SequentialLR,
+    StepLR,
+)
 
 from reference_models.checks import positive_int
 
@@ -52,6 +61,24 @@ class Poly:
     def scheduler(self, optimizer: Optimizer, epochs: int) -> LRScheduler:
         """Return the scheduler."""
         return PolynomialLR(optimizer, total_iters=epochs, power=self.power)
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """It rises from a tenth over ``warm_up`` epochs and falls as half a cosine to nearly zero; of no paper here."""
+
+    warm_up: int = 1
+
+    def __post_init__(self) -> None:
+        positive_int("warm_up", self.warm_up)
+
+    def scheduler(self, optimizer: Optimizer, epochs: int) -> LRScheduler:
+        """Return the scheduler for a run of ``epochs``."""
+        parts: list[LRScheduler] = [
+            LinearLR(optimizer, 0.1, total_iters=self.warm_up),
+            CosineAnnealingLR(optimizer, max(1, epochs - self.warm_up)),
+        ]
+        return SequentialLR(optimizer, parts, milestones=[self.warm_up])
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from reference_models.data.augmentation import augmentation
 from reference_models.data.dataset import FaceDataset, Pictures
@@ -21,6 +21,7 @@ class Sides:
         train: With the recipe's augmentation.
         validation: Without.
         test: Without.
+        others: Further faces to score, by name, without: another style of synthetic faces.
         fingerprint: Hash of the manifest that says who is on which side, and of the number of the fold.
     """
 
@@ -28,6 +29,7 @@ class Sides:
     validation: FaceDataset
     test: FaceDataset
     fingerprint: str
+    others: Mapping[str, FaceDataset] = field(default_factory=dict)
 
 
 def make_sides(
@@ -61,15 +63,27 @@ def make_sides(
     if isinstance(fold, bool) or not isinstance(fold, int) or not 1 <= fold <= len(folds):
         raise ValueError(f"fold must be from 1 to {len(folds)}, got {fold!r}")
     manifest = make_manifest(dataset, usable, recipe.labels, folds, threshold=recipe.threshold, selection=selection)
-    transforms = augmentation(recipe.augmentation, recipe.image_size)
 
     def side(name: Side) -> FaceDataset:
-        return FaceDataset(
-            pictures,
-            folds[fold - 1].side(usable, name),
-            recipe.labels,
-            threshold=recipe.threshold,
-            transform=transforms.train if name == "train" else transforms.test,
-        )
+        return faces(folds[fold - 1].side(usable, name), pictures, recipe, augmented=name == "train")
 
     return Sides(side("train"), side("validation"), side("test"), f"{manifest.fingerprint}/{fold}")
+
+
+def faces(records: Sequence[Record], pictures: Pictures, recipe: Recipe, *, augmented: bool = False) -> FaceDataset:
+    """Return faces as a recipe's network takes them.
+
+    Args:
+        records: Those that lack a label of the recipe are left out.
+        pictures: Where the pictures come from.
+        recipe: Labels, threshold, image size and augmentation.
+        augmented: Whether they are augmented as in training.
+    """
+    transforms = augmentation(recipe.augmentation, recipe.image_size)
+    return FaceDataset(
+        pictures,
+        [record for record in records if record.has(recipe.labels)],
+        recipe.labels,
+        threshold=recipe.threshold,
+        transform=transforms.train if augmented else transforms.test,
+    )

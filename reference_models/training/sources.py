@@ -14,9 +14,10 @@ from reference_models.data.records import Record
 from reference_models.preparation.pictures import PreparedPictures
 from reference_models.preparation.recipe import RECIPES as PREPARATIONS
 from reference_models.training.recipes import Recipe
-from reference_models.training.sides import Sides, make_sides
+from reference_models.training.sides import Sides, faces, make_sides
 
 SYNTHETIC = "synthetic"
+HELD_OUT = "held-out"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,7 @@ class Source:
         identities: Number of synthetic persons.
         frames: Number of expressive frames, or portraits, of each.
         style: Their style.
+        unseen: Number of persons in the held-out style that are scored as well; nobody is trained on them.
         data_seed: What they are drawn from.
     """
 
@@ -43,10 +45,13 @@ class Source:
     identities: int = 250
     frames: int = 8
     style: str = "studio"
+    unseen: int = 0
     data_seed: int = 0
 
     def __post_init__(self) -> None:
         one_of("data", self.data, (SYNTHETIC, *list_layouts()))
+        if self.unseen and (self.data != SYNTHETIC or self.style == HELD_OUT):
+            raise ValueError(f"unseen must be 0 unless faces of another style than {HELD_OUT} are rendered")
         given = [name for name in ("root", "prepared") if getattr(self, name) is not None]
         if self.data == SYNTHETIC and given:
             raise ValueError(f"{' and '.join(given)} must be left out for synthetic faces")
@@ -60,26 +65,40 @@ class Source:
 
         Args:
             recipe: Labels, image size and alignment.
-            told: Is called with the number of faces rendered and of all.
+            told: Is called with the number of faces rendered so far and that of all.
 
         Raises:
             DataError: If the copy cannot be read, or has errors.
             PreparationError: If it was not prepared.
             ValueError: If the data do not fit the recipe.
         """
-        records, pictures = self._rendered(recipe, told) if self.data == SYNTHETIC else self._prepared()
-        return make_sides(self.data, records, pictures, recipe, fold=self.fold, selection=self.selection)
+        if self.data == SYNTHETIC:
+            records, pictures = self._rendered(recipe, told, self.style, self.identities)
+        else:
+            records, pictures = self._prepared()
+        sides = make_sides(self.data, records, pictures, recipe, fold=self.fold, selection=self.selection)
+        if not self.unseen:
+            return sides
+        records, pictures = self._rendered(recipe, told, HELD_OUT, self.unseen)
+        return replace(sides, others={HELD_OUT: faces(records, pictures, recipe)})
 
-    def _rendered(self, recipe: Recipe, told: Callable[[int, int], None] | None) -> tuple[list[Record], Pictures]:
+    def _rendered(
+        self, recipe: Recipe, told: Callable[[int, int], None] | None, style: str, identities: int
+    ) -> tuple[list[Record], Pictures]:
         from reference_models.data.synthetic import plan
         from reference_models.training.rendered import RenderedFaces
 
         kind = "frames" if recipe.labels.task == "action units" else "portraits"
-        shots = plan(kind, identities=self.identities, frames=self.frames, seed=self.data_seed, style_name=self.style)
+        shots = plan(kind, identities=identities, frames=self.frames, seed=self.data_seed, style_name=style)
         preparation = replace(
             PREPARATIONS[recipe.preparation], size=recipe.image_size, difference=recipe.maps, mask_relative=True
         )
-        pictures = RenderedFaces(shots, preparation, told=None if told is None else lambda done: told(done, len(shots)))
+        pictures = RenderedFaces(
+            shots,
+            preparation,
+            thresholds=recipe.map_thresholds,
+            told=None if told is None else lambda done: told(done, len(shots)),
+        )
         return list(pictures.records), pictures
 
     def _prepared(self) -> tuple[list[Record], Pictures]:

@@ -16,6 +16,7 @@ import attnzoo
 from reference_models.data.labels import Labels
 from reference_models.label_order import KEY as LABELS
 from reference_models.output import write_atomically
+from reference_models.training.calibration import Calibration
 from reference_models.training.networks import build
 from reference_models.training.recipes import RECIPES, Recipe
 from reference_models.weights import load_weights, read_weights, save_weights
@@ -68,13 +69,21 @@ class RunRecord:
         write_atomically(path, (json.dumps(mine, indent=1) + "\n").encode())
 
 
-def write_model(network: nn.Module, record: RunRecord, scores: dict[str, float], path: Path) -> None:
+def write_model(
+    network: nn.Module,
+    record: RunRecord,
+    scores: dict[str, float],
+    path: Path,
+    *,
+    calibration: Calibration | None = None,
+) -> None:
     """Write a network's weights with all that is needed to build it again and to read its outputs."""
     metadata = {
         "format": FORMAT,
         LABELS: json.dumps(record.recipe["labels"]),
         "run": json.dumps(asdict(record)),
         "scores": json.dumps(scores),
+        "calibration": json.dumps(calibration and calibration.plain()),
     }
     save_weights(network, path, metadata)
 
@@ -86,11 +95,7 @@ def read_model(path: Path) -> tuple[nn.Module, Recipe]:
         FileNotFoundError: If there is no such file.
         ValueError: If it is damaged, or none that :func:`write_model` wrote.
     """
-    weights = read_weights(path)
-    with safetensors.safe_open(path, "pt") as file:
-        metadata = file.metadata() or {}
-    if metadata.get("format") != FORMAT:
-        raise ValueError(f"{path} is no model that reference-models trained")
+    weights, metadata = read_weights(path), _metadata(path)
     try:
         recipe = _recipe(json.loads(metadata["run"])["recipe"])
     except (KeyError, TypeError, json.JSONDecodeError) as error:
@@ -98,6 +103,33 @@ def read_model(path: Path) -> tuple[nn.Module, Recipe]:
     network = build(recipe)
     load_weights(network, weights)
     return network.eval(), recipe
+
+
+def read_calibration(path: Path) -> Calibration | None:
+    """Return how a model's outputs become presence and levels; None of a model of expressions.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged, or none that :func:`write_model` wrote.
+    """
+    try:
+        plain = json.loads(_metadata(path).get("calibration", "null"))
+        return None if plain is None else Calibration.from_plain(plain)
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is damaged: its calibration says {error}") from error
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        raise FileNotFoundError(f"no model at {path}")
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            metadata: dict[str, str] = file.metadata() or {}
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"{path} is no model that reference-models trained")
+    return metadata
 
 
 def _recipe(plain: dict[str, Any]) -> Recipe:

@@ -1,0 +1,156 @@
+"""The four networks on synthetic faces against HOG and ridge regression, both on the same persons.
+
+Every network is trained by its recipe and budget, as ``reference-models train`` does it. The regression is given the
+same persons on the same sides, aligned in the same way but with 96 pixels, and levels, or one output for each
+expression; its strength is chosen on the validation side. Threshold and scale of each unit are fitted on the validation
+side by one rule for both, :mod:`reference_models.training.calibration`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from skimage.color import rgb2gray
+from skimage.feature import hog
+from sklearn.linear_model import Ridge
+from sklearn.metrics import f1_score
+
+from reference_models.data.dataset import FaceDataset
+from reference_models.output import write_atomically
+from reference_models.training.budgets import for_synthetic
+from reference_models.training.calibration import Calibration
+from reference_models.training.fit import fit
+from reference_models.training.recipes import RECIPES, Recipe
+from reference_models.training.sides import Sides
+from reference_models.training.sources import Source
+
+BASELINE_SIZE = 96
+STRENGTHS = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
+UNSEEN = 60
+
+Row = dict[str, object]
+Features = NDArray[np.float32]
+
+
+def compare(names: Sequence[str], folder: Path) -> list[Row]:
+    """Return a row for each baseline and network on each style; what ``folder`` holds already is not done again.
+
+    Args:
+        names: Recipes to run now; rows of others are taken from the folder if they are there.
+        folder: Gets a folder for each recipe, with its run and its rows.
+    """
+    for name in names:
+        done = folder / name / "rows.json"
+        if not done.exists():
+            found = _rows(for_synthetic(RECIPES[name]), folder / name)
+            write_atomically(done, (json.dumps(found, indent=1) + "\n").encode())
+    there = [folder / name / "rows.json" for name in RECIPES]
+    return [row for path in there if path.exists() for row in json.loads(path.read_text())]
+
+
+def _rows(recipe: Recipe, folder: Path) -> list[Row]:
+    source = Source(unseen=UNSEEN)
+    folder.mkdir(parents=True, exist_ok=True)
+    larger = source.sides(recipe.changed(image_size=BASELINE_SIZE, maps=False))
+    rows: list[Row] = []
+    for kind, said in baselines(larger, recipe.labels.task == "action units").items():
+        rows += _scored(recipe, f"HOG + ridge on {kind}", said, "-", "-")
+    start = time.perf_counter(), time.process_time()
+    scores = fit(recipe, source.sides(recipe), folder, progress=False)
+    spent = (time.perf_counter() - start[0]) / 60, (time.process_time() - start[1]) / 60
+    return rows + _scored(recipe, recipe.network, scores, *(round(minutes, 1) for minutes in spent))
+
+
+def baselines(sides: Sides, units: bool) -> dict[str, dict[str, float]]:
+    """Return the scores of HOG and ridge regression, by kind of features; named as :func:`fit` names a network's."""
+    kinds = ("single frames", "differences from neutral") if units else ("portraits",)
+    everyone = {"train": sides.train, "validation": sides.validation, "test": sides.test, **sides.others}
+    known: dict[str, Features] = {}
+    found = {}
+    for kind in kinds:
+        x = {name: _features(faces, kind, known) for name, faces in everyone.items()}
+        found[kind] = (_levels if units else _expressions)(x, everyone)
+    return found
+
+
+def _features(faces: FaceDataset, kind: str, known: dict[str, Features]) -> Features:
+    rows = []
+    for record in faces.records:
+        if record.image not in known:
+            known[record.image] = _hog(faces.pictures.image(record))
+        row = known[record.image]
+        if kind == "differences from neutral":
+            if record.neutral not in known:
+                known[str(record.neutral)] = _hog(faces.pictures.neutral(record))
+            row = row - known[str(record.neutral)]
+        rows.append(row)
+    return np.stack(rows)
+
+
+def _hog(image: NDArray[np.uint8]) -> Features:
+    values: Features = hog(rgb2gray(image), orientations=8, pixels_per_cell=(8, 8), cells_per_block=(2, 2)).astype(
+        np.float32
+    )
+    return values
+
+
+def _levels(x: Mapping[str, Features], everyone: Mapping[str, FaceDataset]) -> dict[str, float]:
+    levels = {name: torch.stack([faces.levels(record) for record in faces.records]) for name, faces in everyone.items()}
+    present = {name: faces.targets() for name, faces in everyone.items()}
+    best = None
+    for strength in STRENGTHS:
+        model = Ridge(alpha=strength).fit(x["train"], levels["train"].numpy())
+        said = torch.from_numpy(model.predict(x["validation"]))
+        calibration = Calibration.fit(said, present["validation"], levels["validation"])
+        score = float(calibration.scores(said, present["validation"], levels["validation"])["icc"])
+        if best is None or score > best[0]:
+            best = score, model, calibration
+    _, model, calibration = best
+    return {
+        f"{name}/{score}": float(value)
+        for name in ("test", *(set(everyone) - {"train", "validation", "test"}))
+        for score, value in calibration.scores(
+            torch.from_numpy(model.predict(x[name])), present[name], levels[name]
+        ).items()
+    }
+
+
+def _expressions(x: Mapping[str, Features], everyone: Mapping[str, FaceDataset]) -> dict[str, float]:
+    classes = {name: faces.targets().numpy() for name, faces in everyone.items()}
+    one_hot = np.eye(int(classes["train"].max()) + 1)[classes["train"]]
+    models = [Ridge(alpha=strength).fit(x["train"], one_hot) for strength in STRENGTHS]
+
+    def scores(model: Ridge, name: str) -> tuple[float, float]:
+        said, true = model.predict(x[name]).argmax(1), classes[name]
+        return float(f1_score(true, said, average="macro")), float((said == true).mean())
+
+    best = max(models, key=lambda model: scores(model, "validation")[0])
+    return {
+        f"{name}/{score}": value
+        for name in ("test", *(set(everyone) - {"train", "validation", "test"}))
+        for score, value in zip(("f1", "accuracy"), scores(best, name), strict=True)
+    }
+
+
+def _scored(recipe: Recipe, what: str, scores: Mapping[str, float], minutes: object, processor: object) -> list[Row]:
+    """Return a row for each style; minutes are those of the training, on a machine that may do other work."""
+    units = recipe.labels.task == "action units"
+    return [
+        {
+            "labels of": recipe.name,
+            "what": what,
+            "tested on": style,
+            "mean F1": round(scores[f"{side}/{'f1_tuned' if units else 'f1'}"], 3),
+            "mean ICC": round(scores[f"{side}/icc"], 3) if units else "-",
+            "accuracy": "-" if units else round(scores[f"{side}/accuracy"], 3),
+            "minutes": minutes,
+            "of one processor": processor,
+        }
+        for side, style in (("test", "studio"), ("held-out", "held-out"))
+    ]
