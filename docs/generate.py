@@ -27,6 +27,7 @@ import reference_models.data
 import reference_models.faces
 import reference_models.preparation
 from attnzoo.costs import CONVENTIONS
+from reference_models.claims import tables as claim_tables
 
 ROOT = Path(__file__).parents[1]
 FILES = ("README.md", "docs/**/*.md", "reference_models/README.md", "benchmarks/README.md")
@@ -207,6 +208,20 @@ def results(path: Path, name: str) -> str:  # noqa: ARG001 - every part is given
     return f"{table(header, rows)}\n\n`{result['command']}`, commit {result['commit']}; {made}."
 
 
+def claims(path: Path, budget: str) -> str:  # noqa: ARG001 - every part is given its file
+    """Return the papers' claims with their verdicts, from a committed sweep of ``reference-models claims``."""
+    record = json.loads((ROOT / f"benchmarks/results/claims-{budget}.json").read_text())
+    shown = table(claim_tables.CLAIMS_HEADER, map(claim_tables.claim_cells, record["rows"]))
+    return f"{shown}\n\n{claim_tables.notes(record)}"
+
+
+def claim_scores(path: Path, budget: str) -> str:  # noqa: ARG001 - every part is given its file
+    """Return the scores of all networks of that sweep."""
+    record = json.loads((ROOT / f"benchmarks/results/claims-{budget}.json").read_text())
+    shown = table(claim_tables.SCORES_HEADER, map(claim_tables.score_cells, record["scores"]))
+    return f"{shown}\n\n{claim_tables.made_with(record)}"
+
+
 def sweep(path: Path) -> str:  # noqa: ARG001 - every part is given its file
     """Return what became of attaching to every family of models, and under which conditions."""
     result = json.loads((ROOT / "benchmarks/results/attach-sweep.json").read_text())
@@ -282,6 +297,8 @@ PARTS: Mapping[str, Callable[..., str]] = {
     "network": network,
     "ledger": ledger,
     "agreement": agreement,
+    "claims": claims,
+    "claim-scores": claim_scores,
     "commands": commands,
     "api": api,
     "conventions": conventions,

@@ -14,6 +14,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from reference_models.claims.command import claims_command
 from reference_models.data.command import check_data_command, folds_command, synth_command
 from reference_models.faces.command import difference_command
 from reference_models.look.command import look_command
@@ -117,6 +118,7 @@ app.command("look")(look_command)
 app.command("train")(train_command)
 app.command("eval")(eval_command)
 app.command("predict")(predict_command)
+app.command("claims")(claims_command)
 
 
 @app.command("list")

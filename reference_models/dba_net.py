@@ -15,9 +15,6 @@ tap of DenseNet-161 is after its final normalisation.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Literal
 
 import timm
@@ -27,43 +24,10 @@ from torch import Tensor, nn
 
 from attnzoo import DenselyBackwardAttention
 from reference_models import checks
+from reference_models.paper_backbones import PAPER_BACKBONES
 
 NUM_TAPS = 4
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PaperBackbone:
-    """One of the paper's backbones, torchvision's.
-
-    Attributes:
-        chain: Name of the submodule whose children run one after the other; empty for the model itself.
-        taps: Children of the chain whose outputs are the four maps.
-        channels: Channels of the maps, the paper's Table I.
-        head: Name of the last linear layer.
-    """
-
-    chain: str
-    taps: tuple[str, ...]
-    channels: tuple[int, ...]
-    head: str
-
-
-PAPER_BACKBONES: Mapping[str, PaperBackbone] = MappingProxyType(
-    {
-        "vgg16_bn": PaperBackbone(
-            chain="features", taps=("12", "22", "32", "42"), channels=(128, 256, 512, 512), head="classifier.6"
-        ),
-        "resnet101": PaperBackbone(
-            chain="", taps=("layer1", "layer2", "layer3", "layer4"), channels=(256, 512, 1024, 2048), head="fc"
-        ),
-        "densenet161": PaperBackbone(
-            chain="features",
-            taps=("denseblock1", "denseblock2", "denseblock3", "norm5"),
-            channels=(384, 768, 2112, 2208),
-            head="classifier",
-        ),
-    }
-)
 
 RAF_DB_EXPRESSIONS = ("Surprise", "Fear", "Disgust", "Happiness", "Sadness", "Anger", "Neutral")
 
@@ -117,6 +81,8 @@ class DBANet(nn.Module):
         strategy: ``dba``, ``aw_o_db`` or ``baseline``.
         num_classes: Expressions, one logit each; the paper's seven are :data:`RAF_DB_EXPRESSIONS`.
         rd_ratio: Bottleneck width of the attention over channels; the paper's is 1/16.
+        width: Channels of the first convolution of one of the paper's backbones, by which all others scale; None is the
+            backbone's own (VGG-16 and ResNet-101: 64; DenseNet-161: 96, of which any other is an even number).
         pretrained: Load the backbone's ImageNet weights, as the paper does; needs the network or a cache.
         device: Device of the parameters.
         dtype: Floating dtype of the parameters.
@@ -137,6 +103,7 @@ class DBANet(nn.Module):
         strategy: Strategy = "dba",
         num_classes: int = 7,
         rd_ratio: float = 1 / 16,
+        width: int | None = None,
         pretrained: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -150,12 +117,16 @@ class DBANet(nn.Module):
             raise ValueError(
                 f"backbone must be one of {', '.join(PAPER_BACKBONES)} or a timm model name, got {backbone!r}"
             )
+        if width is not None:
+            checks.positive_int("width", width)
+            if backbone not in PAPER_BACKBONES or pretrained:
+                raise ValueError(f"width must be None for timm models and with pretrained=True, got {width}")
         self.strategy = strategy
         with torch.device(device if device is not None else torch.get_default_device()):
             if strategy == "baseline":
-                self.backbone = _classifier(backbone, num_classes, pretrained=pretrained)
+                self.backbone = _classifier(backbone, num_classes, width, pretrained=pretrained)
             else:
-                self.backbone, channels = _pyramid(backbone, pretrained=pretrained)
+                self.backbone, channels = _pyramid(backbone, width, pretrained=pretrained)
                 self.attention = DenselyBackwardAttention(channels, strategy=strategy, rd_ratio=rd_ratio)
                 self.fc = nn.Linear(self.attention.out_channels, num_classes)
         self.to(dtype=dtype)
@@ -172,11 +143,11 @@ class DBANet(nn.Module):
         return logits
 
 
-def _classifier(backbone: str, num_classes: int, *, pretrained: bool) -> nn.Module:
+def _classifier(backbone: str, num_classes: int, width: int | None, *, pretrained: bool) -> nn.Module:
     """Return the backbone with its own head, for ``num_classes``."""
     if backbone not in PAPER_BACKBONES:
         return timm.create_model(backbone.removeprefix("timm/"), pretrained=pretrained, num_classes=num_classes)
-    model = _torchvision_model(backbone, pretrained=pretrained)
+    model = _torchvision_model(backbone, width, pretrained=pretrained)
     head = PAPER_BACKBONES[backbone].head
     parent, _, name = head.rpartition(".")
     classifier = nn.Linear(model.get_submodule(head).in_features, num_classes)
@@ -184,12 +155,12 @@ def _classifier(backbone: str, num_classes: int, *, pretrained: bool) -> nn.Modu
     return model
 
 
-def _pyramid(backbone: str, *, pretrained: bool) -> tuple[nn.Module, tuple[int, ...]]:
+def _pyramid(backbone: str, width: int | None, *, pretrained: bool) -> tuple[nn.Module, tuple[int, ...]]:
     """Return a module that gives the maps, and their channels."""
     if backbone in PAPER_BACKBONES:
         paper = PAPER_BACKBONES[backbone]
-        chain = _torchvision_model(backbone, pretrained=pretrained).get_submodule(paper.chain)
-        return TappedChain(chain, paper.taps), paper.channels
+        chain = _torchvision_model(backbone, width, pretrained=pretrained).get_submodule(paper.chain)
+        return TappedChain(chain, paper.taps), paper.channels_at(paper.width if width is None else width)
     try:
         taps = TimmTaps(backbone.removeprefix("timm/"), pretrained=pretrained)
     except (RuntimeError, AttributeError, AssertionError) as error:  # timm's ways to say that it has none
@@ -197,5 +168,7 @@ def _pyramid(backbone: str, *, pretrained: bool) -> tuple[nn.Module, tuple[int, 
     return taps, taps.channels
 
 
-def _torchvision_model(backbone: str, *, pretrained: bool) -> nn.Module:
+def _torchvision_model(backbone: str, width: int | None, *, pretrained: bool) -> nn.Module:
+    if width is not None:
+        return PAPER_BACKBONES[backbone].narrow(width)
     return torchvision.models.get_model(backbone, weights="IMAGENET1K_V1" if pretrained else None)

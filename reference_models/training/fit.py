@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -57,6 +58,8 @@ def fit(
     seed: int = 0,
     hardware: Hardware | None = None,
     progress: bool = True,
+    logs: bool = True,
+    watchers: Sequence[Callback] = (),
 ) -> dict[str, float]:
     """Train a network and return its scores, ``test/f1`` and so on, and the same of each of the sides' ``others``.
 
@@ -70,6 +73,8 @@ def fit(
         seed: Of weights, order and augmentation: the same seed gives the same run, to the bit in float32 on CPUs.
         hardware: Where.
         progress: Whether to draw a progress bar.
+        logs: Whether to write TensorBoard's and CSV logs.
+        watchers: Callbacks of Lightning's that look on.
 
     Raises:
         OSError: If the folder cannot be written; the last good training state stays.
@@ -85,7 +90,7 @@ def fit(
     if several and hardware.accelerator == "cpu":
         synchronise(learner)
     _hush()
-    trainer = _trainer(recipe, folder, hardware, progress=progress, several=several)
+    trainer = _trainer(recipe, folder, hardware, watchers, progress=progress, logs=logs, several=several)
     feed = Feed(sides, recipe, seed=seed, workers=hardware.workers)
     last = folder / LAST
     trainer.fit(learner, feed, ckpt_path=str(last) if last.exists() else None)
@@ -100,11 +105,21 @@ def fit(
     return scores
 
 
-def _trainer(recipe: Recipe, folder: Path, hardware: Hardware, *, progress: bool, several: bool) -> pl.Trainer:
+def _trainer(
+    recipe: Recipe,
+    folder: Path,
+    hardware: Hardware,
+    watchers: Sequence[Callback],
+    *,
+    progress: bool,
+    logs: bool,
+    several: bool,
+) -> pl.Trainer:
     monitor = f"val/{recipe.monitor}"
     callbacks: list[Callback] = [
         SafeCheckpoint(folder, BEST.removesuffix(".safetensors"), monitor=monitor, mode="max", save_last=True,
                        enable_version_counter=False),
+        *watchers,
     ]  # fmt: skip
     if recipe.patience is not None:
         callbacks.append(EarlyStopping(monitor, mode="max", patience=recipe.patience))
@@ -119,7 +134,7 @@ def _trainer(recipe: Recipe, folder: Path, hardware: Hardware, *, progress: bool
         strategy="ddp" if several else "auto",
         max_epochs=recipe.epochs,
         callbacks=callbacks,
-        logger=[CSVLogger(folder, name="logs"), TensorBoardLogger(folder, name="tensorboard")],
+        logger=[CSVLogger(folder, name="logs"), TensorBoardLogger(folder, name="tensorboard")] if logs else False,
         plugins=[SafeCheckpointIO()],
         use_distributed_sampler=False,
         enable_progress_bar=progress,

@@ -25,6 +25,10 @@ F1_SHARE, ACCURACY_SHARE = 0.67, 0.33
 Absent = Literal["leave out", "zero"]
 
 
+class NotFiniteError(ValueError):
+    """A network's outputs are NaN or infinite: its training overflowed."""
+
+
 class UnitScores(nn.Module):
     """F1-frame and accuracy of action units.
 
@@ -152,7 +156,7 @@ def _check(logits: Tensor, shape: tuple[int, ...], count: int) -> None:
     if logits.shape != shape or logits.dim() != 2 or logits.shape[1] != count:
         raise ValueError(f"logits must have shape {(shape[0], count)}, got {tuple(logits.shape)}")
     if not bool(logits.isfinite().all()):
-        raise ValueError("logits must be finite, got NaN or infinity")
+        raise NotFiniteError("logits must be finite, got NaN or infinity")
 
 
 def _each(name: str, labels: Labels, values: Tensor) -> Mapping[str, Tensor]:

@@ -6,10 +6,13 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from attnzoo import attach
 from reference_models.data.dataset import Batch
 from reference_models.registry import create
+from reference_models.training.baselines import PREFIX, classifier
 from reference_models.training.recipes import Recipe
 
 FACE_REGIONS: Mapping[str, frozenset[int]] = MappingProxyType(
@@ -23,13 +26,20 @@ FACE_REGIONS: Mapping[str, frozenset[int]] = MappingProxyType(
 
 
 def build(recipe: Recipe) -> nn.Module:
-    """Return the recipe's network, its outputs in the order of the recipe's labels.
+    """Return the recipe's network, its outputs in the order of the recipe's labels, with what the recipe attaches.
 
     Raises:
+        FileNotFoundError: If an option names weights that are not there.
         TypeError: If the recipe has an option that the network has not.
         ValueError: If an option's value is not allowed, or the network cannot have the labels in that order.
     """
-    return create(recipe.network, **arguments(recipe))
+    if recipe.network.startswith(PREFIX):
+        network = classifier(recipe.network.removeprefix(PREFIX), len(recipe.labels), **recipe.options)
+    else:
+        network = create(recipe.network, **arguments(recipe))
+    if recipe.attach:
+        attach(network, **recipe.attach, example_inputs=torch.zeros(1, 3, recipe.image_size, recipe.image_size))
+    return network
 
 
 def arguments(recipe: Recipe) -> dict[str, Any]:

@@ -26,8 +26,9 @@ class Recipe:
 
     Attributes:
         name: Key of the recipe.
-        network: Name for :func:`reference_models.create`.
+        network: Name for :func:`reference_models.create`, or ``torchvision/<name>``.
         options: Its keyword arguments, beside what follows from labels and image size.
+        attach: Arguments of :func:`attnzoo.attach` for an attention that the network gets; None for none.
         labels: What the outputs stand for, in order.
         threshold: Level from which an action unit counts as present; None for expressions.
         image_size: Side of the square picture in pixels.
@@ -55,6 +56,7 @@ class Recipe:
     name: str
     network: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    attach: Mapping[str, Any] | None = None
     labels: Labels
     threshold: int | None = None
     image_size: int

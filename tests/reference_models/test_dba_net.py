@@ -85,3 +85,31 @@ def test_bad_arguments(kwargs, error, match):
 def test_bad_input():
     with pytest.raises(TypeError, match=r"x must be floating, got torch.uint8"):
         DBANet("timm/resnet10t")(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize(("backbone", "width"), [("vgg16_bn", 64), ("resnet101", 64), ("densenet161", 96)])
+def test_a_backbone_of_its_own_width_is_torchvisions(backbone, width):
+    """Same keys and shapes for all three strategies."""
+    for strategy in ("dba", "aw_o_db", "baseline"):
+        narrow = DBANet(backbone, strategy=strategy, width=width, device="meta").state_dict()
+        plain = DBANet(backbone, strategy=strategy, device="meta").state_dict()
+        assert {name: value.shape for name, value in narrow.items()} == {n: v.shape for n, v in plain.items()}
+
+
+@pytest.mark.parametrize("backbone", list(NODES))
+def test_narrow_backbones_have_all_channels_scaled(backbone):
+    full = DBANet(backbone, device="meta")
+    own = {"densenet161": 96}.get(backbone, 64)
+    network = DBANet(backbone, width=own // 8).eval()
+    assert network.attention.channels == tuple(count // 8 for count in full.attention.channels)
+    x = torch.rand(2, 3, 32, 32)
+    assert [each.shape[1] for each in network.backbone(x)] == list(network.attention.channels)
+    assert network(x).shape == (2, 7)
+    assert DBANet(backbone, width=own // 8, strategy="baseline").eval()(x).shape == (2, 7)
+
+
+def test_a_width_that_cannot_be_is_refused():
+    with pytest.raises(ValueError, match="width must be None for timm models and with pretrained=True, got 16"):
+        DBANet("timm/resnet10t", width=16)
+    with pytest.raises(ValueError, match="width must be a multiple of 2, got 15"):
+        DBANet("densenet161", width=15)

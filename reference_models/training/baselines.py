@@ -1,0 +1,53 @@
+"""Torchvision's classifiers with as many outputs as there are labels: what the papers' networks are compared with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from torch import nn
+
+from reference_models.checks import positive_int
+
+PREFIX = "torchvision/"
+
+
+def classifier(name: str, outputs: int, *, weights: str | None = None, **options: Any) -> nn.Module:
+    """Return a classification model of torchvision.
+
+    Args:
+        name: What torchvision calls it, such as ``resnet18``.
+        outputs: Outputs of its last linear layer.
+        weights: A file of its ImageNet weights, as torchvision publishes them; None for random ones.
+        **options: Of torchvision's builder.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If there is no such model, it does not end in a linear layer, or the weights are others.
+    """
+    positive_int("outputs", outputs)
+    if name not in torchvision.models.list_models(torchvision.models):
+        raise ValueError(f"torchvision has no classification model named {name!r}")
+    model: nn.Module = torchvision.models.get_model(name, weights=None, **options)
+    if weights is not None:
+        _load(model, Path(weights))
+    heads = [(path, module) for path, module in model.named_modules() if isinstance(module, nn.Linear)]
+    if not heads:
+        raise ValueError(f"{name} must end in a linear layer, and has none")
+    path, last = heads[-1]
+    parent, _, attribute = path.rpartition(".")
+    setattr(model.get_submodule(parent), attribute, nn.Linear(last.in_features, outputs))
+    return model
+
+
+def _load(model: nn.Module, path: Path) -> None:
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights file at {path}")
+    try:
+        model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"weights must be those of {type(model).__name__}, and {path} holds others: {error}"
+        ) from error
