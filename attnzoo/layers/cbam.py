@@ -14,6 +14,7 @@ code; ``norm_layer=None`` leaves it out and gives the convolution a bias instead
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -195,12 +196,21 @@ class CBAM(nn.Module):
             ValueError: If its shape does not fit.
         """
         if not torch.compiler.is_compiling():
-            channel, spatial = self._modules.get("channel"), self._modules.get("spatial")
+            channel: Any = self._modules.get("channel")  # sooner than by their names
+            spatial: Any = self._modules.get("spatial")
             bottleneck = None if channel is None else channel.plain()
             convolution = None if spatial is None else spatial.plain()
             if (bottleneck is None) == (channel is None) and (convolution is None) == (spatial is None):
                 around = tuple(module for module in (channel, spatial) if module is not None)
-                y = gate_images(x, bottleneck, convolution, around=around, residual=self.residual, layer=self)
+                y = gate_images(
+                    x,
+                    bottleneck,
+                    convolution,
+                    around=around,
+                    channels=self.channels,
+                    residual=self.residual,
+                    layer=self,
+                )
                 if y is not None:
                     return y
         gates, x = self._gates(x)

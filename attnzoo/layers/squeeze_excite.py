@@ -116,7 +116,9 @@ class SqueezeExcite(nn.Module):
             fc1, act, fc2, gate = self._modules.values()
             if type(fc1) is nn.Conv2d and type(act) is nn.ReLU and type(fc2) is nn.Conv2d and type(gate) is nn.Sigmoid:
                 bottleneck = Bottleneck(fc1, act, fc2, False)
-                y = gate_images(x, bottleneck, None, around=(gate,), residual=self.residual, layer=self)
+                y = gate_images(
+                    x, bottleneck, None, around=(gate,), channels=self.channels, residual=self.residual, layer=self
+                )
                 if y is not None:
                     return y
         gates, x = self._gates(x)

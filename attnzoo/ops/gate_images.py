@@ -59,7 +59,8 @@ def gate_images(
     convolution: Convolution | None,
     *,
     around: tuple[nn.Module, ...] = (),
-    residual: bool = False,
+    channels: int,
+    residual: bool,
     layer: nn.Module,
 ) -> Tensor | None:
     """Return ``x * gates``, or ``x * (gates + 1)``, or None where the modules must be called one by one.
@@ -76,23 +77,23 @@ def gate_images(
         bottleneck: The channel gate, if there is one.
         convolution: The spatial gate, if there is one.
         around: Further modules that are not called.
+        channels: What ``x`` must have as C.
         residual: Add 1 to the product of the gates.
-        layer: Whose gates they are: its ``channels`` must be those of ``x``.
+        layer: Whose gates they are, for whoever listens to ``note_gates``.
 
     Raises:
         TypeError: If ``x`` is no floating tensor of the weights' dtype.
         ValueError: If its shape does not fit.
     """
-    for module in (*around, *(bottleneck or ())[:3], *(convolution or ())):
-        if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks:
-            return None
+    if any(map(autograd.watched, (*around, *(bottleneck or ())[:3], *(convolution or ())))):
+        return None
     try:
         weights, options = _read(bottleneck, convolution, float(residual))
     except KeyError:  # somebody has put something else where a parameter or a buffer was
         return None
     first = weights.weight if weights.reduce is None else weights.reduce
-    checks.feature_map("x", x, layer.channels, like=first)
-    if not dispatch.native_in_eager(x) or not _may_run(x, weights, options):
+    checks.feature_map("x", x, channels, like=first)
+    if first is None or not dispatch.native_in_eager(x) or not _may_run(x, weights, options):
         return None
     wants = x.requires_grad
     for tensor in weights:
@@ -118,31 +119,40 @@ def _read(bottleneck: Bottleneck | None, convolution: Convolution | None, offset
     maxima, launch = False, _launch()
     if bottleneck is not None:
         first, _, second, maxima = bottleneck
-        inner, outer = first._parameters, second._parameters
+        inner, outer = first._parameters, second._parameters  # noqa: SLF001
         reduce, reduce_bias, expand, expand_bias = inner["weight"], inner["bias"], outer["weight"], outer["bias"]
     if convolution is not None:
         conv, norm = convolution
-        own = conv._parameters
+        own = conv._parameters  # noqa: SLF001
         weight, bias = own["weight"], own["bias"]
         if type(norm) is nn.BatchNorm2d:
-            own, buffers, momentum = norm._parameters, norm._buffers, norm.momentum
+            own = norm._parameters  # noqa: SLF001
             gain, shift = own["weight"], own["bias"]
-            mean, variance, tracked = buffers["running_mean"], buffers["running_var"], buffers["num_batches_tracked"]
-            batch = norm.training or (mean is None and variance is None)
-            if batch and not (norm.training and norm.track_running_stats):
-                mean = variance = tracked = None
-            if batch and momentum is None:
-                momentum = 0.0 if tracked is None else 1 / (tracked.item() + 1)
-            how = launch.Norm(batch, mean, variance, tracked, momentum or 0.0, norm.eps)
+            how = _norm(norm, launch)
     weights = launch.Weights(reduce, expand, reduce_bias, expand_bias, weight, bias, gain, shift)
     return weights, launch.Options(maxima, offset, how)
+
+
+def _norm(norm: nn.BatchNorm2d, launch: ModuleType) -> Any:
+    """Return what the norm goes by, and what is to follow the batch, by torch's rules."""
+    buffers = norm._buffers  # noqa: SLF001
+    mean, variance, tracked = buffers["running_mean"], buffers["running_var"], buffers["num_batches_tracked"]
+    batch, momentum = norm.training or (mean is None and variance is None), norm.momentum
+    if batch and not (norm.training and norm.track_running_stats):
+        mean = variance = tracked = None
+    if momentum is None:
+        momentum = 0.0 if tracked is None or not batch else 1 / (int(tracked) + 1)
+    return launch.Norm(batch, mean, variance, tracked, momentum, norm.eps)
 
 
 def _may_run(x: Tensor, weights: Weights, options: Options) -> bool:
     batch, _, height, width = x.shape
     norm = options.norm
-    if norm is not None and norm.mean is not None and norm.mean.dtype not in dispatch.KERNEL_DTYPES:
-        return False
+    if norm is not None and norm.mean is not None:
+        counts = norm.tracked is None or norm.tracked.dtype is torch.int64
+        pair = norm.variance is not None and norm.mean.dtype is norm.variance.dtype
+        if not (counts and pair and norm.mean.dtype in dispatch.KERNEL_DTYPES):
+            return False
     for tensor in weights[:2]:
         if tensor is not None and not tensor.is_contiguous():
             return False
@@ -161,9 +171,7 @@ def _gates(x: Tensor, weights: Weights, options: Options, state: Tensor) -> dict
     return found
 
 
-def _forward(
-    x: Tensor, weights: Weights, options: Options, training: bool, listens: bool
-) -> tuple[Tensor, Tensor]:
+def _forward(x: Tensor, weights: Weights, options: Options, training: bool, listens: bool) -> tuple[Tensor, Any]:
     y, norm, launch = torch.empty_like(x), options.norm, _launch()
     wanted = training or listens or (norm is not None and norm.batch)
     state = launch.gate_state(x, weights, options) if wanted else None
@@ -175,11 +183,9 @@ def _backward(
     dy: Tensor, x: Tensor, weights: Weights, options: Options, state: Tensor, wanted: Sequence[bool]
 ) -> tuple[Tensor | None, ...]:
     dx = torch.empty_like(x)
-    found = [
-        torch.empty_like(t) if wants and t is not None else None for t, wants in zip(weights, wanted, strict=True)
-    ]
-    gradients = weights._make(found)
-    _launch().gate_images_backward(autograd.like(dy, x), x, weights, options, state, dx, gradients)
+    found = [torch.empty_like(t) if wants and t is not None else None for t, wants in zip(weights, wanted, strict=True)]
+    launch = _launch()
+    launch.gate_images_backward(autograd.like(dy, x), x, weights, options, state, dx, launch.Weights._make(found))
     return dx, *found
 
 

@@ -7,6 +7,7 @@ import math
 import statistics
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 
 import pytest
 import torch
@@ -234,14 +235,19 @@ def test_outputs_are_written_whole_and_nothing_beside(calls: list[str]):
     channel = (fc1.weight, fc2.weight, fc1.bias, fc2.bias)
     for batch in (False, True):
         norm = launch.Norm(batch, *([None] * 2 if batch else [one] * 2), None, 0.0, 1e-5)
-        for maxima, first, second in ((True, True, True), (False, True, False), (True, True, False), (False, False, True)):
-            weights = launch.Weights(*(channel if first else [None] * 4), *((weight, one, one, one) if second else [None] * 4))
+        for maxima, first, second in product((False, True), repeat=3):
+            if not (first or second):
+                continue
+            pair = channel if first else [None] * 4, (weight, one, one, one) if second else [None] * 4
+            weights = launch.Weights(*pair[0], *pair[1])
             options = launch.Options(maxima, 0.0, norm if second else None)
             out = Guarded()
             state = out(len(launch.gate_state(x, weights, options)))
             launch.gate_images(x, weights, options, True, state, out(like=x))
-            launch.gate_images(x, weights, options, False, None, out(like=x)) if not (batch and second) else None
-            out.made.pop(0) if not (batch and second) else None  # the state keeps places for more than is asked
+            if not (batch and second):
+                launch.gate_images(x, weights, options, False, None, out(like=x))
+            if not (batch and second and (maxima or not first)):
+                out.made.pop(0)  # the state keeps places for more than is asked
             gradients = launch.Weights(*(None if t is None else out(like=t) for t in weights))
             launch.gate_images_backward(torch.randn_like(x), x, weights, options, state, out(like=x), gradients)
             out.check()

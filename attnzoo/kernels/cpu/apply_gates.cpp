@@ -114,6 +114,23 @@ ATTNZOO_HOT void backward_row(const Maps<T>& maps, float gate, Gates gates, Sums
   if (Spatial && sums.blend) *sums.blend = sum<N>((blend[0] + blend[1]) + (blend[2] + blend[3]));
 }
 
+// The sums alone, of R channels that lie `stride` apart.
+template <int N, int R, class T>
+ATTNZOO_HOT void sum_rows(const Maps<T>& maps, int64_t stride, const float* gate, Gates gates, Sums sums, int64_t pixels) {
+  F<N> weighted[R][2] = {};
+  sweep<N, 2>(pixels, [&](int64_t i, int slot, auto fresh) {
+    const F<N> s = load<N>(gates.spatial + i);
+    F<N> across = load<N>(sums.spatial + i);
+    for (int r = 0; r < R; ++r) {
+      const F<N> product = fresh(load<N>(maps.dy + r * stride + i) * load<N>(maps.x + r * stride + i));
+      weighted[r][slot] += product * s;
+      across += product * gate[r];
+    }
+    store<N>(sums.spatial + i, across);
+  });
+  for (int r = 0; r < R; ++r) sums.channel[r] = sum<N>(weighted[r][0] + weighted[r][1]);
+}
+
 // One pixel of a channels-last map; adds to the sums over pixels.
 template <int N, bool Spatial, Mask Through, class T>
 ATTNZOO_HOT void backward_pixel(const Maps<T>& maps, float spatial, Gates gates, Sums sums, int64_t channels) {
@@ -162,10 +179,16 @@ int apply_backward(const Maps<T>& maps, Gates gates, Sums sums, const AttnzooMap
         for (int64_t i = 0; i < n; ++i) sums.spatial[at + i] = part[i] = 0;
       }
       with_lanes(n, [&](auto vector) {
+        constexpr int N = lanes(decltype(vector){});
         for (int64_t c = 0; c < channels; ++c) {
           const Sums here{channel_row + c, part, blend_row ? blend_row + c : nullptr};
-          backward_row<lanes(decltype(vector){}), Spatial, Through>(maps.at((b * channels + c) * pixels + p),
-                                                                    own.channel[c], own, here, n);
+          const Maps<T> row = maps.at((b * channels + c) * pixels + p);
+          if (Spatial && Through == kSums && blend_row == nullptr && c + kChannels <= channels) {
+            sum_rows<N, kChannels>(row, pixels, own.channel + c, own, here, n);
+            c += kChannels - 1;
+          } else {
+            backward_row<N, Spatial, Through>(row, own.channel[c], own, here, n);
+          }
           if (Spatial && (c % kChain == kChain - 1 || c == channels - 1)) {
             for (int64_t i = 0; i < n; ++i) sums.spatial[at + i] += part[i];
             for (int64_t i = 0; i < n; ++i) part[i] = 0;

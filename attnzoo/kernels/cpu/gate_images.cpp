@@ -11,8 +11,8 @@ ATTNZOO_EXPORT(apply_gates)(const AttnzooMap*, const void*, const float*, const 
 namespace attnzoo {
 namespace ATTNZOO_ISA {
 
-constexpr int kVectors = 4;                    // vectors that are multiplied together by
-constexpr int kWeights = kLanes == 16 ? 4 : 2; // rows of weights; as many sums as there are registers for
+constexpr int kWeights = kLanes == 16 ? 4 : 2;  // rows of weights; as many sums as there are registers for
+constexpr int64_t kBlock = 16;                  // rows of weights that a thread takes
 
 // The products of R rows of weights with V vectors, both `length` apart.
 template <int N, int R, int V, class T>
@@ -33,44 +33,57 @@ ATTNZOO_HOT void block(const T* weight, const float* vectors, int64_t length, fl
 template <int N, int R, class T>
 ATTNZOO_HOT void rows(const T* weight, const float* vectors, int64_t count, int64_t length, float* out, int64_t stride) {
   int64_t v = 0;
-  for (; v + kVectors <= count; v += kVectors)
-    block<N, R, kVectors>(weight, vectors + v * length, length, out + v * stride, stride);
+  for (; v + 4 <= count; v += 4) block<N, R, 4>(weight, vectors + v * length, length, out + v * stride, stride);
+  for (; v + 2 <= count; v += 2) block<N, R, 2>(weight, vectors + v * length, length, out + v * stride, stride);
   for (; v < count; ++v) block<N, R, 1>(weight, vectors + v * length, length, out + v * stride, stride);
 }
 
-// out (count, outs) = the products of `count` vectors with the rows of weight (outs, length), plus bias.
+// out (count, outs) = the products of `count` vectors with rows [first, end) of weight (outs, length), plus bias.
 template <class T>
 void multiply(const T* weight, const T* bias, float times, const float* vectors, int64_t count, int64_t outs,
-              int64_t length, float* out) {
+              int64_t length, int64_t first, int64_t end, float* out) {
   with_lanes(length, [&](auto vector) {
     constexpr int N = lanes(decltype(vector){});
-    int64_t o = 0;
-    for (; o + kWeights <= outs; o += kWeights)
+    int64_t o = first;
+    for (; o + kWeights <= end; o += kWeights)
       rows<N, kWeights>(weight + o * length, vectors, count, length, out + o, outs);
-    for (; o < outs; ++o) rows<N, 1>(weight + o * length, vectors, count, length, out + o, outs);
+    for (; o < end; ++o) rows<N, 1>(weight + o * length, vectors, count, length, out + o, outs);
   });
   if (bias == nullptr) return;
   for (int64_t v = 0; v < count; ++v)
-    for (int64_t o = 0; o < outs; ++o) out[v * outs + o] += times * one(bias + o);
+    for (int64_t o = first; o < end; ++o) out[v * outs + o] += times * one(bias + o);
 }
 
-// The channel gates of `images` images from what was pooled of them. hidden (images, net.hidden).
-template <class T>
-void channel_gates(const AttnzooGate& net, const float* pooled, int64_t each, int64_t images, int64_t channels,
-                   float* inner, float* hidden, float* gates) {
-  multiply((const T*)net.reduce, (const T*)net.reduce_bias, 1, pooled, each * images, net.hidden, channels, inner);
-  for (int64_t i = 0; i < images; ++i) {
-    for (int64_t h = 0; h < net.hidden; ++h) {
-      float total = 0;
-      for (int64_t k = 0; k < each; ++k) {
-        const float v = inner[(i * each + k) * net.hidden + h];
-        total += v < 0 ? 0 : v;
+// Rows [first, end) of the inner layer for some images, whose vectors are given: what goes into the ReLU, and the sum of
+// what comes out of it.
+inline int reduce(const AttnzooGate& call, const float* pooled, int64_t each, int64_t images, int64_t first, int64_t end,
+                  float* inner, float* sums) {
+  const int64_t hidden = call.hidden;
+  return with_storage((int)call.type, [&](auto type) {
+    multiply(type.in(call.reduce), type.in(call.reduce_bias), 1, pooled, each * images, hidden, call.channels, first, end,
+             inner);
+    for (int64_t i = 0; i < images; ++i) {
+      for (int64_t h = first; h < end; ++h) {
+        float total = 0;
+        for (int64_t k = 0; k < each; ++k) {
+          const float v = inner[(i * each + k) * hidden + h];
+          total += v < 0 ? 0 : v;
+        }
+        sums[i * hidden + h] = total;
       }
-      hidden[i * net.hidden + h] = total;
     }
-  }
-  multiply((const T*)net.expand, (const T*)net.expand_bias, each, hidden, images, channels, net.hidden, gates);
-  gate(gates, images * channels, 1, 0, gates);
+    return kDone;
+  });
+}
+
+// What goes into the sigmoids of channels [first, end).
+inline int expand(const AttnzooGate& call, const float* sums, int64_t each, int64_t images, int64_t first, int64_t end,
+                  float* gates) {
+  return with_storage((int)call.type, [&](auto type) {
+    multiply(type.in(call.expand), type.in(call.expand_bias), each, sums, images, call.channels, call.hidden, first, end,
+             gates);
+    return kDone;
+  });
 }
 
 // Average, and sum of the squares of what differs from it.
@@ -122,76 +135,80 @@ using namespace attnzoo::ATTNZOO_ISA;
 // y = x * (channel gate * spatial gate + offset).
 ATTNZOO_EXPORT(gate_images)(const AttnzooGate* call) {
   const int64_t channels = call->channels, pixels = call->height * call->width, hidden = call->hidden;
+  const int64_t batch = call->batch, planar = call->size ? pixels : 0, each = call->maxima ? 2 : 1;
   const int64_t image_bytes = channels * pixels * bytes(call->dtype);
-  const bool planar = call->size != 0, maxima = call->maxima, training = call->training;
-  const Groups groups(*call);
+  const bool training = call->training, once = at_once(*call);
   const Spatial given(*call);
   const AttnzooMap image = call->map(1, 1);
+  // sums of the inner layer, of each image; a spatial gate, of each thread; a state, if none is wanted
+  const Scratch scratch(batch * hidden + call->threads * planar + (call->state ? 0 : State::floats(batch, *call)));
+  if (scratch.failed()) return kNoMemory;
+  float *sums = scratch.data(), *masks = sums + batch * hidden;
+  const State state(call->state ? call->state : masks + call->threads * planar, batch, *call);
   int status = kDone;
   const auto check = [&](int failed) {
     if (failed) __atomic_store_n(&status, failed, __ATOMIC_RELAXED);
   };
   const auto from = [&](int64_t i) { return (const char*)call->x + i * image_bytes; };
-  together((int)call->threads, groups.count, call->batch * channels * pixels, [&](Team team) {
-    const int64_t masks = planar ? pixels : 0, kept = call->state ? 0 : State::floats(groups.size, *call);
-    const Scratch scratch(groups.size * hidden + masks + kept);
-    if (scratch.failed()) check(kNoMemory);
-    float *sums = scratch.data(), *mask = planar ? sums + groups.size * hidden : nullptr;
-    // without a state, room for one group
-    const State state(call->state ? call->state : sums + groups.size * hidden + masks,
-                      call->state ? call->batch : groups.size, *call);
-    const int64_t each = state.each, count = scratch.failed() ? 0 : groups.count;
-    const auto apply = [&](int64_t i, int64_t at, const Spatial& spatial) {
-      if (planar) spatial_gate(spatial, state.logits + at * pixels, pixels, mask);
-      check(ATTNZOO_NAME(apply_gates, ATTNZOO_ISA)(&image, from(i), state.channel + at * channels, mask, 1,
-                                                   (float)call->offset, nullptr, 0, (char*)call->y + i * image_bytes));
-    };
-    team.each(count, false, [&](int64_t group) {
-      const int64_t first = groups.begin(group), extent = groups.extent(group), start = call->state ? first : 0;
-      for (int64_t i = 0; i < extent && hidden; ++i) {
-        float* to = state.pooled + (start + i) * each * channels;
-        check(ATTNZOO_NAME(global_pool, ATTNZOO_ISA)(&image, from(first + i), to, maxima ? to + channels : nullptr,
-                                                     maxima && training ? state.ties + (start + i) * channels : nullptr));
+  const auto pool = [&](int64_t i) {
+    float* to = state.pooled + i * each * channels;
+    check(ATTNZOO_NAME(global_pool, ATTNZOO_ISA)(&image, from(i), to, call->maxima ? to + channels : nullptr,
+                                                 call->maxima && training ? state.ties + i * channels : nullptr));
+  };
+  const auto squeeze = [&](int64_t i) {
+    float *planes = state.planes + i * 2 * pixels, *logits = state.logits + i * pixels;
+    check(ATTNZOO_NAME(squeeze_channels, ATTNZOO_ISA)(&image, from(i), state.channel + i * channels, planes,
+                                                      training ? state.shared + i * pixels : nullptr));
+    check(ATTNZOO_NAME(spatial_conv, ATTNZOO_ISA)(1, call->height, call->width, call->size, 1, planes, given.weight, 0,
+                                                  logits));
+    if (!given.batch) return;
+    with_lanes(pixels, [&](auto vector) {
+      moments<lanes(decltype(vector){})>(logits, pixels, state.moments + 2 * i);
+    });
+  };
+  const auto apply = [&](int64_t i, const Spatial& spatial, float* mask) {
+    if (planar) spatial_gate(spatial, state.logits + i * pixels, pixels, mask);
+    check(ATTNZOO_NAME(apply_gates, ATTNZOO_ISA)(&image, from(i), state.channel + i * channels, planar ? mask : nullptr, 1,
+                                                 (float)call->offset, nullptr, 0, (char*)call->y + i * image_bytes));
+  };
+  together((int)call->threads, batch, batch * channels * pixels, [&](Team& team, int thread) {
+    float* mask = masks + thread * planar;
+    if (once) {
+      team.each(batch, false, pool);
+      team.wait();
+      team.each(ceil_div(hidden, kBlock), false, [&](int64_t k) {
+        check(reduce(*call, state.pooled, each, batch, k * kBlock, smaller(hidden, (k + 1) * kBlock), state.inner, sums));
+      });
+      team.wait();
+      team.each(ceil_div(channels, kBlock), false, [&](int64_t k) {
+        const int64_t first = k * kBlock, end = smaller(channels, first + kBlock);
+        check(expand(*call, sums, each, batch, first, end, state.channel));
+      });
+      team.wait();
+    }
+    team.each(batch, once, [&](int64_t i) {
+      float* own = state.channel + i * channels;
+      if (hidden && !once) {
+        float *pooled = state.pooled + i * each * channels, *inner = state.inner + i * each * hidden;
+        pool(i);
+        check(reduce(*call, pooled, each, 1, 0, hidden, inner, sums + i * hidden));
+        check(expand(*call, sums + i * hidden, each, 1, 0, channels, own));
       }
-      float* gates = state.channel + start * channels;
-      if (hidden) {
-        check(with_storage((int)call->type, [&](auto type) {
-          using T = typename decltype(type)::Type;
-          channel_gates<T>(*call, state.pooled + start * each * channels, each, extent, channels,
-                           state.inner + start * each * hidden, sums, gates);
-          return kDone;
-        }));
-      } else {
-        for (int64_t c = 0; c < extent * channels; ++c) gates[c] = 1;
-      }
-      for (int64_t i = 0; i < extent; ++i) {
-        const int64_t at = start + i;
-        if (planar) {
-          float *planes = state.planes + at * 2 * pixels, *logits = state.logits + at * pixels;
-          check(ATTNZOO_NAME(squeeze_channels, ATTNZOO_ISA)(&image, from(first + i), state.channel + at * channels,
-                                                            planes, training ? state.shared + at * pixels : nullptr));
-          check(ATTNZOO_NAME(spatial_conv, ATTNZOO_ISA)(1, call->height, call->width, call->size, 1, planes,
-                                                        given.weight, 0, logits));
-          with_lanes(pixels, [&](auto vector) {
-            if (given.batch) moments<lanes(decltype(vector){})>(logits, pixels, state.moments + 2 * at);
-          });
-        }
-        if (!given.batch) apply(first + i, at, given);
-      }
+      if (hidden) gate(own, channels, 1, 0, own);
+      for (int64_t c = 0; c < channels && !hidden; ++c) own[c] = 1;
+      if (planar) squeeze(i);
+      if (!given.batch) apply(i, given, mask);
     });
     if (!given.batch) return;
     team.wait();
-    Spatial own = given;  // every thread its own, and all the same
-    join(state.moments, call->batch, pixels, call->epsilon, own);
-    team.each(count, true, [&](int64_t group) {
-      for (int64_t i = groups.begin(group) + groups.extent(group) - 1; i >= groups.begin(group); --i) apply(i, i, own);
-    });
+    Spatial norm = given;  // every thread its own, and all the same
+    join(state.moments, batch, pixels, call->epsilon, norm);
+    team.each(batch, !once, [&](int64_t i) { apply(i, norm, mask); });
   });
   if (call->state == nullptr || status != kDone) return status;
-  const State state(call->state, call->batch, *call);
   Spatial last = given;
   if (given.batch) {
-    state.whole[2] = join(state.moments, call->batch, pixels, call->epsilon, last);
+    state.whole[2] = join(state.moments, batch, pixels, call->epsilon, last);
     follow(*call, last.center, state.whole[2]);
   }
   state.whole[0] = last.center;

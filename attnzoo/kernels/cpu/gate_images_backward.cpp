@@ -42,34 +42,60 @@ ATTNZOO_HOT void column(const T* matrix, int64_t columns, int64_t rows, const fl
   for (; v < count; ++v) block<N, J, 1>(matrix, columns, rows, vectors + v * rows, out + v * columns);
 }
 
+constexpr int64_t kColumns = 64;  // columns of a matrix that a thread takes; the last one takes the rest as well
+
+inline int64_t column_blocks(int64_t columns) { return larger(1, columns / kColumns); }
+
+// Columns of block k.
 template <class T>
-void multiply(const T* matrix, int64_t columns, int64_t rows, const float* vectors, int64_t count, float* out) {
+void multiply(const T* matrix, int64_t columns, int64_t rows, const float* vectors, int64_t count, int64_t k, float* out) {
   with_lanes(columns, [&](auto vector) {
     constexpr int N = lanes(decltype(vector){});
-    int64_t c = 0;
-    for (; c + 2 * N <= columns; c += 2 * N) column<N, 2>(matrix + c, columns, rows, vectors, count, out + c);
-    for (; c + N <= columns; c += N) column<N, 1>(matrix + c, columns, rows, vectors, count, out + c);
-    if (c < columns) column<N, 1>(matrix + columns - N, columns, rows, vectors, count, out + columns - N);
+    const int64_t end = k == column_blocks(columns) - 1 ? columns : (k + 1) * kColumns;
+    int64_t c = k * kColumns;
+    for (; c + 2 * N <= end; c += 2 * N) column<N, 2>(matrix + c, columns, rows, vectors, count, out + c);
+    for (; c + N <= end; c += N) column<N, 1>(matrix + c, columns, rows, vectors, count, out + c);
+    if (c < end) column<N, 1>(matrix + end - N, columns, rows, vectors, count, out + end - N);
   });
 }
 
-// One row of the gradient of a matrix: the sum over `count` pairs of a[v * stride] * vectors[v]; and `times` that of a.
-template <class T>
-void outer(const float* a, int64_t stride, const float* vectors, int64_t count, int64_t columns, T* row, float times,
-           T* bias) {
-  if (bias) {
+// R rows of the gradient of a matrix: the sums over `count` pairs of a[v * stride + r] * vectors[v]; and `times` those
+// of a.
+template <int R, class T>
+ATTNZOO_HOT void outer(const float* a, int64_t stride, const float* vectors, int64_t count, int64_t columns, T* rows,
+                       float times, T* bias) {
+  for (int r = 0; r < R && bias; ++r) {
     float total = 0;
-    for (int64_t v = 0; v < count; ++v) total += a[v * stride];
-    store<1>(bias, all<1>(times * total));
+    for (int64_t v = 0; v < count; ++v) total += a[v * stride + r];
+    store<1>(bias + r, all<1>(times * total));
   }
-  if (row == nullptr) return;
+  if (rows == nullptr) return;
   with_lanes(columns, [&](auto vector) {
     constexpr int N = lanes(decltype(vector){});
-    sweep<N, 4>(columns, [&](int64_t c, int, auto) {
-      F<N> total = {};
-      for (int64_t v = 0; v < count; ++v) total += a[v * stride] * load<N>(vectors + v * columns + c);
-      store<N>(row + c, total);
+    sweep<N>(columns, [&](int64_t c, int, auto) {
+      F<N> total[R] = {};
+      for (int64_t v = 0; v < count; ++v) {
+        const F<N> right = load<N>(vectors + v * columns + c);
+        for (int r = 0; r < R; ++r) total[r] += a[v * stride + r] * right;
+      }
+      for (int r = 0; r < R; ++r) store<N>(rows + r * columns + c, total[r]);
     });
+  });
+}
+
+// The gradient of a matrix (rows, columns) and of its bias, by all threads.
+template <class T>
+void outer(Team& team, int64_t rows, const float* a, const float* vectors, int64_t count, int64_t columns, T* matrix,
+           float times, T* bias) {
+  constexpr int R = 4;
+  team.each(ceil_div(rows, R), false, [&](int64_t k) {
+    const int64_t first = k * R, end = smaller(rows, first + R);
+    const auto some = [&](auto many, int64_t r) {
+      outer<lanes(decltype(many){})>(a + r, rows, vectors, count, columns, matrix ? matrix + r * columns : nullptr, times,
+                                     bias ? bias + r : nullptr);
+    };
+    if (end - first == R) return some(Vector<R>{}, first);
+    for (int64_t r = first; r < end; ++r) some(Vector<1>{}, r);
   });
 }
 
@@ -86,24 +112,29 @@ struct Terms {
   }
 };
 
-template <int N, bool Spatial, class T, class Channel, class Pixel>
-ATTNZOO_HOT void gradient_row(const T* dy, const T* x, float offset, bool maxima, T* dx, int64_t length, Channel channel,
-                              Pixel pixel) {
+template <int N, bool Spatial> inline F<N> gradient_of(F<N> d, F<N> v, float offset, bool maxima, Term<N> c, Term<N> p) {
+  F<N> gradient = c.shift;
+  if constexpr (Spatial) {
+    gradient += d * (c.gate * p.gate + offset);
+    gradient += c.gate * (p.shift + where<N>(v * c.gate == p.high, p.share));
+  } else {
+    gradient += d * (c.gate + offset);
+  }
+  return maxima ? gradient + where<N>(v == c.high, c.share) : gradient;
+}
+
+// R rows that lie `stride` apart: channel(i, r) and pixel(i) give the terms at vector i.
+template <int N, int R, bool Spatial, class T, class Channel, class Pixel>
+ATTNZOO_HOT void gradient_rows(const T* dy, const T* x, int64_t stride, float offset, bool maxima, T* dx, int64_t length,
+                               Channel channel, Pixel pixel) {
+  const bool looks = Spatial || maxima;
   sweep<N>(length, [&](int64_t i, int, auto) {
-    const Term<N> c = channel(i);
-    const F<N> d = load<N>(dy + i);
-    F<N> gradient = c.shift;
-    if constexpr (Spatial) {
-      const Term<N> p = pixel(i);
-      const F<N> v = load<N>(x + i);
-      gradient += d * (c.gate * p.gate + offset);
-      gradient += c.gate * (p.shift + where<N>(v * c.gate == p.high, p.share));
-      if (maxima) gradient += where<N>(v == c.high, c.share);
-    } else {
-      gradient += d * (c.gate + offset);
-      if (maxima) gradient += where<N>(load<N>(x + i) == c.high, c.share);
+    const Term<N> p = pixel(i);
+    for (int r = 0; r < R; ++r) {
+      const int64_t at = r * stride + i;
+      const F<N> v = looks ? load<N>(x + at) : F<N>{};
+      store<N>(dx + at, gradient_of<N, Spatial>(load<N>(dy + at), v, offset, maxima, channel(i, r), p));
     }
-    store<N>(dx + i, gradient);
   });
 }
 
@@ -118,8 +149,8 @@ void gradient(const T* dy, const T* x, float offset, bool maxima, Terms channel,
       for (int64_t p = 0; p < pixels; ++p) {
         const int64_t at = p * channels;
         const Term<N> same = Spatial ? pixel.fixed<N>(p) : Term<N>{};
-        gradient_row<N, Spatial>(dy + at, x + at, offset, maxima, dx + at, channels,
-                                 [&](int64_t c) { return channel.across<N>(c); }, [&](int64_t) { return same; });
+        gradient_rows<N, 1, Spatial>(dy + at, x + at, 0, offset, maxima, dx + at, channels,
+                                     [&](int64_t c, int) { return channel.across<N>(c); }, [&](int64_t) { return same; });
       }
     });
     return;
@@ -129,12 +160,18 @@ void gradient(const T* dy, const T* x, float offset, bool maxima, Terms channel,
     const int64_t first = chunks.begin(k), n = chunks.extent(k);
     with_lanes(n, [&](auto vector) {
       constexpr int N = lanes(decltype(vector){});
-      for (int64_t c = 0; c < channels; ++c) {
+      const auto rows = [&](int64_t c, auto many) {
+        constexpr int R = lanes(decltype(many){});
+        Term<N> same[R];
+        for (int r = 0; r < R; ++r) same[r] = channel.fixed<N>(c + r);
         const int64_t at = c * pixels + first;
-        const Term<N> same = channel.fixed<N>(c);
-        gradient_row<N, Spatial>(dy + at, x + at, offset, maxima, dx + at, n, [&](int64_t) { return same; },
-                                 [&](int64_t i) { return pixel.across<N>(first + i); });
-      }
+        gradient_rows<N, R, Spatial>(dy + at, x + at, pixels, offset, maxima, dx + at, n,
+                                     [&](int64_t, int r) { return same[r]; },
+                                     [&](int64_t i) { return Spatial ? pixel.across<N>(first + i) : Term<N>{}; });
+      };
+      int64_t c = 0;
+      for (; c + kChannels <= channels && Spatial; c += kChannels) rows(c, Vector<kChannels>{});
+      for (; c < channels; ++c) rows(c, Vector<1>{});
     });
   }
 }
@@ -197,7 +234,7 @@ ATTNZOO_EXPORT(gate_images_backward)(const AttnzooGate* call, const AttnzooGradi
   const void *dy = out->dy, *x = call->x;
   void* dx = out->dx;
   const State state(call->state, batch, *call);
-  const Groups groups(*call);
+  const bool once = at_once(*call);
   const int64_t each = state.each, planar = call->size ? pixels : 0, taps = 2 * call->size * call->size;
   Spatial norm(*call);
   norm.center = state.whole[0];
@@ -206,12 +243,14 @@ ATTNZOO_EXPORT(gate_images_backward)(const AttnzooGate* call, const AttnzooGradi
 
   // of every image: gate and its gradient, and the sums of the latter, for the pixels; weights; gradients of the channel
   // gate, of what is pooled, of what goes into the ReLU; what came out of it
-  const int64_t own = 2 * planar + 2 + taps + channels + (hidden ? each * (channels + hidden) + hidden : 0);
-  const Scratch scratch(batch * own);
+  const int64_t own = 2 * planar + 2 + taps + channels + (hidden ? each * (channels + hidden) + hidden : 0) + 2 * planar;
+  const int64_t local = 3 * channels + 2 * planar;  // of every thread
+  const Scratch scratch(batch * own + call->threads * local);
   if (scratch.failed()) return kNoMemory;
   float *mask = scratch.data(), *d_mask = mask + batch * planar, *sums = d_mask + batch * planar;
   float *d_weight = sums + batch * 2, *d_channel = d_weight + batch * taps, *d_pooled = d_channel + batch * channels;
   float *d_inner = d_pooled + (hidden ? batch * each * channels : 0), *inner = d_inner + batch * each * hidden;
+  float *d_planes = inner + batch * hidden, *locals = d_planes + batch * 2 * planar;
 
   int status = kDone;
   const auto check = [&](int failed) {
@@ -230,41 +269,54 @@ ATTNZOO_EXPORT(gate_images_backward)(const AttnzooGate* call, const AttnzooGradi
     if (planar) through_sigmoid(norm, spatial, logits, d_spatial, pixels, sums + 2 * i);
   };
   // What the convolution says of the channel gate.
-  const auto convolution = [&](int64_t i, const double* numbers, float* d_planes, float* more) {
-    float* d = d_mask + i * pixels;
-    through_norm(norm, state.logits + i * pixels, numbers, batch * pixels, d, pixels);
-    const float* planes = state.planes + i * 2 * pixels;
-    check(ATTNZOO_NAME(spatial_conv_backward, ATTNZOO_ISA)(1, height, call->width, call->size, 1, planes,
-                                                           norm.weight, d, d_planes, d_weight + i * taps));
+  const auto convolution = [&](int64_t i, const double* numbers, float* more) {
+    float *d = d_mask + i * pixels, *into = d_planes + i * 2 * pixels, *whole = d_channel + i * channels;
+    const float *planes = state.planes + i * 2 * pixels, *gate = state.channel + i * channels;
+    if (planar) {
+      through_norm(norm, state.logits + i * pixels, numbers, batch * pixels, d, pixels);
+      check(ATTNZOO_NAME(spatial_conv_backward, ATTNZOO_ISA)(1, height, call->width, call->size, 1, planes, norm.weight,
+                                                             d, into, d_weight + i * taps));
+    }
     if (hidden == 0) return;
-    check(ATTNZOO_NAME(squeeze_channels_backward, ATTNZOO_ISA)(&image, of(x, i), nullptr, state.channel + i * channels,
-                                                               planes, state.shared + i * pixels, d_planes, nullptr,
-                                                               more));
-    for (int64_t c = 0; c < channels; ++c) d_channel[i * channels + c] += more[c];
+    if (planar) {
+      check(ATTNZOO_NAME(squeeze_channels_backward, ATTNZOO_ISA)(&image, of(x, i), nullptr, gate, planes,
+                                                                 state.shared + i * pixels, into, nullptr, more));
+      for (int64_t c = 0; c < channels; ++c) whole[c] += more[c];
+    }
+    for (int64_t c = 0; c < channels; ++c) whole[c] *= gate[c] * (1 - gate[c]);
   };
-  // Back through the bottleneck, for the images [first, first + count).
-  const auto bottleneck = [&](auto type, int64_t first, int64_t count) {
-    using T = typename decltype(type)::Type;
-    float *d = d_channel + first * channels, *into = d_inner + first * each * hidden, *after = inner + first * hidden;
-    const float *gate = state.channel + first * channels, *before = state.inner + first * each * hidden;
-    for (int64_t i = 0; i < count * channels; ++i) d[i] *= gate[i] * (1 - gate[i]);
-    multiply((const T*)call->expand, hidden, channels, d, count, after);
+  // Back through the bottleneck's layers, for the images [first, first + count): some columns of each weight.
+  const auto expand = [&](int64_t first, int64_t count, int64_t k) {
+    float *into = d_inner + first * each * hidden, *after = inner + first * hidden;
+    const float* before = state.inner + first * each * hidden;
+    check(with_storage((int)call->type, [&](auto type) {
+      multiply(type.in(call->expand), hidden, channels, d_channel + first * channels, count, k, after);
+      return kDone;
+    }));
+    const int64_t end = k == column_blocks(hidden) - 1 ? hidden : (k + 1) * kColumns;
     for (int64_t i = 0; i < count; ++i) {
-      for (int64_t h = 0; h < hidden; ++h) {
+      for (int64_t h = k * kColumns; h < end; ++h) {
         const float back = after[i * hidden + h];
         float out = 0;
-        for (int64_t k = 0; k < each; ++k) {
-          const int64_t at = (i * each + k) * hidden + h;
+        for (int64_t j = 0; j < each; ++j) {
+          const int64_t at = (i * each + j) * hidden + h;
           into[at] = before[at] > 0 ? back : 0;
           out += before[at] < 0 ? 0 : before[at];
         }
         after[i * hidden + h] = out;
       }
     }
-    multiply((const T*)call->reduce, channels, hidden, into, count * each, d_pooled + first * each * channels);
+  };
+  const auto reduce = [&](int64_t first, int64_t count, int64_t k) {
+    check(with_storage((int)call->type, [&](auto type) {
+      multiply(type.in(call->reduce), channels, hidden, d_inner + first * each * hidden, count * each, k,
+               d_pooled + first * each * channels);
+      return kDone;
+    }));
   };
   // The gradient of the map.
-  const auto finish = [&](int64_t i, const float* d_planes, float* terms) {
+  const auto finish = [&](int64_t i, float* terms) {
+    const float* d_mean = d_planes + i * 2 * planar;
     float *shift = terms, *share = shift + channels, *far = share + channels, *near = far + planar;
     const float *pooled = state.pooled + i * each * channels, *d = d_pooled + i * each * channels;
     const bool maxima = hidden && call->maxima;
@@ -273,7 +325,7 @@ ATTNZOO_EXPORT(gate_images_backward)(const AttnzooGate* call, const AttnzooGradi
       divide(d, maxima ? d + channels : nullptr, state.ties + i * channels, pixels, channels, shift, share);
     const Terms channel{state.channel + i * channels, shift, share, maxima ? pooled + channels : shift};
     const Terms pixel{mask + i * pixels, far, near, state.planes + (2 * i + 1) * pixels};
-    if (planar) divide(d_planes, d_planes + pixels, state.shared + i * pixels, channels, pixels, far, near);
+    if (planar) divide(d_mean, d_mean + pixels, state.shared + i * pixels, channels, pixels, far, near);
     check(with_storage((int)call->dtype, [&](auto type) {
       const auto *from = type.in(of(dy, i)), *of_x = type.in(of(x, i));
       auto* to = type.out(of(dx, i));
@@ -283,41 +335,39 @@ ATTNZOO_EXPORT(gate_images_backward)(const AttnzooGate* call, const AttnzooGradi
     }));
   };
   const auto weights = [&](auto type, Team& team) {
-    using T = typename decltype(type)::Type;
-    T *reduce = type.out(out->reduce), *expand = type.out(out->expand);
-    T *reduce_bias = type.out(out->reduce_bias), *expand_bias = type.out(out->expand_bias);
-    team.each(hidden, false, [&](int64_t h) {
-      outer(d_inner + h, hidden, state.pooled, batch * each, channels, reduce ? reduce + h * channels : nullptr, 1,
-            reduce_bias ? reduce_bias + h : nullptr);
-    });
-    team.each(channels, false, [&](int64_t c) {  // the bias was added for each of what was pooled
-      outer(d_channel + c, channels, inner, batch, hidden, expand ? expand + c * hidden : nullptr, each,
-            expand_bias ? expand_bias + c : nullptr);
-    });
+    outer(team, hidden, d_inner, state.pooled, batch * each, channels, type.out(out->reduce), 1,
+          type.out(out->reduce_bias));
+    // the bias was added for each of what was pooled
+    outer(team, channels, d_channel, inner, batch, hidden, type.out(out->expand), each, type.out(out->expand_bias));
     return kDone;
   };
 
-  together((int)call->threads, groups.count, batch * channels * pixels, [&](Team team) {
-    const Scratch local(2 * planar * groups.size + channels + 2 * channels + 2 * planar);
-    if (local.failed()) check(kNoMemory);
-    const int64_t count = local.failed() ? 0 : groups.count;
-    float *d_planes = local.data(), *more = d_planes + 2 * planar * groups.size, *terms = more + channels;
+  together((int)call->threads, batch, batch * channels * pixels, [&](Team& team, int thread) {
+    float *more = locals + thread * local, *terms = more + channels;
     double numbers[2] = {};
-    const auto rest = [&](int64_t group) {
-      const int64_t first = groups.begin(group), n = groups.extent(group);
-      for (int64_t i = 0; i < n && planar; ++i) convolution(first + i, numbers, d_planes + 2 * i * planar, more);
-      if (hidden) check(with_storage((int)call->type, [&](auto type) { return bottleneck(type, first, n), kDone; }));
-      for (int64_t i = n - 1; i >= 0; --i) finish(first + i, d_planes + 2 * i * planar, terms);
+    const auto image_by_image = [&](int64_t i) {
+      convolution(i, numbers, more);
+      for (int64_t k = 0; k < column_blocks(hidden) && hidden; ++k) expand(i, 1, k);
+      for (int64_t k = 0; k < column_blocks(channels) && hidden; ++k) reduce(i, 1, k);
+      finish(i, terms);
     };
-    team.each(count, false, [&](int64_t group) {
-      for (int64_t i = 0; i < groups.extent(group); ++i) gates(groups.begin(group) + i);
-      if (!norm.batch) rest(group);
+    team.each(batch, false, [&](int64_t i) {
+      gates(i);
+      if (!norm.batch && !once) image_by_image(i);
     });
-    if (norm.batch) {
+    if (norm.batch || once) team.wait();
+    for (int64_t i = 0; i < batch && norm.batch; ++i)
+      for (int k = 0; k < 2; ++k) numbers[k] += sums[2 * i + k];
+    if (once) {
+      team.each(batch, true, [&](int64_t i) { convolution(i, numbers, more); });
       team.wait();
-      for (int64_t i = 0; i < batch; ++i)
-        for (int k = 0; k < 2; ++k) numbers[k] += sums[2 * i + k];
-      team.each(count, true, rest);
+      team.each(column_blocks(hidden), false, [&](int64_t k) { expand(0, batch, k); });
+      team.wait();
+      team.each(column_blocks(channels), false, [&](int64_t k) { reduce(0, batch, k); });
+      team.wait();
+      team.each(batch, false, [&](int64_t i) { finish(i, terms); });
+    } else if (norm.batch) {
+      team.each(batch, true, image_by_image);
     }
     team.wait();
     if (hidden) check(with_storage((int)call->type, [&](auto type) { return weights(type, team); }));

@@ -39,8 +39,6 @@ struct AttnzooGate {
 namespace attnzoo {
 namespace ATTNZOO_ISA {
 
-constexpr int64_t kGroup = 1 << 21;  // bytes of images that a thread takes together, to read the weights less often
-
 // The state: one array after the other, each (batch, ...). Of a gate that is not there nothing is kept.
 struct State {
   int64_t each;     // how many vectors are pooled of an image
@@ -80,17 +78,11 @@ struct State {
 
 inline int64_t bytes(int64_t dtype) { return dtype == 0 ? 4 : 2; }
 
-// The images that a thread takes together.
-struct Groups {
-  int64_t images, size, count;
-  explicit Groups(const AttnzooGate& call) : images(call.batch) {
-    const int64_t image = call.channels * call.height * call.width * bytes(call.dtype);
-    size = larger(1, smaller(kGroup / image, ceil_div(images, call.threads == 1 ? 1 : 2 * call.threads)));
-    count = ceil_div(images, size);
-  }
-  int64_t begin(int64_t group) const { return group * size; }
-  int64_t extent(int64_t group) const { return smaller(size, images - group * size); }
-};
+// Whether the bottleneck is computed for all images at once, where its weights outweigh an image; else with each image,
+// while that is in the cache.
+inline bool at_once(const AttnzooGate& call) {
+  return 4 * call.hidden * bytes(call.type) > call.height * call.width * bytes(call.dtype);
+}
 
 inline float number(const void* p, int dtype, int64_t at = 0) {
   float value = 0;

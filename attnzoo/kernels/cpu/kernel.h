@@ -31,8 +31,11 @@ enum Status { kDone = 0, kUnknownType = 1, kNoMemory = 2, kUnknownSize = 3 };
 constexpr float kLowest = -__builtin_inff();
 constexpr int64_t kTask = 32768;  // elements that are worth a thread's attention; 128 KB in fp32, in reach of L2
 
-constexpr int64_t kRun = 2048;    // pixels that a task takes of every channel; few enough for their sums to stay in L1
+constexpr int64_t kRun = 4096;    // pixels that a task takes of every channel; few enough for their sums to stay in L2
 constexpr int64_t kChain = 64;    // numbers that are added one after the other; longer sums are made of such sums
+
+constexpr int kChannels = kLanes == 16 ? 4 : 2;  // channels of NCHW that are read together, so that what all pixels have in
+                                                // common is read once for them; as many as there are registers for
 
 inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -109,44 +112,63 @@ template <class Task> inline void parallel(int threads, int64_t tasks, int64_t e
   for (int64_t i = 0; i < tasks; ++i) task(i);
 }
 
-// Some threads that go through several steps together. To wake a thread costs as much as a small map's whole layer, so
-// that those who have finished a step look out for the others rather than sleep, and whoever comes first takes most.
+// Some threads that go through several steps together. To wake a thread costs as much as a small map's whole layer: those
+// who are awake begin, whoever comes late takes what is left, and nobody sleeps before all is done.
 class Team {
  public:
   struct Shared {
-    int arrived = 0;
-    int64_t taken[8] = {};  // of each step
+    struct { int64_t taken = 0, done = 0; } steps[8];
+    int left = 0;
   };
   Team(int size, Shared* shared) : size_(size), shared_(shared) {}
   // Calls task for this thread's share of [0, tasks); from the end if `back`, to meet first what was touched last.
   template <class Task> void each(int64_t tasks, bool back, Task task) {
-    int64_t* taken = shared_->taken + step_++;
+    auto& step = shared_->steps[step_++];
+    tasks_ = tasks;
     const int64_t grain = larger(1, tasks / kShares);
     for (;;) {
-      const int64_t begin = __atomic_fetch_add(taken, grain, __ATOMIC_RELAXED);
+      const int64_t begin = __atomic_fetch_add(&step.taken, grain, __ATOMIC_RELAXED);
       if (begin >= tasks) return;
-      for (int64_t i = begin; i < smaller(begin + grain, tasks); ++i) task(back ? tasks - 1 - i : i);
+      const int64_t end = smaller(begin + grain, tasks);
+      for (int64_t i = begin; i < end; ++i) task(back ? tasks - 1 - i : i);
+      __atomic_add_fetch(&step.done, end - begin, __ATOMIC_RELEASE);
     }
   }
-  void wait() {
-    __atomic_add_fetch(&shared_->arrived, 1, __ATOMIC_ACQ_REL);
-    waits_ += size_;
-    for (int looks = 0; __atomic_load_n(&shared_->arrived, __ATOMIC_ACQUIRE) < waits_; ++looks) {
-      if (looks > kLooks) sched_yield();
+  // Until the last step is done, by whomever.
+  void wait() const {
+    watch([&] { return __atomic_load_n(&shared_->steps[step_ - 1].done, __ATOMIC_ACQUIRE) >= tasks_; });
+  }
+  // The first thread looks out for the others, so that it never has to be woken.
+  void leave(bool first) const {
+    if (!first) {
+      __atomic_add_fetch(&shared_->left, 1, __ATOMIC_RELEASE);
+    } else {
+      watch([&] { return __atomic_load_n(&shared_->left, __ATOMIC_ACQUIRE) == size_ - 1; });
     }
   }
 
  private:
   static constexpr int kLooks = 1000, kShares = 32;
-  int size_, waits_ = 0, step_ = 0;
+  template <class Done> static void watch(Done done) {
+    for (int looks = 0; !done(); ++looks) {
+      if (looks > kLooks) sched_yield();
+    }
+  }
+  int size_, step_ = 0;
+  int64_t tasks_ = 0;
   Shared* shared_;
 };
 
 template <class Body> inline void together(int threads, int64_t tasks, int64_t elements, Body body) {
   Team::Shared shared;
-  if (threads == 1 || tasks <= 1 || elements < kTask) return body(Team(1, &shared));
+  Team alone(1, &shared);
+  if (threads == 1 || tasks <= 1 || elements < kTask) return body(alone, 0);
 #pragma omp parallel num_threads((int)smaller(threads, tasks))
-  body(Team(omp_get_num_threads(), &shared));
+  {
+    Team team(omp_get_num_threads(), &shared);
+    body(team, omp_get_thread_num());
+    team.leave(omp_get_thread_num() == 0);
+  }
 }
 
 template <class T> struct Storage {

@@ -75,9 +75,7 @@ def gate_state(x: Tensor, weights: Weights, options: Options) -> Tensor:
     return torch.empty(batch * floats + 3)
 
 
-def gates_in_state(
-    x: Tensor, weights: Weights, options: Options, state: Tensor
-) -> tuple[Tensor | None, Tensor | None]:
+def gates_in_state(x: Tensor, weights: Weights, options: Options, state: Tensor) -> tuple[Tensor | None, Tensor | None]:
     """Return the channel gate (B, C, 1, 1) and the logits of the spatial one (B, 1, H, W) that a state holds.
 
     The logits are the convolution's, without its bias.
@@ -104,7 +102,10 @@ def gate_images(x: Tensor, weights: Weights, options: Options, training: bool, s
 def gate_images_backward(
     dy: Tensor, x: Tensor, weights: Weights, options: Options, state: Tensor, dx: Tensor, gradients: Weights
 ) -> None:
-    """Fill ``dx`` and the gradients that are wanted, each like its weight, from the state that ``gate_images`` left in training."""
+    """Fill ``dx`` and the gradients that are wanted, each like its weight.
+
+    They come from the state that ``gate_images`` left in training.
+    """
     weight = gradients.weight
     strides = (0, 0, 0) if weight is None else weight.stride()[1:]
     pointers = [0 if t is None else t.data_ptr() for t in (dy, dx, *gradients)]
@@ -117,14 +118,17 @@ def _packed(
 ) -> bytes:
     maxima, offset, norm = options
     reduce, _, _, _, weight, *_ = weights
-    size, strides, hidden, dtype, running = 0, (0, 0, 0), 0, 0, 0
+    size, hidden, dtype, running = 0, 0, 0, 0
+    strides: tuple[int, ...] = (0, 0, 0)
     if reduce is not None:
         hidden, dtype = reduce.shape[0], DTYPES[reduce.dtype]
     if weight is not None:
         _, _, _, size = weight.shape
-        _, *strides = weight.stride()
+        strides = weight.stride()[1:]
         dtype = DTYPES[weight.dtype]
-    batch_norm, mean, variance, tracked, momentum, epsilon = (False, None, None, None, 0.0, 0.0) if norm is None else norm
+    batch_norm, mean, variance, tracked, momentum, epsilon = (
+        (False, None, None, None, 0.0, 0.0) if norm is None else norm
+    )
     if mean is not None:
         running = DTYPES[mean.dtype]
     at = [0 if t is None else t.data_ptr() for t in (x, y, state, *weights, mean, variance, tracked)]

@@ -128,6 +128,20 @@ ATTNZOO_HOT float backward_row(const T* x, const T* carried, float gate, Terms t
   return sum<N>((total[0] + total[1]) + (total[2] + total[3]));
 }
 
+// The gradient of the gates alone, of R channels that lie `stride` apart.
+template <int N, int R, class T>
+ATTNZOO_HOT void backward_rows(const T* x, int64_t stride, const float* gate, Terms terms, float* d_gate, int64_t pixels) {
+  F<N> total[R][2] = {};
+  sweep<N, 2>(pixels, [&](int64_t i, int slot, auto fresh) {
+    const F<N> high = load<N>(terms.high + i), shift = load<N>(terms.shift + i), share = load<N>(terms.share + i);
+    for (int r = 0; r < R; ++r) {
+      const F<N> v = load<N>(x + r * stride + i);
+      total[r][slot] += fresh(v * (shift + where<N>(v * gate[r] == high, share)));
+    }
+  });
+  for (int r = 0; r < R; ++r) d_gate[r] = sum<N>(total[r][0] + total[r][1]);
+}
+
 // One pixel of a channels-last map; adds to the gradient of all gates.
 template <int N, class T>
 ATTNZOO_HOT void backward_pixel(const T* x, const T* carried, const float* gate, float shift, float share, float high,
@@ -173,10 +187,15 @@ int squeeze_backward(const T* x, const T* carried, const float* gate, const floa
       });
     } else {
       with_lanes(n, [&](auto vector) {
-        for (int64_t c = 0; c < channels; ++c) {
-          const int64_t from = (b * channels + c) * pixels + p;
-          row[c] = backward_row<lanes(decltype(vector){})>(x + from, carried ? carried + from : nullptr, own[c],
-                                                           Terms{shift, share, high}, dx ? dx + from : nullptr, n);
+        constexpr int N = lanes(decltype(vector){});
+        const T* from = x + b * channels * pixels + p;
+        const Terms terms{shift, share, high};
+        int64_t c = 0;
+        for (; c + kChannels <= channels && dx == nullptr; c += kChannels)
+          backward_rows<N, kChannels>(from + c * pixels, pixels, own + c, terms, row + c, n);
+        for (; c < channels; ++c) {
+          const int64_t at = (b * channels + c) * pixels + p;
+          row[c] = backward_row<N>(x + at, carried ? carried + at : nullptr, own[c], terms, dx ? dx + at : nullptr, n);
         }
       });
     }
