@@ -4,8 +4,8 @@
 
 Inference of one 224 x 224 image by the native kernels, part by part: ``warm``, called again and again, so that caches
 and threads are ready; ``cold``, after so much other memory was written that the caches forget, which is how a network
-among others finds its weights. ``read`` is how long torch takes to add up the part's weights, cold: no faster can they be
-read. A training step of eight images, pass by pass, all six blocks together. Medians, in milliseconds.
+among others finds its weights. ``read`` is how long torch takes to add up the part's weights, cold: no faster can they
+be read. A training step of eight images, pass by pass, all blocks together. Medians, in milliseconds.
 """
 
 from __future__ import annotations
