@@ -5,7 +5,7 @@
 Inference of one 224 x 224 image by the native kernels, part by part: ``warm``, called again and again, so that caches
 and threads are ready; ``cold``, after so much other memory was written that the caches forget, which is how a network
 among others finds its weights. ``read`` is how long torch takes to add up the part's weights, cold: no faster can they
-be read. A training step of eight images, pass by pass, all blocks together. Medians, in milliseconds.
+be read. Medians, in milliseconds.
 """
 
 from __future__ import annotations
@@ -19,15 +19,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from attnzoo import ops
-from attnzoo.kernels.cpu import launch_igc_step
 from benchmarks.interleaved import circumstances, in_calm_environment, write
 from reference_models import CEDNN, cednn_inference, cednn_top
 
 RESULT = Path(__file__).with_name("results") / "cednn-parts-cpu.json"
-PASSES = ("first", "second", "third", "last", "last_backward", "third_backward", "second_backward", "first_backward")
 FORGOTTEN = 1 << 25  # floats, 128 MB
 
 
@@ -64,7 +61,6 @@ def inference(rounds: int) -> list[dict[str, Any]]:
             forget = lambda: other.add_(1)  # noqa: E731
             rows.append(
                 {
-                    "mode": "inference, batch 1",
                     "part": name,
                     "warm": median(call, rounds),
                     "cold": median(call, rounds, forget),
@@ -73,35 +69,6 @@ def inference(rounds: int) -> list[dict[str, Any]]:
                 }
             )
     return rows
-
-
-def training(rounds: int) -> list[dict[str, Any]]:
-    """Return a row for each pass of a step, one for what is not in the passes, and one for the whole."""
-    network, faces = CEDNN(attention_blocks=0), torch.rand(8, 3, 224, 224)
-    labels = (torch.rand(8, 12) > 0.5).float()
-    spent = dict.fromkeys(PASSES, 0.0)
-
-    def timed(name: str, launch: Callable[..., None]) -> Callable[..., None]:
-        def call(*arguments: Any) -> None:
-            start = time.perf_counter()
-            launch(*arguments)
-            spent[name] += (time.perf_counter() - start) * 1e3
-
-        return call
-
-    steps: list[dict[str, float]] = []
-    for name in PASSES:
-        setattr(launch_igc_step, name, timed(name, getattr(launch_igc_step, name)))
-    for _ in range(rounds + 2):
-        spent.update(dict.fromkeys(PASSES, 0.0))
-        network.zero_grad()
-        start = time.perf_counter()
-        F.binary_cross_entropy_with_logits(network(faces), labels).backward()
-        whole = (time.perf_counter() - start) * 1e3
-        steps.append({**spent, "the rest": whole - sum(spent.values()), "whole step": whole})
-    names = steps[0]
-    medians = {name: round(statistics.median(step[name] for step in steps[2:]), 2) for name in names}
-    return [{"mode": "training, batch 8", "part": name, "warm": value} for name, value in medians.items()]
 
 
 def main() -> None:
@@ -115,8 +82,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     about = circumstances("benchmarks.measure_cednn_parts", arguments.threads)
-    empty = {"cold": None, "read": None, "weights_mb": None}
-    table = [{**row, **{key: row.get(key) for key in empty}} for row in (*inference(arguments.rounds), *training(5))]
+    table = inference(arguments.rounds)
     for row in table:
         print(*row.values(), flush=True)
     write(arguments.output, about, table)
