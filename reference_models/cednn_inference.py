@@ -43,25 +43,23 @@ def _features(network: CEDNN, stages: Sequence[Stages], x: Tensor, maps: Tensor 
     if maps is not None:
         network.stack.gates(x, maps)  # checks them
     gate: Tensor | None = None
+    chain: list[ops.IGCLink] = []  # blocks that need nothing of each other but the map
     for i, (block, layer) in enumerate(zip(network.blocks, network.block_layers, strict=True)):
         guide = maps if i < network.attention_blocks else None
         if guide is not None and i > 0:
             ops.note_gates(network.gates[i - 1], {"maps": guide}, hard=True)
-        made = ops.igc_block(
-            x,
-            stages[i],
-            groups=block.branch.groups,
-            pool=i + 1 < len(stages),
-            maps=guide,
-            residual=i > 0 and network.map_form == "add",
-            gate=gate,
-            means=isinstance(layer, SqueezeExcite),
-        )
-        x, gate = made.map, None
-        if made.means is not None:
-            (gate,) = layer.gates(made.means[:, :, None, None].to(x.dtype))
+        residual = i > 0 and network.map_form == "add"
+        link = ops.IGCLink(stages[i], block.branch.groups, i + 1 < len(stages), guide, residual, gate)
         if guide is not None and i + 1 < network.attention_blocks:
             maps = halved(guide)
+        if isinstance(layer, SqueezeExcite):
+            made = ops.igc_block(ops.igc_chain(x, chain) if chain else x, **link._asdict(), means=True)
+            (gate,) = layer.gates(made.means[:, :, None, None].to(x.dtype))
+            x, chain = made.map, []
+        else:
+            gate = None
+            chain.append(link)
+    x = ops.igc_chain(x, chain) if chain else x
     return x if gate is None else x * gate
 
 

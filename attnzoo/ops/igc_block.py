@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -88,26 +88,27 @@ def igc_block(
         ValueError: If a shape does not fit.
     """
     channels = check_block(x, stages, groups, pool)
-    batch, given, height, width = x.shape
-    if gate is not None and gate.shape != (batch, given, 1, 1):
-        raise ValueError(f"gate must have shape {(batch, given, 1, 1)}, got {tuple(gate.shape)}")
-    if maps is not None:
-        _check_maps(maps, (batch, height, width), channels, given)
-    weights, norms = [stage.weight for stage in stages], [t for stage in stages for t in stage.beside()]
-    beside = [t for t in (gate, maps, *weights, *norms) if t is not None]
-    unfit = None
-    if torch.is_grad_enabled() and (x.requires_grad or any(t.requires_grad for t in beside)):
-        unfit = "the kernel has no gradient"
-    elif not all(t.is_cpu for t in beside):
-        unfit = "all tensors must be on the CPU"
-    elif pool and means and (x.shape[2] % 2 or x.shape[3] % 2):
+    check_beside(x, channels, maps, gate)
+    unfit = unfit_for_kernel(x, stages, maps, gate)
+    if pool and means and (x.shape[2] % 2 or x.shape[3] % 2):
         unfit = f"averages and pooling together need an even height and width, got {tuple(x.shape[2:])}"
     if not dispatch.takes_native(x, backend, unfit):
-        return reference(_guided(x, channels, maps, residual, gate), stages, groups, pool, means)
+        return reference(guided(x, channels, maps, residual, gate), fold(stages, groups), groups, pool, means)
+    weights, norms = [stage.weight for stage in stages], [t for stage in stages for t in stage.beside()]
     epsilons = [stage.epsilon for stage in stages]
     options = (groups, pool, maps, residual, gate, means)
     found = dispatch.operator("igc_block", _forward)(x, weights, norms, epsilons, *options)
     return IGCOutput(found[0], found[1] if means else None)
+
+
+def unfit_for_kernel(x: Tensor, stages: Sequence[Stage], maps: Tensor | None, gate: Tensor | None) -> str | None:
+    """Return why the kernel cannot compute a block, if that is so."""
+    tensors = [
+        t for t in (gate, maps, *(t for stage in stages for t in (stage.weight, *stage.beside()))) if t is not None
+    ]
+    if torch.is_grad_enabled() and (x.requires_grad or any(t.requires_grad for t in tensors)):
+        return "the kernel has no gradient"
+    return None if all([t.is_cpu for t in tensors]) else "all tensors must be on the CPU"  # noqa: C419 - the faster form
 
 
 def check_block(x: Tensor, stages: Sequence[Stage], groups: int, pool: bool) -> int:
@@ -121,6 +122,15 @@ def check_block(x: Tensor, stages: Sequence[Stage], groups: int, pool: bool) -> 
     if given == 0 or channels % given:
         raise ValueError(f"x must have {channels} channels, or {channels} divided by a whole number, got {given}")
     return channels
+
+
+def check_beside(x: Tensor, channels: int, maps: Tensor | None, gate: Tensor | None) -> None:
+    """Refuse maps and gates that do not fit ``x``, of a block of ``channels``."""
+    batch, given, height, width = x.shape
+    if gate is not None and gate.shape != (batch, given, 1, 1):
+        raise ValueError(f"gate must have shape {(batch, given, 1, 1)}, got {tuple(gate.shape)}")
+    if maps is not None:
+        _check_maps(maps, (batch, height, width), channels, given)
 
 
 def _check_weights(weights: Sequence[Tensor], groups: int) -> int:
@@ -147,12 +157,14 @@ def _check_maps(maps: Tensor, like: tuple[int, int, int], channels: int, given: 
         raise ValueError(f"maps must divide {channels} channels of {given} into n + 1 spans, got n = {spans - 1}")
 
 
-def _guided(x: Tensor, channels: int, maps: Tensor | None, residual: bool, gate: Tensor | None) -> Tensor:
+def guided(x: Tensor, channels: int, maps: Tensor | None, residual: bool, gate: Tensor | None) -> Tensor:
     """Return the block's input (B, C, H, W)."""
     given = x.shape[1]
     if gate is not None:
         x = x * gate.to(x.dtype)
-    if given != channels:
+    if given != channels and x.device.type == "cpu" and not dispatch.transformed():  # channels-last at once
+        x = x.permute(0, 2, 3, 1).repeat(1, 1, 1, channels // given).permute(0, 3, 1, 2)
+    elif given != channels:
         x = x.repeat(1, channels // given, 1, 1)
     if maps is None:
         return x
@@ -163,23 +175,40 @@ def _guided(x: Tensor, channels: int, maps: Tensor | None, residual: bool, gate:
     return x * factors.repeat(1, channels // factors.shape[1], 1, 1)
 
 
-def reference(x: Tensor, stages: Sequence[Stage], groups: int, pool: bool, means: bool) -> IGCOutput:
-    """Compute it by torch: norms folded, channels-last, and no permutation.
+def fold(stages: Sequence[Stage], groups: int) -> list[tuple[Tensor, Tensor]]:
+    """Return weight and bias of three convolutions that do what the stages do, without permutations between them.
 
     The permuted 1x1 convolution is one dense convolution. Where an activation is infinite, its zeros make a NaN of it.
     """
-    (first, first_bias), (second, second_bias), (third, third_bias) = map(_folded, stages)
-    if x.device.type == "cpu" and not dispatch.transformed():  # vmap knows one memory format
-        x = x.contiguous(memory_format=torch.channels_last)
+    first, (second, bias), third = map(_folded, stages)
+    return [first, (in_natural_order(second, groups), bias.view(-1, groups).t().reshape(-1)), third]
+
+
+def reference(x: Tensor, folded: Sequence[tuple[Tensor, Tensor]], groups: int, pool: bool, means: bool) -> IGCOutput:
+    """Compute it by torch, channels-last."""
+    (first, first_bias), (second, second_bias), (third, third_bias) = folded
     fresh = not dispatch.transformed()  # what a convolution has just made may be overwritten
+    if x.device.type == "cpu" and fresh:  # vmap knows one memory format
+        x = x.contiguous(memory_format=torch.channels_last)
     y = F.relu(F.conv2d(x, first, first_bias, padding=1, groups=groups), inplace=fresh)
-    y = F.conv2d(y, in_natural_order(second, groups), second_bias.view(-1, groups).t().reshape(-1))
+    y = F.conv2d(y, second, second_bias)
     y = (y.add_(x) if fresh else y + x) if third.shape[1] == len(first) else torch.cat([y, x], dim=1)
     y = F.conv2d(F.relu(y, inplace=fresh), third, third_bias)
     if not means:
-        return IGCOutput(F.relu(F.max_pool2d(y, 2) if pool else y, inplace=fresh), None)  # cuts off a quarter only
+        return IGCOutput(F.relu(_pooled(y) if pool else y, inplace=fresh), None)  # cuts off a quarter only
     y = F.relu(y, inplace=fresh)
-    return IGCOutput(F.max_pool2d(y, 2) if pool else y, y.mean((2, 3)))
+    return IGCOutput(_pooled(y) if pool else y, y.mean((2, 3)))
+
+
+def _pooled(y: Tensor) -> Tensor:
+    """Return ``max_pool2d(y, 2)``; without gradients by maxima of halves, which write no indices."""
+    if torch.is_grad_enabled() or y.device.type != "cpu" or torch.compiler.is_compiling() or dispatch.transformed():
+        return F.max_pool2d(y, 2)
+    batch, channels, height, width = y.shape
+    pixels = y[:, :, : height // 2 * 2, : width // 2 * 2].permute(0, 2, 3, 1)
+    pixels = pixels.reshape(batch, height // 2 * 2, width // 2, 2 * channels)
+    pixels = torch.maximum(pixels[..., :channels], pixels[..., channels:])
+    return torch.maximum(pixels[:, ::2], pixels[:, 1::2]).permute(0, 3, 1, 2)
 
 
 def _folded(stage: Stage) -> tuple[Tensor, Tensor]:
@@ -245,17 +274,25 @@ def _forward(
     y, averages = _outputs(x, weights, norms, epsilons, groups, pool, maps, residual, gate, means)
     if x.shape[0] == 0:
         return y, averages
-    own = [_float(t) for t in norms]
     guides = None if maps is None else maps.to(x.dtype).contiguous()
-    launch_igc.igc_block(
-        *(x.contiguous(), [w.float().contiguous() for w in weights], own, epsilons, groups, pool),
-        *(guides, float(residual), _float(gate), y, averages if means else None),
+    link = launch_igc.Link(
+        *([as_float(weight) for weight in weights], as_floats(norms), epsilons, groups, pool, guides, float(residual)),
+        *(None if gate is None else as_float(gate), y, averages if means else None),
     )
+    launch_igc.igc_blocks(x.contiguous(), [link])
     return y, averages
 
 
-def _float(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else tensor.float().contiguous()
+def as_float(tensor: Tensor) -> Tensor:
+    """Return the tensor as the kernel takes it."""
+    if tensor.dtype == torch.float32 and tensor.is_contiguous():
+        return tensor
+    return tensor.float().contiguous()
+
+
+def as_floats(tensors: Iterable[Tensor | None]) -> list[Tensor | None]:
+    """Return all of them as the kernel takes them."""
+    return [None if tensor is None else as_float(tensor) for tensor in tensors]
 
 
 torch.library.impl("attnzoo::igc_block", "CPU", _forward)

@@ -146,7 +146,8 @@ def test_every_output_is_written_and_nothing_else(isa: str):
             y, means = whole[32:-32].view(2, 7, *size), torch.full((2 * 7 + 64,), torch.nan)
             x = torch.randn(2, 18, height, width)
             averages = means[32:-32] if height % 2 == 0 else None
-            launch_igc.igc_block(x, weights, norms, epsilons, 6, pool, None, 0.0, None, y, averages)
+            link = launch_igc.Link(weights, norms, epsilons, 6, pool, None, 0.0, None, y, averages)
+            launch_igc.igc_blocks(x, [link])
             assert not bool(y.isnan().any())
             assert int(whole.isnan().sum()) == 64
             assert int(means.isnan().sum()) == (64 if averages is not None else 78)

@@ -1,5 +1,7 @@
 // CEDNN's block without gradients: grouped 3x3, grouped 1x1 across the groups, connection, 1x1, each with its norm, and
-// optionally the 2x2 maximum behind them. Nothing between the input and the output is written to memory.
+// optionally the 2x2 maximum behind them. Nothing between the input and the output is written to memory. Several blocks,
+// each of which reads what the one before has made, are one parallel region: threads are woken once.
+#include "crew.h"
 #include "igc_strip.h"
 
 // A convolution and the norm behind it, as torch keeps them.
@@ -16,6 +18,16 @@ struct AttnzooIgc {
   int64_t maps, span;  // guiding maps; channels in a row that share one, the first of maps + 1 such spans none
   float plus;          // a channel is multiplied by its map + plus
   int32_t dense, pool, dtype, threads;
+};
+
+// x (batch, given, height, width), maps (batch, maps, height, width) or null, gate (batch, given) or null: x is multiplied
+// by it. y (batch, outputs, height, width), or half of both if pooled; means (batch, outputs) of what was not yet pooled,
+// or null: height and width must be even if there is both.
+struct AttnzooIgcMaps {
+  const void *x, *maps;
+  const float* gate;
+  void* y;
+  float* means;
 };
 
 namespace attnzoo {
@@ -127,142 +139,176 @@ template <class Grid, class T> struct Band {
   }
 };
 
-template <class Grid, class T> struct Run {
+// One block of a chain. It is set up by one thread, worked at by all, and finished by one.
+struct Link {
+  Link* before = nullptr;
+  int status = kDone;
+  virtual void work(Crew& crew) = 0;
+  virtual void finish() = 0;
+  void fail() { __atomic_store_n(&status, kNoMemory, __ATOMIC_RELAXED); }
+};
+
+template <class Grid, class T> struct Run final : Link {
   const AttnzooIgc& block;
-  const Stage* stages;
+  const Affine affine;
   const T *x, *maps;
   const float* gate;
   T* y;
   float* means;
   Grid grid;
-  int64_t height, bands, rows, size;
+  int64_t height, bands, rows, size, images;
+  bool whole;  // whether threads share the channels of `images` images rather than bands
+  const SumOfChunks sums;
+  const Scratch shared;
 
-  Run(const AttnzooIgc& block, const Stage* stages, const T* x, const T* maps, const float* gate, T* y, float* means)
-      : block(block), stages(stages), x(x), maps(maps), gate(gate), y(y), means(means), grid(block.width),
-        height(Grid::kPooled ? block.height / 2 : block.height) {
+  Run(const AttnzooIgc& block, const AttnzooStage* stages, const AttnzooIgcMaps& given)
+      : block(block), affine(stages, block), x((const T*)given.x), maps((const T*)given.maps), gate(given.gate),
+        y((T*)given.y), means(given.means), grid(block.width), height(Grid::kPooled ? block.height / 2 : block.height),
+        whole(plan()), sums(whole ? nullptr : means, block.batch, bands, block.outputs), shared(whole ? images * each() : 0) {
+    if (affine.failed() || sums.failed() || shared.failed()) fail();
+  }
+
+  // Sets bands, rows, size and images; returns `whole`.
+  bool plan() {
     const int64_t row = (block.maps ? block.channels : block.given) * grid.stride * (Grid::kPooled ? 4 : 1);
     bands = ceil_div(height, larger(1, smaller(kBand, kStrip / row - (Grid::kPooled ? 1 : 2))));
     bands = bands > 2 ? ceil_div(bands, 4) * 4 : 2;  // an even share for two threads, and where there is work for four
     rows = ceil_div(height, smaller(bands, height));
     bands = ceil_div(height, rows);
-    size = channel_size(grid, rows);
-  }
-
-  int64_t flops_like() const { return block.batch * block.channels * block.height * block.width; }
-
-  int run() {
     const int64_t weights = block.channels * (block.channels / block.groups * 9 + block.groups) +
                             block.outputs * block.channels * (block.dense ? 2 : 1);
     const bool few = block.batch * bands < block.threads, small = block.height * block.width <= kSmall;
-    const int status = few || (small && weights > kWeights) ? by_channels() : by_bands();
-    if (means == nullptr || status != kDone) return status;
+    const bool together = few || (small && weights > kWeights);
+    if (together) {
+      bands = 1;
+      rows = height;
+    }
+    size = channel_size(grid, rows);
+    images = larger(1, smaller(block.batch, kWhole / each()));
+    return together;
+  }
+
+  Band<Grid, T> band(int64_t image, int64_t index, float* strip) const {
+    const int64_t top = index * rows;
+    return {block, affine.stages, grid, size, image, top, smaller(rows, height - top), strip};
+  }
+  int64_t strip() const { return (block.maps ? block.channels : block.given) * size; }
+  int64_t depth() const { return (block.dense ? 2 : 1) * block.channels; }
+  int64_t tiles() const { return ceil_div(rows * grid.stride, Grid::kStep); }
+  // Floats of one image where channels are shared: strip, and what the first two convolutions make of all tiles.
+  int64_t each() const { return strip() + tiles() * (block.channels + depth()) * kTile; }
+
+  void work(Crew& crew) override {
+    if (whole) {
+      by_channels(crew);
+    } else {
+      by_bands(crew);
+    }
+  }
+
+  void finish() override {
+    if (means == nullptr) return;
+    sums.join();
     for (int64_t i = 0; i < block.batch * block.outputs; ++i) means[i] /= (float)(block.height * block.width);
-    return kDone;
   }
 
   // Each thread takes whole bands, tile by tile.
-  int by_bands() {
-    const SumOfChunks sums(means, block.batch, bands, block.outputs);
-    if (sums.failed()) return kNoMemory;
-    int status = kDone;
-    parallel(block.threads, block.batch * bands, flops_like(), [&](int64_t task) {
-      const int64_t image = task / bands, top = task % bands * rows;
-      Band<Grid, T> band{block, stages, grid, size, image, top, smaller(rows, height - top), nullptr};
-      const int64_t strip = band.strip_channels() * size, inner = block.channels * kTile, deep = band.depth() * kTile;
-      const Scratch scratch(strip + inner + deep + block.outputs * kLanes);
-      if (scratch.failed()) {
-        __atomic_store_n(&status, kNoMemory, __ATOMIC_RELAXED);
-        return;
-      }
-      band.strip = scratch.data();
-      float *z = band.strip + strip, *t = z + inner, *totals = t + deep;
+  void by_bands(Crew& crew) {
+    const int64_t inner = block.channels * kTile, deep = depth() * kTile;
+    const Scratch scratch(strip() + inner + deep + block.outputs * kLanes);
+    if (scratch.failed()) fail();
+    float *z = scratch.data() + strip(), *t = z + inner, *totals = t + deep;
+    crew.each(block.batch * bands, [&](int64_t task) {
+      if (scratch.failed()) return;
+      const auto here = band(task / bands, task % bands, scratch.data());
       if (means) __builtin_memset(totals, 0, block.outputs * kLanes * sizeof(float));
-      for (int64_t c = 0; c < band.strip_channels(); ++c) band.fill_channel(c, x, maps, gate);
-      const Blocks ours(band.members()), outs(block.outputs);
-      for (int64_t tile = 0; tile < band.tiles(); ++tile) {
+      for (int64_t c = 0; c < here.strip_channels(); ++c) here.fill_channel(c, x, maps, gate);
+      const Blocks ours(here.members()), outs(block.outputs);
+      for (int64_t tile = 0; tile < here.tiles(); ++tile) {
         for (int64_t g = 0; g < block.groups; ++g)
-          for (int64_t k = 0; k < ours.count; ++k) band.first(tile, g, k, z);
-        for (int64_t m = 0; m < band.members(); ++m) band.second(tile, m, z, t);
-        const auto to = band.where(tile);
+          for (int64_t k = 0; k < ours.count; ++k) here.first(tile, g, k, z);
+        for (int64_t m = 0; m < here.members(); ++m) here.second(tile, m, z, t);
+        const auto to = here.where(tile);
         for (int64_t k = 0; k < outs.count; ++k)
-          band.third(to, k, t, y, means ? totals + outs.begin(k) * kLanes : nullptr);
+          here.third(to, k, t, y, means ? totals + outs.begin(k) * kLanes : nullptr);
       }
-      if (float* row = sums.row(image, task % bands))
+      if (float* row = sums.row(here.image, task % bands))
         for (int64_t o = 0; o < block.outputs; ++o) row[o] = sum<kLanes>(load<kLanes>(totals + o * kLanes));
     });
-    sums.join();
-    return status;
   }
 
   // Small maps: each thread takes channels of all images, stage by stage, so that a weight is read once.
-  int by_channels() {
-    bands = 1;
-    rows = height;
-    size = channel_size(grid, rows);
-    Band<Grid, T> band{block, stages, grid, size, 0, 0, rows, nullptr};
-    const int64_t tiles = band.tiles(), depth = band.depth();
-    const int64_t strip = band.strip_channels() * size, inner = tiles * block.channels * kTile, deep = tiles * depth * kTile;
-    const int64_t each = strip + inner + deep, group = larger(1, smaller(block.batch, kWhole / each));
-    const Scratch scratch(group * each);
-    if (scratch.failed()) return kNoMemory;
-    for (int64_t from = 0; from < block.batch; from += group) {
-      const int64_t images = smaller(group, block.batch - from);
-      const auto at = [&](int64_t i) {
-        Band<Grid, T> here = band;
-        here.image = from + i;
-        here.strip = scratch.data() + i * each;
-        return here;
+  void by_channels(Crew& crew) {
+    const int64_t count = tiles(), inner = count * block.channels * kTile;
+    const Blocks ours(block.channels / block.groups), outs(block.outputs);
+    for (int64_t from = 0; from < block.batch; from += images) {
+      const int64_t until = smaller(images, block.batch - from);
+      const auto at = [&](int64_t i) { return band(from + i, 0, shared.data() + i * each()); };
+      const auto z = [&](int64_t i, int64_t tile) {
+        return shared.data() + i * each() + strip() + tile * block.channels * kTile;
       };
-      const auto z = [&](int64_t i) { return scratch.data() + i * each + strip; };
-      const auto t = [&](int64_t i) { return z(i) + inner; };
-      const Blocks ours(band.members()), outs(block.outputs);
-      const int64_t work = flops_like() * images / block.batch;
-      parallel(block.threads, band.strip_channels(), work, [&](int64_t c) {
-        for (int64_t i = 0; i < images; ++i) at(i).fill_channel(c, x, maps, gate);
+      const auto t = [&](int64_t i, int64_t tile) { return z(i, 0) + inner + tile * depth() * kTile; };
+      crew.each(block.maps ? block.channels : block.given, [&](int64_t c) {
+        for (int64_t i = 0; i < until; ++i) at(i).fill_channel(c, x, maps, gate);
       });
-      parallel(block.threads, block.groups * ours.count, work, [&](int64_t k) {
-        for (int64_t i = 0; i < images; ++i)
-          for (int64_t tile = 0; tile < tiles; ++tile)
-            at(i).first(tile, k / ours.count, k % ours.count, z(i) + tile * block.channels * kTile);
+      crew.each(block.groups * ours.count, [&](int64_t k) {
+        for (int64_t i = 0; i < until; ++i)
+          for (int64_t tile = 0; tile < count; ++tile) at(i).first(tile, k / ours.count, k % ours.count, z(i, tile));
       });
-      parallel(block.threads, band.members(), work, [&](int64_t m) {
-        for (int64_t i = 0; i < images; ++i)
-          for (int64_t tile = 0; tile < tiles; ++tile)
-            at(i).second(tile, m, z(i) + tile * block.channels * kTile, t(i) + tile * depth * kTile);
+      crew.each(block.channels / block.groups, [&](int64_t m) {
+        for (int64_t i = 0; i < until; ++i)
+          for (int64_t tile = 0; tile < count; ++tile) at(i).second(tile, m, z(i, tile), t(i, tile));
       });
-      parallel(block.threads, outs.count, work, [&](int64_t k) {
+      crew.each(outs.count, [&](int64_t k) {
         float totals[kBlock * kLanes];
-        for (int64_t i = 0; i < images; ++i) {
+        for (int64_t i = 0; i < until; ++i) {
           __builtin_memset(totals, 0, sizeof totals);
-          for (int64_t tile = 0; tile < tiles; ++tile)
-            at(i).third(band.where(tile), k, t(i) + tile * depth * kTile, y, means ? totals : nullptr);
+          for (int64_t tile = 0; tile < count; ++tile)
+            at(i).third(at(i).where(tile), k, t(i, tile), y, means ? totals : nullptr);
           if (means == nullptr) continue;
           float* row = means + (from + i) * block.outputs + outs.begin(k);
           for (int64_t o = 0; o < outs.extent(k); ++o) row[o] = sum<kLanes>(load<kLanes>(totals + o * kLanes));
         }
       });
     }
-    return kDone;
   }
 };
+
+inline void work(Link* link, Crew& crew) {
+  if (link == nullptr) return;
+  work(link->before, crew);
+  link->work(crew);
+}
+
+// Sets up the blocks from `first` on, each on the stack of the one before, and lets the crew go through all of them.
+template <class T>
+int run(const AttnzooIgc* first, const AttnzooIgc* last, const AttnzooStage* stages, const AttnzooIgcMaps* maps,
+        int64_t elements, Link* before) {
+  if (first != last) {
+    elements += first->batch * first->channels * first->height * first->width;
+    const auto add = [&](auto&& link) {
+      link.before = before;
+      if (link.status != kDone) return link.status;
+      const int status = run<T>(first + 1, last, stages + 3, maps + 1, elements, &link);
+      if (status != kDone) return status;
+      if (link.status == kDone) link.finish();
+      return link.status;
+    };
+    return first->pool ? add(Run<Windows, T>(*first, stages, *maps)) : add(Run<Rows, T>(*first, stages, *maps));
+  }
+  together(last[-1].threads, elements, [&](Crew crew) { work(before, crew); });
+  return kDone;
+}
 
 }  // namespace ATTNZOO_ISA
 }  // namespace attnzoo
 
 using namespace attnzoo::ATTNZOO_ISA;
 
-// x (batch, given, height, width), maps (batch, maps, height, width) or null, gate (batch, given) or null: x is multiplied
-// by it. y (batch, outputs, height, width), or half of both if pooled; means (batch, outputs) of what was not yet pooled,
-// or null: height and width must be even if there is both. stages: three; weights are (channels, channels / groups, 3, 3),
-// (channels, groups), (outputs, channels or twice as many).
-ATTNZOO_EXPORT(igc_block)(const AttnzooIgc* block, const AttnzooStage* stages, const void* x, const void* maps,
-                          const float* gate, void* y, float* means) {
-  const Affine affine(stages, *block);
-  if (affine.failed()) return kNoMemory;
-  return with_storage(block->dtype, [&](auto type) {
-    using T = typename decltype(type)::Type;
-    if (block->pool)
-      return Run<Windows, T>(*block, affine.stages, (const T*)x, (const T*)maps, gate, (T*)y, means).run();
-    return Run<Rows, T>(*block, affine.stages, (const T*)x, (const T*)maps, gate, (T*)y, means).run();
+// `count` blocks, each of which reads what the one before writes; stages: three for each. Weights are (channels, channels
+// / groups, 3, 3), (channels, groups), (outputs, channels or twice as many).
+ATTNZOO_EXPORT(igc_block)(int count, const AttnzooIgc* blocks, const AttnzooStage* stages, const AttnzooIgcMaps* maps) {
+  return with_storage(blocks->dtype, [&](auto type) {
+    return run<typename decltype(type)::Type>(blocks, blocks + count, stages, maps, 0, nullptr);
   });
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from ctypes import c_double, c_float, c_int32, c_int64, c_void_p
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -38,23 +39,16 @@ class Block(ctypes.Structure):
     )
 
 
-def igc_block(
-    x: Tensor,
-    weights: Sequence[Tensor],
-    norms: Sequence[Tensor | None],
-    epsilons: Sequence[float],
-    groups: int,
-    pool: bool,
-    maps: Tensor | None,
-    plus: float,
-    gate: Tensor | None,
-    y: Tensor,
-    means: Tensor | None,
-) -> None:
-    """Fill ``y``, and ``means`` (B, C') with the averages of what ``y`` is pooled from.
+class Maps(ctypes.Structure):
+    """``AttnzooIgcMaps`` of igc_block.cpp."""
 
-    Args:
-        x: (B, C'', H, W); the block's C channels are these over and over.
+    _fields_ = tuple((name, c_void_p) for name in ("x", "maps", "gate", "y", "means"))
+
+
+class Link(NamedTuple):
+    """One block of a chain.
+
+    Attributes:
         weights: Of the three convolutions.
         norms: Behind each of them: its bias, then the norm's weight, bias, mean and variance.
         epsilons: The norms'.
@@ -63,23 +57,46 @@ def igc_block(
         maps: (B, n, H, W); the channels are n + 1 spans, and those of the last n are multiplied by a map ``+ plus``.
             Of ``x`` that is given several times, each time is a span.
         plus: See ``maps``.
-        gate: (B, C''), by which ``x`` is multiplied.
+        gate: (B, C''), by which the block's input is multiplied.
         y: The output.
-        means: Where the averages go.
+        means: Where averages (B, C') of what ``y`` is pooled from go.
     """
-    batch, given, height, width = x.shape
-    channels, (outputs, depth) = len(weights[0]), weights[2].shape[:2]
-    count = 0 if maps is None else maps.shape[1]
-    block = Block(
-        *(batch, channels, height, width, groups, outputs),
-        *(given, count, min(given, channels // (count + 1)), plus),
-        *(depth != channels, pool, DTYPES[x.dtype], torch.get_num_threads()),
-    )
-    stages = (Stage * 3)()
-    for k, weight in enumerate(weights):
-        stages[k] = Stage(weight.data_ptr(), *map(_pointer, norms[5 * k : 5 * k + 5]), epsilons[k])
-    tensors = map(_pointer, (x, maps, gate, y, means))
-    _check(kernels().igc_block(ctypes.byref(block), stages, *tensors))
+
+    weights: Sequence[Tensor]
+    norms: Sequence[Tensor | None]
+    epsilons: Sequence[float]
+    groups: int
+    pool: bool
+    maps: Tensor | None
+    plus: float
+    gate: Tensor | None
+    y: Tensor
+    means: Tensor | None
+
+
+def igc_blocks(x: Tensor, links: Sequence[Link]) -> None:
+    """Fill the outputs of blocks, each of which reads the one before; the first reads ``x`` (B, C'', H, W).
+
+    A block's C channels are those of what it reads over and over.
+    """
+    count, threads = len(links), torch.get_num_threads()
+    blocks, stages, maps = (Block * count)(), (Stage * (3 * count))(), (Maps * count)()
+    read = x
+    for i, link in enumerate(links):
+        batch, given, height, width = read.shape
+        channels, (outputs, depth) = len(link.weights[0]), link.weights[2].shape[:2]
+        guides = 0 if link.maps is None else link.maps.shape[1]
+        blocks[i] = Block(
+            *(batch, channels, height, width, link.groups, outputs),
+            *(given, guides, min(given, channels // (guides + 1)), link.plus),
+            *(depth != channels, link.pool, DTYPES[x.dtype], threads),
+        )
+        norms = [_pointer(t) for t in link.norms]
+        for k, weight in enumerate(link.weights):
+            stages[3 * i + k] = Stage(weight.data_ptr(), *norms[5 * k : 5 * k + 5], link.epsilons[k])
+        maps[i] = Maps(*map(_pointer, (read, link.maps, link.gate, link.y, link.means)))
+        read = link.y
+    _check(kernels().igc_block(count, blocks, stages, maps))
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None, relu: bool, y: Tensor) -> None:

@@ -42,7 +42,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "gate_images_backward": (c_void_p, c_void_p),
     "llam_gate": (_MAP, *[c_void_p] * 4, c_int, *[c_void_p] * 2),
     "llam_gate_backward": (_MAP, *[c_void_p] * 7),
-    "igc_block": (*[c_void_p] * 7,),
+    "igc_block": (c_int, *[c_void_p] * 3),
     "igc_step_first": (*[c_void_p] * 5,),
     "igc_step_second": (*[c_void_p] * 6,),
     "igc_step_third": (*[c_void_p] * 8,),
