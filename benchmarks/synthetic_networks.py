@@ -57,14 +57,15 @@ def compare(names: Sequence[str], folder: Path) -> list[Row]:
 def _rows(recipe: Recipe, folder: Path) -> list[Row]:
     source = Source(unseen=UNSEEN)
     folder.mkdir(parents=True, exist_ok=True)
+    start = time.perf_counter(), time.process_time()
+    scores = fit(recipe, source.sides(recipe), folder, progress=False)
+    spent = (time.perf_counter() - start[0]) / 60, (time.process_time() - start[1]) / 60
+    trained = _scored(recipe, recipe.network, scores, *(round(minutes, 1) for minutes in spent))
     larger = source.sides(recipe.changed(image_size=BASELINE_SIZE, maps=False))
     rows: list[Row] = []
     for kind, said in baselines(larger, recipe.labels.task == "action units").items():
         rows += _scored(recipe, f"HOG + ridge on {kind}", said, "-", "-")
-    start = time.perf_counter(), time.process_time()
-    scores = fit(recipe, source.sides(recipe), folder, progress=False)
-    spent = (time.perf_counter() - start[0]) / 60, (time.process_time() - start[1]) / 60
-    return rows + _scored(recipe, recipe.network, scores, *(round(minutes, 1) for minutes in spent))
+    return rows + trained
 
 
 def baselines(sides: Sides, units: bool) -> dict[str, dict[str, float]]:
