@@ -55,7 +55,7 @@ def compare(names: Sequence[str], folder: Path) -> list[Row]:
 
 
 def _rows(recipe: Recipe, folder: Path) -> list[Row]:
-    source = Source(unseen=UNSEEN)
+    source = Source(unseen=UNSEEN, kept=folder.parent / "faces")
     folder.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter(), time.process_time()
     scores = fit(recipe, source.sides(recipe), folder, progress=False)
