@@ -38,24 +38,25 @@ Row = dict[str, object]
 Features = NDArray[np.float32]
 
 
-def compare(names: Sequence[str], folder: Path) -> list[Row]:
+def compare(names: Sequence[str], folder: Path, identities: int) -> list[Row]:
     """Return a row for each baseline and network on each style; what ``folder`` holds already is not done again.
 
     Args:
         names: Recipes to run now; rows of others are taken from the folder if they are there.
         folder: Gets a folder for each recipe, with its run and its rows.
+        identities: Number of persons; it must be the same for all that a folder holds.
     """
     for name in names:
         done = folder / name / "rows.json"
         if not done.exists():
-            found = _rows(for_synthetic(RECIPES[name]), folder / name)
+            found = _rows(for_synthetic(RECIPES[name]), folder / name, identities)
             write_atomically(done, (json.dumps(found, indent=1) + "\n").encode())
     there = [folder / name / "rows.json" for name in RECIPES]
     return [row for path in there if path.exists() for row in json.loads(path.read_text())]
 
 
-def _rows(recipe: Recipe, folder: Path) -> list[Row]:
-    source = Source(unseen=UNSEEN, kept=folder.parent / "faces")
+def _rows(recipe: Recipe, folder: Path, identities: int) -> list[Row]:
+    source = Source(identities=identities, unseen=UNSEEN, kept=folder.parent / "faces")
     folder.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter(), time.process_time()
     scores = fit(recipe, source.sides(recipe), folder, progress=False)

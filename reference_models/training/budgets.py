@@ -46,8 +46,8 @@ SYNTHETIC: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "cednn": _CEDNN,
         "cednn-ck-plus": _CEDNN,
         "tra-net": {**_UNITS, "epochs": 20, "options": {"width": 16, "freeze": False}},
-        "lla-net": {**_EXPRESSIONS, "epochs": 20, "options": {"width": 16}},
-        "dba-net": {**_EXPRESSIONS, "epochs": 16, "options": {"backbone": "timm/resnet10t"}},
+        "lla-net": {**_EXPRESSIONS, "epochs": 14, "options": {"width": 16}},
+        "dba-net": {**_EXPRESSIONS, "epochs": 14, "options": {"backbone": "timm/resnet10t"}},
     }
 )
 """Name of a recipe to the values that are changed in it."""
