@@ -25,7 +25,7 @@ from reference_models.data.dataset import FaceDataset
 from reference_models.output import write_atomically
 from reference_models.training.budgets import for_synthetic
 from reference_models.training.calibration import Calibration
-from reference_models.training.fit import fit
+from reference_models.training.fit import LAST, fit
 from reference_models.training.recipes import RECIPES, Recipe
 from reference_models.training.sides import Sides
 from reference_models.training.sources import Source
@@ -58,14 +58,14 @@ def compare(names: Sequence[str], folder: Path, identities: int) -> list[Row]:
 def _rows(recipe: Recipe, folder: Path, identities: int) -> list[Row]:
     source = Source(identities=identities, unseen=UNSEEN, kept=folder.parent / "faces")
     folder.mkdir(parents=True, exist_ok=True)
-    start = time.perf_counter(), time.process_time()
+    begun_before, start = (folder / LAST).exists(), time.perf_counter()
     scores = fit(recipe, source.sides(recipe), folder, progress=False)
-    spent = (time.perf_counter() - start[0]) / 60, (time.process_time() - start[1]) / 60
-    trained = _scored(recipe, recipe.network, scores, *(round(minutes, 1) for minutes in spent))
+    minutes = "-" if begun_before else round((time.perf_counter() - start) / 60, 1)
+    trained = _scored(recipe, recipe.network, scores, minutes, identities)
     larger = source.sides(recipe.changed(image_size=BASELINE_SIZE, maps=False))
     rows: list[Row] = []
     for kind, said in baselines(larger, recipe.labels.task == "action units").items():
-        rows += _scored(recipe, f"HOG + ridge on {kind}", said, "-", "-")
+        rows += _scored(recipe, f"HOG + ridge on {kind}", said, "-", identities)
     return rows + trained
 
 
@@ -140,19 +140,19 @@ def _expressions(x: Mapping[str, Features], everyone: Mapping[str, FaceDataset])
     }
 
 
-def _scored(recipe: Recipe, what: str, scores: Mapping[str, float], minutes: object, processor: object) -> list[Row]:
-    """Return a row for each style; minutes are those of the training, on a machine that may do other work."""
+def _scored(recipe: Recipe, what: str, scores: Mapping[str, float], minutes: object, identities: int) -> list[Row]:
+    """Return a row for each style; minutes are those of a training that was not interrupted."""
     units = recipe.labels.task == "action units"
     return [
         {
             "labels of": recipe.name,
             "what": what,
+            "persons": identities,
             "tested on": style,
             "mean F1": round(scores[f"{side}/{'f1_tuned' if units else 'f1'}"], 3),
             "mean ICC": round(scores[f"{side}/icc"], 3) if units else "-",
             "accuracy": "-" if units else round(scores[f"{side}/accuracy"], 3),
             "minutes": minutes,
-            "of one processor": processor,
         }
         for side, style in (("test", "studio"), ("held-out", "held-out"))
     ]

@@ -38,14 +38,14 @@ _COMMON = {
     "patience": None,
 }
 _UNITS = {**_COMMON, "learned": "level", "monitor": "icc"}
-_CEDNN = {**_UNITS, "map_thresholds": MAP_THRESHOLDS, "epochs": 24, "options": {"se": None, "top_width": 256}}
+_CEDNN = {**_UNITS, "map_thresholds": MAP_THRESHOLDS, "epochs": 14, "options": {"se": None, "top_width": 256}}
 _EXPRESSIONS = {**_COMMON, "batch_size": 32}
 
 SYNTHETIC: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "cednn": _CEDNN,
         "cednn-ck-plus": _CEDNN,
-        "tra-net": {**_UNITS, "epochs": 20, "options": {"width": 16, "freeze": False}},
+        "tra-net": {**_UNITS, "epochs": 14, "options": {"width": 16, "freeze": False}},
         "lla-net": {**_EXPRESSIONS, "epochs": 14, "options": {"width": 16}},
         "dba-net": {**_EXPRESSIONS, "epochs": 14, "options": {"backbone": "timm/resnet10t"}},
     }
