@@ -148,6 +148,7 @@ def _scored(recipe: Recipe, what: str, scores: Mapping[str, float], minutes: obj
             "labels of": recipe.name,
             "what": what,
             "persons": identities,
+            "epochs": recipe.epochs if what == recipe.network else "-",
             "tested on": style,
             "mean F1": round(scores[f"{side}/{'f1_tuned' if units else 'f1'}"], 3),
             "mean ICC": round(scores[f"{side}/icc"], 3) if units else "-",
