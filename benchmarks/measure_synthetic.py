@@ -17,6 +17,7 @@ import json
 import multiprocessing
 import os
 import platform
+import shlex
 import statistics
 import subprocess
 import sys
@@ -53,12 +54,13 @@ def main() -> int:
         "--only", nargs="+", choices=NETWORKS, default=list(NETWORKS), help="of 'networks': those that are trained now"
     )
     parser.add_argument("--runs", type=Path, default=RUNS, help="of 'networks': folder of the runs [%(default)s]")
+    parser.add_argument("--identities", type=int, default=1000, help="of 'networks': persons [%(default)s]")
     arguments = parser.parse_args()
     what = arguments.what
-    rows = networks(arguments.only, arguments.runs) if what == "networks" else PARTS[what]()
+    rows = networks(arguments.only, arguments.runs, arguments.identities) if what == "networks" else PARTS[what]()
     packages = ("torch", "lightning", "numpy", "numba", "pillow", "dlib-bin", "scikit-image", "scikit-learn")
     result = {
-        "command": f"python -m benchmarks.measure_synthetic {what}",
+        "command": shlex.join(["python", "-m", "benchmarks.measure_synthetic", *sys.argv[1:]]),
         "commit": subprocess.run(
             ["git", "rev-parse", "--short", "HEAD"],  # noqa: S607 - whatever git the user has
             cwd=ROOT,
@@ -201,11 +203,11 @@ def learning() -> list[Row]:
     return learn()
 
 
-def networks(names: Sequence[str], folder: Path) -> list[Row]:
+def networks(names: Sequence[str], folder: Path, identities: int) -> list[Row]:
     """Return what the networks learn, and HOG and ridge regression on the same persons."""
     from benchmarks.synthetic_networks import compare
 
-    return compare(names, folder)
+    return compare(names, folder, identities)
 
 
 def _processor() -> str:

@@ -25,7 +25,7 @@ from reference_models.data.dataset import FaceDataset
 from reference_models.output import write_atomically
 from reference_models.training.budgets import for_synthetic
 from reference_models.training.calibration import Calibration
-from reference_models.training.fit import fit
+from reference_models.training.fit import LAST, fit
 from reference_models.training.recipes import RECIPES, Recipe
 from reference_models.training.sides import Sides
 from reference_models.training.sources import Source
@@ -38,33 +38,35 @@ Row = dict[str, object]
 Features = NDArray[np.float32]
 
 
-def compare(names: Sequence[str], folder: Path) -> list[Row]:
+def compare(names: Sequence[str], folder: Path, identities: int) -> list[Row]:
     """Return a row for each baseline and network on each style; what ``folder`` holds already is not done again.
 
     Args:
         names: Recipes to run now; rows of others are taken from the folder if they are there.
         folder: Gets a folder for each recipe, with its run and its rows.
+        identities: Number of persons; it must be the same for all that a folder holds.
     """
     for name in names:
         done = folder / name / "rows.json"
         if not done.exists():
-            found = _rows(for_synthetic(RECIPES[name]), folder / name)
+            found = _rows(for_synthetic(RECIPES[name]), folder / name, identities)
             write_atomically(done, (json.dumps(found, indent=1) + "\n").encode())
     there = [folder / name / "rows.json" for name in RECIPES]
     return [row for path in there if path.exists() for row in json.loads(path.read_text())]
 
 
-def _rows(recipe: Recipe, folder: Path) -> list[Row]:
-    source = Source(unseen=UNSEEN)
+def _rows(recipe: Recipe, folder: Path, identities: int) -> list[Row]:
+    source = Source(identities=identities, unseen=UNSEEN, kept=folder.parent / "faces")
     folder.mkdir(parents=True, exist_ok=True)
+    begun_before, start = (folder / LAST).exists(), time.perf_counter()
+    scores = fit(recipe, source.sides(recipe), folder, progress=False)
+    minutes = "-" if begun_before else round((time.perf_counter() - start) / 60, 1)
+    trained = _scored(recipe, recipe.network, scores, minutes, identities)
     larger = source.sides(recipe.changed(image_size=BASELINE_SIZE, maps=False))
     rows: list[Row] = []
     for kind, said in baselines(larger, recipe.labels.task == "action units").items():
-        rows += _scored(recipe, f"HOG + ridge on {kind}", said, "-", "-")
-    start = time.perf_counter(), time.process_time()
-    scores = fit(recipe, source.sides(recipe), folder, progress=False)
-    spent = (time.perf_counter() - start[0]) / 60, (time.process_time() - start[1]) / 60
-    return rows + _scored(recipe, recipe.network, scores, *(round(minutes, 1) for minutes in spent))
+        rows += _scored(recipe, f"HOG + ridge on {kind}", said, "-", identities)
+    return rows + trained
 
 
 def baselines(sides: Sides, units: bool) -> dict[str, dict[str, float]]:
@@ -138,19 +140,20 @@ def _expressions(x: Mapping[str, Features], everyone: Mapping[str, FaceDataset])
     }
 
 
-def _scored(recipe: Recipe, what: str, scores: Mapping[str, float], minutes: object, processor: object) -> list[Row]:
-    """Return a row for each style; minutes are those of the training, on a machine that may do other work."""
+def _scored(recipe: Recipe, what: str, scores: Mapping[str, float], minutes: object, identities: int) -> list[Row]:
+    """Return a row for each style; minutes are those of a training that was not interrupted."""
     units = recipe.labels.task == "action units"
     return [
         {
             "labels of": recipe.name,
             "what": what,
+            "persons": identities,
+            "epochs": recipe.epochs if what == recipe.network else "-",
             "tested on": style,
             "mean F1": round(scores[f"{side}/{'f1_tuned' if units else 'f1'}"], 3),
             "mean ICC": round(scores[f"{side}/icc"], 3) if units else "-",
             "accuracy": "-" if units else round(scores[f"{side}/accuracy"], 3),
             "minutes": minutes,
-            "of one processor": processor,
         }
         for side, style in (("test", "studio"), ("held-out", "held-out"))
     ]

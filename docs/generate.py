@@ -82,6 +82,18 @@ def recipes(path: Path) -> str:  # noqa: ARG001 - every part is given its file
     return table(("recipe", *(field.replace("_", " ") for field in shown), "schedule", "not printed"), rows)
 
 
+def budgets(path: Path) -> str:  # noqa: ARG001 - every part is given its file
+    """Return the table of what is changed in the recipes for synthetic faces."""
+    from reference_models.training.budgets import SYNTHETIC
+
+    names = list(dict.fromkeys(name for changes in SYNTHETIC.values() for name in changes))
+    rows = [
+        [f"`{name}`", *(f"`{changes[name]}`" if name in changes else "as printed" for changes in SYNTHETIC.values())]
+        for name in names
+    ]
+    return table(("value", *(f"`{name}`" for name in SYNTHETIC)), rows)
+
+
 def layers(path: Path) -> str:
     """Return the table of all registered layers, each linked to its page from ``path``."""
     folder = os.path.relpath(ROOT / "docs/layers", path.parent)
@@ -291,6 +303,7 @@ def goals(path: Path) -> str:  # noqa: ARG001 - every part is given its file
 PARTS: Mapping[str, Callable[..., str]] = {
     "datasets": datasets,
     "recipes": recipes,
+    "budgets": budgets,
     "layouts": layouts,
     "layers": layers,
     "layer": layer,

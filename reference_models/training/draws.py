@@ -96,7 +96,8 @@ class Drawn(Dataset[Any]):
 
     def __getitem__(self, draw: Draw) -> Any:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed_of(self.seed, draw.epoch, draw.index))
+            # Not torch.manual_seed: for an accelerator that is not awake it notes a whole traceback, each time anew.
+            torch.default_generator.manual_seed(seed_of(self.seed, draw.epoch, draw.index))
             return self.dataset[draw.index]
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -50,6 +52,23 @@ class Hardware:
     workers: int = 0
 
 
+@contextmanager
+def _told_once() -> Iterator[None]:
+    """Leave an error of TensorBoard's writing thread to the main thread, which it reaches at the next write."""
+    before = threading.excepthook
+
+    def hook(args: threading.ExceptHookArgs) -> None:
+        if not issubclass(args.exc_type, OSError):
+            before(args)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before
+
+
+@_told_once()
 def fit(
     recipe: Recipe,
     sides: Sides,

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
+import attnzoo
 from attnzoo import DIFFERENCE_THRESHOLDS
 from reference_models.data.records import Record
 from reference_models.data.synthetic import Shot
@@ -16,9 +21,12 @@ from reference_models.faces.alignment import AlignedFace
 from reference_models.faces.difference import Pixels, binary_maps, difference
 from reference_models.faces.given import GivenDetector
 from reference_models.faces.images import RGBImage
+from reference_models.output import write_atomically
 from reference_models.preparation.recipe import Recipe as Preparation
 from reference_models.preparation.steps import align
 
+Faces = dict[str, tuple[RGBImage, Pixels | None]]
+"""Name of a record's picture to the aligned face and its grey difference, None if none is asked for."""
 _LARGER = 1.25  # a frame is rendered larger than the aligned face, which is cut out of it
 
 
@@ -31,6 +39,8 @@ class RenderedFaces:
         thresholds: Grey levels of the maps.
         told: Is called with the number of shots done, now and then.
         workers: Processes that render; as many as there are cores by default.
+        kept: Folder in which what was rendered is kept, for whoever asks for the same again; None keeps it in memory
+            alone.
     """
 
     def __init__(
@@ -41,10 +51,22 @@ class RenderedFaces:
         thresholds: Sequence[float] = DIFFERENCE_THRESHOLDS,
         told: Callable[[int], None] | None = None,
         workers: int | None = None,
+        kept: Path | None = None,
     ) -> None:
         self.records: tuple[Record, ...] = tuple(shot.record() for shot in shots)
         self.thresholds = tuple(thresholds)
-        workers = (os.cpu_count() or 1) if workers is None else workers
+        path = None if kept is None else kept / f"faces-{_name(shots, preparation)}.npz"
+        if path is not None and path.exists():
+            self._faces = _read(path, self.records)
+        else:
+            workers = (os.cpu_count() or 1) if workers is None else workers
+            self._faces = self._rendered(shots, preparation, workers, told)
+            if path is not None:
+                _write(path, self._faces)
+
+    def _rendered(
+        self, shots: Sequence[Shot], preparation: Preparation, workers: int, told: Callable[[int], None] | None
+    ) -> Faces:
         rendering = DataLoader(
             _Rendering(shots, preparation),
             batch_size=None,
@@ -52,11 +74,12 @@ class RenderedFaces:
             num_workers=workers,
             multiprocessing_context="forkserver" if workers else None,
         )
-        self._faces: dict[str, tuple[RGBImage, Pixels | None]] = {}
+        faces: Faces = {}
         for record, face in zip(self.records, rendering, strict=True):
-            self._faces[record.image] = face
+            faces[record.image] = face
             if told is not None:
-                told(len(self._faces))
+                told(len(faces))
+        return faces
 
     def image(self, record: Record) -> RGBImage:
         """Return the aligned face (size, size, 3), uint8."""
@@ -110,3 +133,22 @@ class _Rendering(Dataset[Any]):
 
 def _as_it_is(face: tuple[RGBImage, Pixels | None]) -> tuple[RGBImage, Pixels | None]:
     return face
+
+
+def _name(shots: Sequence[Shot], preparation: Preparation) -> str:
+    """Return what decides the pixels, as a hash."""
+    return hashlib.sha256(repr((attnzoo.__version__, tuple(shots), preparation)).encode()).hexdigest()[:16]
+
+
+def _write(path: Path, faces: Faces) -> None:
+    levels = [level for _, level in faces.values() if level is not None]
+    buffer = io.BytesIO()
+    np.savez(buffer, images=np.stack([image for image, _ in faces.values()]), levels=np.array(levels, dtype=np.uint8))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, buffer.getvalue())
+
+
+def _read(path: Path, records: Sequence[Record]) -> Faces:
+    with np.load(path, allow_pickle=False) as file:
+        images, levels = file["images"], file["levels"]
+    return {record.image: (images[row], levels[row] if len(levels) else None) for row, record in enumerate(records)}

@@ -35,6 +35,7 @@ class Source:
         style: Their style.
         unseen: Number of persons in the held-out style that are scored as well; nobody is trained on them.
         data_seed: What they are drawn from.
+        kept: Folder in which rendered faces are kept for the next time; None: nowhere.
     """
 
     data: str = SYNTHETIC
@@ -42,11 +43,12 @@ class Source:
     prepared: Path | None = None
     fold: int = 1
     selection: Selection = "validation"
-    identities: int = 400
+    identities: int = 1000
     frames: int = 8
     style: str = "studio"
     unseen: int = 0
     data_seed: int = 0
+    kept: Path | None = None
 
     def __post_init__(self) -> None:
         one_of("data", self.data, (SYNTHETIC, *list_layouts()))
@@ -98,6 +100,7 @@ class Source:
             preparation,
             thresholds=recipe.map_thresholds,
             told=None if told is None else lambda done: told(done, len(shots)),
+            kept=self.kept,
         )
         return list(pictures.records), pictures
 

@@ -1,9 +1,13 @@
-"""One small run in its own process: ``python -m tests.reference_models.training.run FOLDER DEVICES KILL_AFTER``."""
+"""One small run in its own process: ``python -m tests.reference_models.training.run FOLDER DEVICES KILL_AFTER [full]``.
+
+With ``full`` it is not killed after so many pictures, but no file can be written any more.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -25,8 +29,18 @@ class Fatal(CornerPictures):
     def image(self, record: Record) -> NDArray[np.uint8]:
         Fatal.left -= 1
         if Fatal.left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+            self.strike()
         return super().image(record)
+
+    def strike(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Filling(Fatal):
+    """Pictures of which one is the last before the disk is full."""
+
+    def strike(self) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))  # every write fails, as on a full disk
 
 
 def main() -> None:
@@ -34,7 +48,7 @@ def main() -> None:
     torch.set_num_threads(1)
     pictures = CornerPictures()
     if kill_after:
-        Fatal.left, pictures = kill_after, Fatal()
+        Fatal.left, pictures = kill_after, Filling() if sys.argv[4:] == ["full"] else Fatal()
     hardware = Hardware(accelerator="cpu", devices=devices)
     scores = fit(recipe(), sides(pictures), folder, hardware=hardware, progress=False)
     if int(os.environ.get("LOCAL_RANK", "0")) == 0:

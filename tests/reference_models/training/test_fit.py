@@ -13,6 +13,7 @@ import safetensors.torch
 import torch
 
 from reference_models.label_order import read_labels
+from reference_models.training.checkpoint_io import SafeCheckpointIO
 from reference_models.training.fit import BEST, LAST, MODEL, Hardware, fit
 from reference_models.training.trained import read_model
 from tests.reference_models.training.faces import recipe, sides
@@ -20,8 +21,9 @@ from tests.reference_models.training.faces import recipe, sides
 EPOCH = 48 + 16  # pictures decoded in an epoch: trained on and validated
 
 
-def run(folder: Path, *, devices: int = 1, kill_after: int = 0) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *, devices: int = 1, kill_after: int = 0, full: bool = False) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "tests.reference_models.training.run", str(folder), str(devices), str(kill_after)]
+    command += ["full"] if full else []
     return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 
@@ -66,6 +68,18 @@ def test_killed_and_resumed_it_is_the_same_run(whole: Path, tmp_path: Path):
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
     assert losses(tmp_path) == losses(whole)
     assert (tmp_path / "scores.json").read_text() == (whole / "scores.json").read_text()
+
+
+def test_on_a_full_disk_it_ends_and_leaves_the_last_good_state(whole: Path, tmp_path: Path):
+    ended = run(tmp_path, kill_after=EPOCH + 20, full=True)
+    assert ended.returncode == 1
+    assert "Exception in thread" not in ended.stderr
+    assert ended.stderr.rstrip().splitlines()[-1].startswith("OSError: [Errno 27] File too large")
+    assert SafeCheckpointIO().load_checkpoint(tmp_path / LAST)["epoch"] == 0
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+    assert run(tmp_path).returncode == 0
+    mine, theirs = (safetensors.torch.load_file(folder / MODEL) for folder in (tmp_path, whole))
+    assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
 
 
 def test_two_processes_have_the_loss_curve_of_one(whole: Path, tmp_path: Path):

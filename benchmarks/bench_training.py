@@ -1,0 +1,126 @@
+"""``reference-models train``: what five kills and a full disk leave of a run.
+
+    python benchmarks/bench_training.py kills [--kills 5]
+    python benchmarks/bench_training.py full-disk          as root on Linux: mounts a file system of 64 MB
+
+``kills`` trains a small CEDNN on synthetic faces once without interruption, and once killed at random moments, wherever
+they fall, and gone on with by the same command, and compares the weights bit by bit.
+
+``full-disk`` trains in a file system that is full after some epochs, and says how the command ended and whether the
+training state that is left can be read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+
+from reference_models.training.checkpoint_io import SafeCheckpointIO
+from reference_models.training.fit import LAST, MODEL
+
+PROGRAM = Path(sys.executable).with_name("reference-models")
+OPTIONS = ("--accelerator=cpu", "--identities=9", "--frames=3", "--unseen=0", "--size=32", "--set", "batch_size=4")
+EPOCHS = 12
+SEED = 6
+DISK = 64
+
+
+def kills(count: int) -> list[dict[str, Any]]:
+    """Return a row for the uninterrupted run and one for each start of the interrupted one."""
+    draw = random.Random(SEED)  # noqa: S311 - moments that can be repeated, no secret
+    with tempfile.TemporaryDirectory() as folder:
+        whole, broken = Path(folder, "whole"), Path(folder, "broken")
+        rows = [{"run": "whole", **_ended(_train(whole))}]
+        for epochs in sorted(draw.sample(range(EPOCHS - 1), count)):
+            process = _start(broken)
+            while process.poll() is None and _epochs(broken) < epochs:
+                time.sleep(0.05)
+            try:  # somewhere in the next epoch, or the one after
+                process.wait(draw.uniform(0.0, 1.0))
+            except subprocess.TimeoutExpired:
+                process.kill()
+            rows.append({"run": "broken", **_ended(process.wait()), "epochs done": _epochs(broken)})
+        rows.append({"run": "broken", **_ended(_train(broken)), "epochs done": _epochs(broken)})
+        mine, theirs = (safetensors.torch.load_file(path / MODEL) for path in (broken, whole))
+        same = list(mine) == list(theirs) and all(torch.equal(mine[name], theirs[name]) for name in mine)
+        return [*rows, {"run": "broken against whole", "ended": "same weights" if same else "other weights"}]
+
+
+def full_disk() -> list[dict[str, Any]]:
+    """Return how a run ends whose disk fills up after its first epoch, and what is left of it."""
+    with tempfile.TemporaryDirectory() as folder:
+        _system("mount", "-t", "tmpfs", "-o", f"size={DISK}m", "tmpfs", folder)
+        try:
+            out = Path(folder, "run")
+            command = _command(out, EPOCHS)
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)  # noqa: S603
+            while process.poll() is None and not (out / LAST).exists():
+                time.sleep(0.01)
+            free = os.statvfs(folder)
+            Path(folder, "filler").write_bytes(bytes(free.f_bavail * free.f_bsize))
+            _, said = process.communicate()
+            return [
+                {
+                    "run": "on a disk that fills up",
+                    **_ended(process.returncode),
+                    "said": said.strip().splitlines()[-5:],
+                    "epochs done": _epochs(out),
+                    "unfinished files": sorted(path.name for path in out.iterdir() if path.name.startswith(".")),
+                }
+            ]
+        finally:
+            _system("umount", folder)
+
+
+def main() -> int:
+    """Run what is named and print its rows."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("what", choices=["kills", "full-disk"])
+    parser.add_argument("--kills", type=int, default=5, help="How often [%(default)s]")
+    arguments = parser.parse_args()
+    rows = kills(arguments.kills) if arguments.what == "kills" else full_disk()
+    print(json.dumps(rows, indent=1))
+    return 0
+
+
+def _system(*command: str) -> None:
+    subprocess.run(command, check=True)  # noqa: S603 - our own command
+
+
+def _command(folder: Path, epochs: int) -> list[str]:
+    return [str(PROGRAM), "train", "cednn", "-o", str(folder), *OPTIONS, "--set", f"epochs={epochs}"]
+
+
+def _start(folder: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(_command(folder, EPOCHS), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
+
+
+def _train(folder: Path, *, epochs: int = EPOCHS) -> int:
+    process = subprocess.run(_command(folder, epochs), stdout=subprocess.DEVNULL, check=False)  # noqa: S603
+    return process.returncode
+
+
+def _ended(status: int) -> dict[str, str]:
+    return {"ended": "killed" if status == -signal.SIGKILL else f"exit code {status}"}
+
+
+def _epochs(folder: Path) -> int:
+    """Return how many epochs the last state holds."""
+    path = folder / LAST
+    return int(SafeCheckpointIO().load_checkpoint(path)["epoch"]) + 1 if path.exists() else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
