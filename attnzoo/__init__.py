@@ -2,6 +2,7 @@
 
 from attnzoo.attach import Attachment, Plan, PlanRow, PyramidClassifier, Site, Spot, attach, plan, with_pyramid_head
 from attnzoo.costs import Cost, cost
+from attnzoo.export import Exported, export_aoti, export_onnx, export_program
 from attnzoo.layers import (
     CBAM,
     DIFFERENCE_THRESHOLDS,
@@ -27,6 +28,7 @@ __all__ = [
     "Cost",
     "DenselyBackwardAttention",
     "DifferenceGate",
+    "Exported",
     "FeatureMaps",
     "GateStatistics",
     "IGCBlock",
@@ -44,6 +46,9 @@ __all__ = [
     "attach",
     "cost",
     "create",
+    "export_aoti",
+    "export_onnx",
+    "export_program",
     "feature_maps",
     "layer_info",
     "list_layers",

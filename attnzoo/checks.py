@@ -103,11 +103,13 @@ def feature_map(name: str, x: Any, channels: int, like: Tensor | None = None) ->
     Under autocast the dtype is not checked: casting is autocast's task.
 
     Raises:
-        TypeError: If ``x`` is no tensor, not floating, or its dtype is not that of ``like`` (the layer's weights).
+        TypeError: If ``x`` is no dense tensor, not floating, or its dtype is not that of ``like`` (the layer's weights).
         ValueError: If its rank, channel count or size is wrong.
     """
     if not isinstance(x, Tensor):
         raise TypeError(f"{name} must be a tensor (B, {channels}, H, W), got {type(x).__name__}")
+    if x.layout is not torch.strided:
+        raise TypeError(f"{name} must be a dense tensor (torch.strided), got {x.layout}")
     if x.dim() != 4 or x.shape[1] != channels:
         raise ValueError(f"{name} must have shape (B, {channels}, H, W), got {tuple(x.shape)}")
     if x.shape[2] == 0 or x.shape[3] == 0:

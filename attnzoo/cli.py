@@ -18,8 +18,10 @@ from rich.table import Table
 
 from attnzoo import __version__
 from attnzoo.attach.command import attach_command
+from attnzoo.export.command import export_command
 from attnzoo.recorder.command import look_command
 from attnzoo.registry import Kind, LayerInfo, layer_info, list_layers
+from attnzoo.report.command import report_command
 
 PIPE_WIDTH = 140
 
@@ -234,3 +236,5 @@ def timm_model(name: str, num_classes: int | None, *, pretrained: bool = False) 
 
 app.command("attach")(attach_command)
 app.command("look")(look_command)
+app.command("export")(export_command)
+app.command("report")(report_command)

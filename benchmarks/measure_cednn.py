@@ -71,16 +71,17 @@ def training(batch: int) -> Calls:
     """Return the candidates for a step without the optimiser."""
     faces, labels = torch.rand(batch, 3, SIZE, SIZE), (torch.rand(batch, 12) > 0.5).float()
 
-    def step(network: nn.Module, images: Tensor) -> Callable[[], object]:
+    def step(network: nn.Module, images: Tensor, backend: str = "torch") -> Callable[[], object]:
         def call() -> None:
             network.zero_grad()
-            F.binary_cross_entropy_with_logits(network(images), labels).backward()
+            with ops.backend(backend):
+                F.binary_cross_entropy_with_logits(network(images), labels).backward()
 
         return call
 
     network = torchvision.models.resnet18(num_classes=12)
     last, faces_last = (t.to(memory_format=torch.channels_last) for t in (copy.deepcopy(network), faces))
-    own = {(name, "torch"): step(CEDNN(name, attention_blocks=0), faces) for name in TRAINED}
+    own = {(name, p): step(CEDNN(name, attention_blocks=0), faces, p) for name in TRAINED for p in BACKENDS}
     resnets = {
         ("ResNet-18", "eager"): step(network, faces),
         ("ResNet-18", "eager, channels-last"): step(last, faces_last),

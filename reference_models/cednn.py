@@ -161,15 +161,20 @@ class CEDNN(nn.Module):
         """Return what the blocks make, (B, 64 * ``width``, H / 32, W / 32)."""
         features = x.repeat(1, NUM_MAPS + 1, 1, 1) if maps is None else self.stack(x, maps)
         features = features.repeat(1, self.copies, 1, 1) if self.copies > 1 else features  # (B, width, H, W)
-        if x.device.type == "cpu":  # where small groups and max-pooling are slow in contiguous maps
-            features = features.contiguous(memory_format=torch.channels_last)
+        last = len(self.blocks) - 1
         for i, (block, layer) in enumerate(zip(self.blocks, self.block_layers, strict=True)):
-            if i > 0:
-                features = F.max_pool2d(features, 2)
-                maps = None if maps is None else cednn_inference.halved(maps)
             if maps is not None and 0 < i < self.attention_blocks:
                 features = self.gates[i - 1](features, maps)
-            features = layer(block(features))
+            plain = cednn_inference.is_plain(layer, nn.Identity)
+            if x.device.type == "cpu" and not (plain and block.trains_by_passes(features)):
+                # where small groups and max-pooling are slow in contiguous maps
+                features = features.contiguous(memory_format=torch.channels_last)
+            if i < last and plain:
+                features = block.pooled(features)
+            else:
+                features = layer(block(features))
+                features = F.max_pool2d(features, 2) if i < last else features
+            maps = None if maps is None or i == last else cednn_inference.halved(maps)
         return features
 
 

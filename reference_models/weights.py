@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +15,11 @@ from torch import Tensor, nn
 from reference_models.output import write_atomically
 
 MAX_LISTED = 8
+# torch's reader of pickles has no exception of its own for damaged files: these are what it lets through.
+_DAMAGE = (
+    *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError),
+    *(TypeError, ValueError, pickle.UnpicklingError, struct.error),
+)
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
@@ -42,11 +48,13 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
+    except _DAMAGE as error:
         raise ValueError(f"{path} holds no plain tensors or is damaged: {error}") from error
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
-    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+    if not isinstance(content, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
+    ):
         raise ValueError(f"{path} holds {type(content).__name__}, not a state dict of tensors")
     return dict(content)
 
@@ -63,8 +71,25 @@ def load_weights(
         keep: Fragments of names; entries of ``module`` whose names hold one stay as they are.
 
     Raises:
-        ValueError: If a key is missing or unknown or a shape differs; the message lists them, and the module is
-            unchanged.
+        ValueError: If a key is missing or unknown, a shape differs, or numbers are of another kind (whole for floating,
+            complex for real); the message lists them, and the module is unchanged.
+    """
+    module.load_state_dict(check_weights(module, weights, ignore=ignore, keep=keep), strict=False)
+
+
+def check_weights(
+    module: nn.Module, weights: Mapping[str, Tensor], *, ignore: Sequence[str] = (), keep: Sequence[str] = ()
+) -> dict[str, Tensor]:
+    """Check a state dict as :func:`load_weights` does, and return what of it would be loaded.
+
+    Args:
+        module: For which it is; it may be on the meta device.
+        weights: Name to tensor.
+        ignore: As there.
+        keep: As there.
+
+    Raises:
+        ValueError: As there.
     """
     target = {name: value for name, value in module.state_dict().items() if not _holds(name, keep)}
     source = {name: value for name, value in weights.items() if not _holds(name, ignore)}
@@ -79,11 +104,16 @@ def load_weights(
             for name in sorted(target.keys() & source.keys())
             if source[name].shape != target[name].shape
         ],
+        "of another kind of numbers": [
+            f"{name} {source[name].dtype} instead of {target[name].dtype}"
+            for name in sorted(target.keys() & source.keys())
+            if _kind(source[name]) != _kind(target[name])
+        ],
     }
     if any(problems.values()):
         lines = [f"{len(names)} {what}: {_listed(names)}" for what, names in problems.items() if names]
         raise ValueError(f"the weights do not fit {type(module).__name__}: " + "; ".join(lines))
-    module.load_state_dict(source, strict=False)
+    return source
 
 
 def save_weights(module: nn.Module, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
@@ -98,6 +128,10 @@ def save_weights(module: nn.Module, path: str | Path, metadata: Mapping[str, str
     tensors = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
     content = safetensors.torch.save(tensors, metadata=dict(metadata or {}))
     write_atomically(path, content)
+
+
+def _kind(tensor: Tensor) -> tuple[bool, bool]:
+    return tensor.is_floating_point(), tensor.is_complex()
 
 
 def _holds(name: str, fragments: Sequence[str]) -> bool:

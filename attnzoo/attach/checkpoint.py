@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 _METADATA = "attnzoo"
+_KINDS = {"version": str, "layer": str, "options": dict, "init": str, "backbone": str, "channels": dict}
 
 
 def save(path: Path, state: Mapping[str, Tensor], spec: Mapping[str, Any]) -> None:
@@ -56,7 +57,7 @@ def load(path: Path, spec: Mapping[str, Any]) -> dict[str, Tensor]:
         raise ValueError(f"{path} is no safetensors file: {error}") from error
     if _METADATA not in metadata:
         raise ValueError(f"{path} holds tensors but no attachment: its metadata has no entry {_METADATA!r}")
-    saved = json.loads(metadata[_METADATA])
+    saved = _described(path, metadata[_METADATA])
     if differences := _differences(saved, spec):
         raise ValueError(
             f"{path} is of {saved['layer']} on {saved['backbone']} (attnzoo {saved['version']}), this attachment of "
@@ -66,7 +67,7 @@ def load(path: Path, spec: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def check_tensors(mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> None:
-    """Check that two attention-only state dicts have the same keys and shapes.
+    """Check that two attention-only state dicts have the same keys and shapes, and numbers of the same kind.
 
     Raises:
         ValueError: If not; the message has every difference.
@@ -78,8 +79,32 @@ def check_tensors(mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> N
         for key, tensor in mine.items()
         if key in theirs and theirs[key].shape != tensor.shape
     ]
+    problems += [
+        f"{key} is {theirs[key].dtype}, here {tensor.dtype}"
+        for key, tensor in mine.items()
+        if key in theirs
+        and (theirs[key].is_floating_point(), theirs[key].is_complex())
+        != (tensor.is_floating_point(), tensor.is_complex())
+    ]
     if problems:
         raise ValueError("the attention does not fit: " + "; ".join(problems))
+
+
+def _described(path: Path, text: str) -> dict[str, Any]:
+    """Return what the file says of its attachment.
+
+    Raises:
+        ValueError: If it says anything else than what :func:`save` writes.
+    """
+    try:
+        saved = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: what it says of its attachment is no JSON: {error}") from error
+    if not isinstance(saved, dict):
+        raise ValueError(f"{path} is damaged: it must say what its attachment is, got {str(saved)[:60]!r}")
+    if wrong := [name for name, kind in _KINDS.items() if not isinstance(saved.get(name), kind)]:
+        raise ValueError(f"{path} is damaged: it does not say the {', '.join(wrong)} of its attachment")
+    return saved
 
 
 def _differences(saved: Mapping[str, Any], spec: Mapping[str, Any]) -> list[str]:

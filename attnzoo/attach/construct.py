@@ -95,6 +95,7 @@ def build(
         output = layer(*inputs)
     _check_output(source.name, output, current)
     entry.folds = _folds(layer, current, inputs, output)
+    torch.clear_autocast_cache()  # inside autocast, torch before 2.9 would train with casts made without gradients
     entry.train(training)
     return Built(spot=spot, entry=entry, macs=flops.get_total_flops() // 2)
 

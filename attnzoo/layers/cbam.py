@@ -194,25 +194,18 @@ class CBAM(nn.Module):
             TypeError: If ``x`` is no floating tensor of the parameters' dtype.
             ValueError: If its shape does not fit.
         """
-        channel, spatial = self.channel, self.spatial
-        bottleneck = None if channel is None else channel.plain()
-        convolution = None if spatial is None else spatial.plain()
-        if (bottleneck is None) == (channel is None) and (convolution is None) == (spatial is None):
-            checks.feature_map("x", x, self.channels, like=_weight(bottleneck, convolution))
-            around = tuple(module for module in (channel, spatial) if module is not None)
-            y = gate_images(x, bottleneck, convolution, around=around, residual=self.residual, layer=self)
-            if y is not None:
-                return y
+        if not torch.compiler.is_compiling():
+            channel, spatial = self._modules.get("channel"), self._modules.get("spatial")
+            bottleneck = None if channel is None else channel.plain()
+            convolution = None if spatial is None else spatial.plain()
+            if (bottleneck is None) == (channel is None) and (convolution is None) == (spatial is None):
+                around = tuple(module for module in (channel, spatial) if module is not None)
+                y = gate_images(x, bottleneck, convolution, around=around, residual=self.residual, layer=self)
+                if y is not None:
+                    return y
         gates, x = self._gates(x)
         return apply_gates(x, gates, residual=self.residual)
 
     def extra_repr(self) -> str:
         """Return the options that the submodules do not show."""
         return f"channels={self.channels}, residual={self.residual}"
-
-
-def _weight(bottleneck: Bottleneck | None, convolution: Convolution | None) -> Tensor | None:
-    """Return a weight, sooner than ``parameters()`` finds one."""
-    if bottleneck is not None:
-        return bottleneck.reduce.weight
-    return None if convolution is None else convolution.conv.weight

@@ -17,18 +17,20 @@ whose counts agree with CEDNN's Table 6.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attnzoo import checks
-from attnzoo.ops import Stage, dispatch, igc_block
+from attnzoo.ops import Stage, autograd, dispatch, igc_block, igc_training, running_statistics
 from attnzoo.ops.igc_block import in_natural_order
 from attnzoo.registry import register
 
 Connection = Literal["res", "dense"]
+_PIXELS_A_MEMBER = 192
+"""Pixels for each channel of a group from which on training by native passes is the faster way; measured."""
 
 
 class InterleavedGroupConv(nn.Module):
@@ -120,11 +122,8 @@ class InterleavedGroupConv(nn.Module):
         mean, variance, gain, offset = (_taken(t, order) for t in (*statistics, norm.weight, norm.bias))
         if not norm.training:
             return F.batch_norm(y, mean, variance, gain, offset, training=False, eps=norm.eps)
-        momentum = norm.momentum
-        if norm.num_batches_tracked is not None:
-            norm.num_batches_tracked.add_(1)
-            momentum = 1 / norm.num_batches_tracked.item() if momentum is None else momentum
-        y = F.batch_norm(y, mean, variance, gain, offset, training=True, momentum=momentum or 0.0, eps=norm.eps)
+        momentum = running_statistics.momentum(norm)
+        y = F.batch_norm(y, mean, variance, gain, offset, training=True, momentum=momentum, eps=norm.eps)
         with torch.no_grad():
             for own, moved in zip(statistics, (mean, variance), strict=True):
                 if own is not None and moved is not None:
@@ -219,17 +218,66 @@ class IGCBlock(nn.Module):
             TypeError: If ``x`` is no floating tensor of the parameters' dtype.
             ValueError: If its shape does not fit.
         """
+        return self._made(x, pool=False)
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """Return ``max_pool2d(self(x), 2)``, in one operation with the block where there is one.
+
+        Args:
+            x: As in ``forward``, of at least 2x2 pixels.
+
+        Returns:
+            Map (B, ``out_channels``, H // 2, W // 2).
+
+        Raises:
+            TypeError: As ``forward``.
+            ValueError: As ``forward``.
+        """
+        return F.max_pool2d(self(x), 2) if autograd.watched(self) else self._made(x, pool=True)
+
+    def _made(self, x: Tensor, pool: bool) -> Tensor:
         checks.feature_map("x", x, self.channels, like=self.fuse.weight)
+        pool_natively = pool and min(x.shape[2:]) >= 2  # else it is for max_pool2d to say what is wrong
+        options: dict[str, Any] = {"groups": self.branch.groups, "pool": pool_natively}
         stages = self.stages()
         if stages is not None and dispatch.takes_native(x, None):
-            fused = igc_block(x, stages, groups=self.branch.groups).map
-            return fused.contiguous(memory_format=_memory_format(x))
+            y = igc_block(x, stages, **options).map.contiguous(memory_format=_memory_format(x))
+        elif self.trains_by_passes(x):
+            stages = _stages(self.branch, self.fuse, self.norm)
+            found = igc_training(x, stages, **options)
+            running_statistics.update((self.branch.norm1, self.branch.norm2, self.norm), stages, found.moments, x)
+            y = found.map.contiguous(memory_format=_memory_format(x))
+        else:
+            y, pool_natively = self._by_modules(x), False
+        return F.max_pool2d(y, 2) if pool and not pool_natively else y
+
+    def _by_modules(self, x: Tensor) -> Tensor:
         branch = self.branch_layer(self.branch(x))
         connected = branch + x if self.connection == "res" else torch.cat([branch, x], dim=1)
         y = self.norm(self.fuse(F.relu(connected)))
         # ReLU in the form that keeps its input for backward, not its output: backbones add to what a layer returns in
         # place (timm's and torchvision's `x += shortcut`).
         return F.threshold(y, 0.0, 0.0)
+
+    def trains_by_passes(self, x: Tensor) -> bool:
+        """Tell whether ``attnzoo.ops.igc_training`` takes the place of calling the modules, and is the faster way.
+
+        Its kernels work on contiguous maps. They are for training alone, for plain modules that nobody watches, as
+        ``stages`` is, and for maps that are large beside a group's weights.
+        """
+        branch, branch_layer, fuse, norm = self.children()
+        if not self.training or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
+            return False
+        if type(branch) is not InterleavedGroupConv or type(branch_layer) is not nn.Identity:
+            return False
+        conv1, norm1, conv2, norm2 = branch.children()
+        convs, norms = (conv1, conv2, fuse), (norm1, norm2, norm)
+        plain = all(type(conv) is nn.Conv2d for conv in convs) and all(map(running_statistics.in_training, norms))
+        if not plain or any(map(autograd.watched, (branch, branch_layer, *convs, *norms))):
+            return False
+        large = x.shape[2] * x.shape[3] >= _PIXELS_A_MEMBER * (self.channels // branch.groups)
+        known = all(t.dtype == torch.float32 and t.is_cpu for t in self.parameters())
+        return known and large and x.numel() > 0 and dispatch.takes_native(x, None)
 
     def stages(self) -> tuple[Stage, Stage, Stage] | None:
         """Return the stages with which ``attnzoo.ops.igc_block`` may take the place of calling the modules.
@@ -248,11 +296,15 @@ class IGCBlock(nn.Module):
         plain = all(type(conv) is nn.Conv2d for conv in convs) and all(map(_in_evaluation, norms))
         if not plain or any(map(_watched, (branch, branch_layer, *convs, *norms))):
             return None
-        return Stage.of(conv1, norm1), Stage.of(conv2, norm2), Stage.of(fuse, norm)
+        return _stages(branch, fuse, norm)
 
     def extra_repr(self) -> str:
         """Return the options that the submodules do not show."""
         return f"channels={self.channels}, connection={self.connection!r}"
+
+
+def _stages(branch: InterleavedGroupConv, fuse: nn.Module, norm: nn.Module) -> tuple[Stage, Stage, Stage]:
+    return Stage.of(branch.conv1, branch.norm1), Stage.of(branch.conv2, branch.norm2), Stage.of(fuse, norm)
 
 
 def _in_evaluation(norm: nn.Module) -> bool:

@@ -31,6 +31,10 @@ from attnzoo.registry import register
     kind="paired",
     paper="Wang, Hu, Hu, Liu, et al., Lossless Attention in Convolutional Networks, FG 2020",
     summary="Gate for every element, from this and the previous feature map, without reduction.",
+    exceptions={
+        "infinity stays visible": "the previous map acts through a sigmoid alone, which makes 0 or 1 of infinity: the "
+        "equation's own doing; NaN, and infinity in the current map, are seen"
+    },
 )
 class LLAM(nn.Module):
     """Gate every element of the current map by a convolution on the previous and the current map.

@@ -144,7 +144,7 @@ def _checked_region(name: str, region: Region) -> Region:
 def _checked_center(center_row: Tensor | float | None, batch: int, frame_height: int) -> Tensor:
     if center_row is None:
         return torch.tensor([frame_height / 2], dtype=torch.float64)
-    if isinstance(center_row, bool) or not isinstance(center_row, int | float | Tensor):
+    if isinstance(center_row, bool) or not isinstance(center_row, (int, float, Tensor)):
         raise TypeError(f"center_row must be a number or a tensor (B,), got {center_row!r}")
     if isinstance(center_row, Tensor) and (center_row.dtype == torch.bool or center_row.is_complex()):
         raise TypeError(f"center_row must be a tensor of real numbers, got {center_row.dtype}")

@@ -112,14 +112,13 @@ class SqueezeExcite(nn.Module):
             TypeError: If ``x`` is no floating tensor of the parameters' dtype.
             ValueError: If a shape does not fit.
         """
-        fc1, act, fc2, gate = self._modules.values()
-        alone = shortcut is None and not relu
-        if type(fc1) is nn.Conv2d and type(act) is nn.ReLU and type(fc2) is nn.Conv2d and type(gate) is nn.Sigmoid:
-            checks.feature_map("x", x, self.channels, like=fc1.weight)
-            bottleneck = Bottleneck(fc1, act, fc2, maxima=False)
-            y = gate_images(x, bottleneck, None, around=(gate,), residual=self.residual, layer=self) if alone else None
-            if y is not None:
-                return y
+        if shortcut is None and not relu and not torch.compiler.is_compiling():
+            fc1, act, fc2, gate = self._modules.values()
+            if type(fc1) is nn.Conv2d and type(act) is nn.ReLU and type(fc2) is nn.Conv2d and type(gate) is nn.Sigmoid:
+                bottleneck = Bottleneck(fc1, act, fc2, False)
+                y = gate_images(x, bottleneck, None, around=(gate,), residual=self.residual, layer=self)
+                if y is not None:
+                    return y
         gates, x = self._gates(x)
         return apply_gates(x, gates, residual=self.residual, shortcut=shortcut, relu=relu)
 

@@ -4,6 +4,7 @@ from attnzoo.ops.apply_gates import apply_gates
 from attnzoo.ops.dispatch import BackendInfo, backend, backends
 from attnzoo.ops.global_pool import Pooled, global_pool
 from attnzoo.ops.igc_block import IGCOutput, Stage, igc_block
+from attnzoo.ops.igc_training import IGCTraining, Moments, igc_training
 from attnzoo.ops.linear import linear
 from attnzoo.ops.llam_gate import llam_gate
 from attnzoo.ops.noting import note_gates
@@ -15,6 +16,8 @@ from attnzoo.ops.winograd import convolve
 __all__ = [
     "BackendInfo",
     "IGCOutput",
+    "IGCTraining",
+    "Moments",
     "Pooled",
     "Squeezed",
     "Stage",
@@ -24,6 +27,7 @@ __all__ = [
     "convolve",
     "global_pool",
     "igc_block",
+    "igc_training",
     "linear",
     "llam_gate",
     "note_gates",

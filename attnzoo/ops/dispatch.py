@@ -16,8 +16,8 @@ import functools
 import importlib
 import importlib.util
 import os
+import threading
 from collections.abc import Callable, Iterator
-from contextvars import ContextVar
 from types import ModuleType
 from typing import NamedTuple, ParamSpec, TypeVar
 
@@ -36,7 +36,15 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET", "0").lower() in {"1", "true", "
 """Whether Triton interprets its kernels, on CPU tensors, as in the tests of the kernels."""
 P = ParamSpec("P")
 R = TypeVar("R")
-_chosen: ContextVar[str] = ContextVar("attnzoo_backend", default="auto")
+
+
+class _Chosen(threading.local):
+    """The context's choice; torch.compile guards on what a thread's object holds, but on context variables since 2.14."""
+
+    name = "auto"
+
+
+_chosen = _Chosen()
 
 
 class BackendInfo(NamedTuple):
@@ -53,7 +61,7 @@ def backends() -> dict[str, BackendInfo]:
 
 @contextlib.contextmanager
 def backend(name: str) -> Iterator[None]:
-    """Compute all operations inside the block by one backend.
+    """Compute all operations inside the block, in this thread, by one backend.
 
     Args:
         name: ``"auto"``, the default, takes the fastest that can run; any other name raises where it cannot.
@@ -63,11 +71,11 @@ def backend(name: str) -> Iterator[None]:
         ValueError: If there is no backend of that name.
     """
     _check_name(name)
-    token = _chosen.set(name)
+    before, _chosen.name = _chosen.name, name
     try:
         yield
     finally:
-        _chosen.reset(token)
+        _chosen.name = before
 
 
 def choose(
@@ -91,8 +99,8 @@ def choose(
         RuntimeError: If kernels were asked for but are not available, or do not work on ``x``.
         ValueError: If there is no backend of that name.
     """
-    name = _chosen.get() if requested is None else requested
-    if unfit is None and any(t is not None and t.device != x.device for t in beside):
+    name = _chosen.name if requested is None else requested
+    if beside and unfit is None and any(t is not None and t.device != x.device for t in beside):
         unfit = f"all tensors must be on the device of x, {x.device}"
     if name == "auto":
         if unfit is not None or _traced_or_transformed():
@@ -116,6 +124,19 @@ def choose(
             f"backend {name!r} works in no exported graph and under no torch.func, forward-mode AD or dispatch mode"
         )
     return name
+
+
+def native_in_eager(x: Tensor) -> bool:
+    """Tell what ``choose(x, None) == "native"`` tells, where no compiler traces, in fewer steps.
+
+    Each function that is called here after a large network's work has left the cache, and costs microseconds.
+    """
+    plain = type(x) is Tensor or type(x) is nn.Parameter
+    if plain and x.is_cpu and x.dtype in KERNEL_DTYPES and _native_is_built():
+        transform = _peek_transform() is not None or forward_ad._current_level >= 0  # noqa: SLF001
+        if not transform and _traced() is None and _dispatch_modes() == 0:
+            return _chosen.get() in {"auto", "native"} or choose(x, None) == "native"
+    return choose(x, None) == "native"
 
 
 def takes_native(x: Tensor, requested: str | None, unfit: str | None = None) -> bool:
@@ -148,6 +169,17 @@ def operator(name: str, implementation: Callable[P, R]) -> Callable[P, R]:
     return implementation
 
 
+_peek_transform = torch._C._functorch.peek_interpreter_stack  # noqa: SLF001
+_traced = torch._C._get_tracing_state  # noqa: SLF001
+_dispatch_modes = torch._C._len_torch_dispatch_stack  # noqa: SLF001
+
+
+def exporting() -> bool:
+    """Tell whether a graph is made for elsewhere: a size that is asked for there becomes a limit of the graph."""
+    # torch up to 2.8 cannot tell export from compile: it then takes the path that is right in both
+    return torch.compiler.is_compiling() and getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)()
+
+
 def transformed() -> bool:
     """Tell whether functorch (``vmap``, ``grad``, ``jvp``) or forward-mode AD is at work.
 
@@ -155,16 +187,14 @@ def transformed() -> bool:
     """
     if torch.compiler.is_compiling():
         return False
-    return torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0  # noqa: SLF001
+    return _peek_transform() is not None or forward_ad._current_level >= 0  # noqa: SLF001
 
 
 def _traced_or_transformed() -> bool:
     if torch.compiler.is_compiling():
-        # torch 2.6 cannot tell export from compile: it then takes the path that is right in both
-        return getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)()
+        return exporting()
     # torch.jit.trace, and dispatch modes (counters, fake tensors, selective checkpointing), which look at operators
-    watched = torch._C._get_tracing_state() is not None or torch._C._len_torch_dispatch_stack() > 0  # noqa: SLF001
-    return transformed() or watched
+    return _traced() is not None or _dispatch_modes() > 0 or transformed()
 
 
 def _home(family: str) -> str:
@@ -173,7 +203,8 @@ def _home(family: str) -> str:
 
 
 def _fits(family: str, x: Tensor) -> bool:
-    return x.device.type == _home(family) and x.dtype in KERNEL_DTYPES and type(x) in {Tensor, nn.Parameter}
+    plain = type(x) is Tensor or type(x) is nn.Parameter
+    return plain and (x.is_cpu if _home(family) == "cpu" else x.is_cuda) and x.dtype in KERNEL_DTYPES
 
 
 def _serves(family: str, x: Tensor) -> bool:
@@ -186,6 +217,8 @@ def _serves(family: str, x: Tensor) -> bool:
 
 
 def _check_name(name: str) -> None:
+    if name in ("auto", "torch") or (name in FAMILIES and _available(name)):
+        return
     known = backends()
     checks.one_of("backend", name, ("auto", *known))
     if name != "auto" and not known[name].available:
@@ -202,13 +235,19 @@ _available._dynamo_marked_constant = True  # type: ignore[attr-defined] # noqa: 
 _check_name._dynamo_marked_constant = True  # type: ignore[attr-defined] # noqa: SLF001
 
 
-def _native_is_built() -> bool:
+@functools.cache
+def _library() -> ModuleType:
+    """Import the library of the CPU kernels: sooner than the statement, from the second time on."""
     from attnzoo.kernels.cpu import library
 
+    return library
+
+
+def _native_is_built() -> bool:
     if INTERPRETED:
         return False
     try:
-        library.kernels()
+        _library().kernels()
     except OSError:
         return False
     return True

@@ -7,19 +7,33 @@ the map is written once where theirs is written three times.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from attnzoo import checks
 from attnzoo.ops import autograd, dispatch
 from attnzoo.ops.apply_gates import reference as applied
 from attnzoo.ops.global_pool import reference as pooled
 from attnzoo.ops.noting import listened, note_gates
 from attnzoo.ops.spatial_conv import reference as convolved
 from attnzoo.ops.squeeze_channels import reference as squeezed
+
+if TYPE_CHECKING:
+    from attnzoo.kernels.cpu.launch_gates import Options, Weights
+
+
+@functools.cache
+def _launch() -> ModuleType:
+    """Import the kernels: sooner than the statement, from the second time on."""
+    from attnzoo.kernels.cpu import launch_gates
+
+    return launch_gates
 
 
 class Bottleneck(NamedTuple):
@@ -39,29 +53,6 @@ class Convolution(NamedTuple):
     norm: nn.BatchNorm2d | nn.Identity
 
 
-class _Parameters(NamedTuple):
-    """What a gradient is taken of, besides the map."""
-
-    reduce: Tensor | None
-    expand: Tensor | None
-    reduce_bias: Tensor | None
-    expand_bias: Tensor | None
-    weight: Tensor | None
-    bias: Tensor | None
-    gain: Tensor | None
-    shift: Tensor | None
-
-
-class _Options(NamedTuple):
-    """What no gradient is taken of."""
-
-    maxima: bool
-    residual: bool
-    normed: bool
-    batch: bool
-    epsilon: float
-
-
 def gate_images(
     x: Tensor,
     bottleneck: Bottleneck | None,
@@ -69,7 +60,7 @@ def gate_images(
     *,
     around: tuple[nn.Module, ...] = (),
     residual: bool = False,
-    layer: nn.Module | None = None,
+    layer: nn.Module,
 ) -> Tensor | None:
     """Return ``x * gates``, or ``x * (gates + 1)``, or None where the modules must be called one by one.
 
@@ -77,143 +68,123 @@ def gate_images(
     the weights have several dtypes, and where the batch has a single value, which torch's norm refuses to train on.
     A norm in training takes the batch into its running statistics.
 
+    Nothing is kept from call to call, so that nothing can be stale: what the modules hold is read each time, by as few
+    steps as will do. On a small map they take as long as the kernel.
+
     Args:
         x: Map (B, C, H, W).
         bottleneck: The channel gate, if there is one.
         convolution: The spatial gate, if there is one.
         around: Further modules that are not called.
         residual: Add 1 to the product of the gates.
-        layer: Whose gates they are, for whoever listens to ``note_gates``.
+        layer: Whose gates they are: its ``channels`` must be those of ``x``.
+
+    Raises:
+        TypeError: If ``x`` is no floating tensor of the weights' dtype.
+        ValueError: If its shape does not fit.
     """
-    if torch.compiler.is_compiling() or dispatch.choose(x, None) != "native":
+    for module in (*around, *(bottleneck or ())[:3], *(convolution or ())):
+        if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks:
+            return None
+    try:
+        weights, options = _read(bottleneck, convolution, float(residual))
+    except KeyError:  # somebody has put something else where a parameter or a buffer was
         return None
-    parameters = _taken_apart(bottleneck, convolution)
-    if not _may_run(x, parameters) or any(map(autograd.watched, (bottleneck or ())[:3] + (convolution or ()) + around)):
+    first = weights.weight if weights.reduce is None else weights.reduce
+    checks.feature_map("x", x, layer.channels, like=first)
+    if not dispatch.native_in_eager(x) or not _may_run(x, weights, options):
         return None
-    norm = None if convolution is None or isinstance(convolution.norm, nn.Identity) else convolution.norm
-    fixed = (None, None) if norm is None or norm.training else (norm.running_mean, norm.running_var)
-    normed = norm is not None
-    maxima, epsilon = bottleneck is not None and bottleneck.maxima, 0.0 if norm is None else norm.eps
-    options = _Options(maxima, residual, normed, normed and fixed[0] is None, epsilon)
+    wants = x.requires_grad
+    for tensor in weights:
+        if tensor is not None:
+            wants = wants or tensor.requires_grad
+            if tensor.dtype is not first.dtype:
+                return None
     x = autograd.dense(x)
-    if torch.is_grad_enabled() and (x.requires_grad or any(t is not None and t.requires_grad for t in parameters)):
+    listens = listened()
+    if wants and torch.is_grad_enabled():
         y: Tensor
-        y, state = _Gate.apply(options, fixed, x, *parameters)
+        y, state = _Gate.apply(options, x, *weights)
     else:
-        y, state = _forward(x, parameters, options, fixed, False)
-    if layer is not None and listened():
-        note_gates(layer, _gates(x, parameters, options, fixed, state))
-    if norm is not None and norm.training:
-        _follow(norm, state[-3:], parameters.bias, x)
+        y, state = _forward(x, weights, options, False, listens)
+    if listens:
+        note_gates(layer, _gates(x, weights, options, state))
     return y
 
 
-def _may_run(x: Tensor, parameters: _Parameters) -> bool:
-    batch, _, height, width = x.shape
-    dtypes = {t.dtype for t in parameters if t is not None}
-    one = len(dtypes) == 1 and dtypes.issubset(dispatch.KERNEL_DTYPES)
-    return one and batch >= torch.get_num_threads() and batch * height * width > 1
-
-
-def _taken_apart(bottleneck: Bottleneck | None, convolution: Convolution | None) -> _Parameters:
-    reduce = expand = reduce_bias = expand_bias = weight = bias = gain = shift = None
+def _read(bottleneck: Bottleneck | None, convolution: Convolution | None, offset: float) -> tuple[Weights, Options]:
+    """Return what the modules hold, past their ``__getattr__``, which takes longer than all of this."""
+    reduce = expand = reduce_bias = expand_bias = weight = bias = gain = shift = how = None
+    maxima, launch = False, _launch()
     if bottleneck is not None:
-        first, _, second, _ = bottleneck
-        reduce, expand, reduce_bias, expand_bias = first.weight, second.weight, first.bias, second.bias
+        first, _, second, maxima = bottleneck
+        inner, outer = first._parameters, second._parameters
+        reduce, reduce_bias, expand, expand_bias = inner["weight"], inner["bias"], outer["weight"], outer["bias"]
     if convolution is not None:
         conv, norm = convolution
-        weight, bias = conv.weight, conv.bias
-        if not isinstance(norm, nn.Identity):
-            gain, shift = norm.weight, norm.bias
-    return _Parameters(reduce, expand, reduce_bias, expand_bias, weight, bias, gain, shift)
+        own = conv._parameters
+        weight, bias = own["weight"], own["bias"]
+        if type(norm) is nn.BatchNorm2d:
+            own, buffers, momentum = norm._parameters, norm._buffers, norm.momentum
+            gain, shift = own["weight"], own["bias"]
+            mean, variance, tracked = buffers["running_mean"], buffers["running_var"], buffers["num_batches_tracked"]
+            batch = norm.training or (mean is None and variance is None)
+            if batch and not (norm.training and norm.track_running_stats):
+                mean = variance = tracked = None
+            if batch and momentum is None:
+                momentum = 0.0 if tracked is None else 1 / (tracked.item() + 1)
+            how = launch.Norm(batch, mean, variance, tracked, momentum or 0.0, norm.eps)
+    weights = launch.Weights(reduce, expand, reduce_bias, expand_bias, weight, bias, gain, shift)
+    return weights, launch.Options(maxima, offset, how)
 
 
-def _gates(
-    x: Tensor,
-    parameters: _Parameters,
-    options: _Options,
-    fixed: tuple[Tensor | None, Tensor | None],
-    state: Tensor,
-) -> dict[str, Tensor]:
+def _may_run(x: Tensor, weights: Weights, options: Options) -> bool:
+    batch, _, height, width = x.shape
+    norm = options.norm
+    if norm is not None and norm.mean is not None and norm.mean.dtype not in dispatch.KERNEL_DTYPES:
+        return False
+    for tensor in weights[:2]:
+        if tensor is not None and not tensor.is_contiguous():
+            return False
+    return batch >= torch.get_num_threads() and batch * height * width > 1
+
+
+def _gates(x: Tensor, weights: Weights, options: Options, state: Tensor) -> dict[str, Tensor]:
     """Return the gates that were computed, by name."""
-    from attnzoo.kernels.cpu import launch
-
-    channel, logits = launch.gates_in_state(x, *_prepared(parameters, options, fixed, options.normed), state)
+    channel, logits = _launch().gates_in_state(x, weights, options, state)
     found = {} if channel is None else {"channel": channel}
     if logits is not None:
         center, factor, _ = state[-3:]  # the bias is in the center
         logits = (logits - center) * factor
-        logits = logits if parameters.gain is None else logits * parameters.gain
-        found["spatial"] = (logits if parameters.shift is None else logits + parameters.shift).sigmoid()
+        logits = logits if weights.gain is None else logits * weights.gain
+        found["spatial"] = (logits if weights.shift is None else logits + weights.shift).sigmoid()
     return found
 
 
-def _follow(norm: nn.BatchNorm2d, whole: Tensor, bias: Tensor | None, x: Tensor) -> None:
-    """Do to the running statistics what the norm does in training."""
-    if norm.running_mean is None or norm.running_var is None or norm.num_batches_tracked is None:
-        return
-    norm.num_batches_tracked.add_(1)
-    share = 1 / norm.num_batches_tracked.item() if norm.momentum is None else norm.momentum
-    count = x.shape[0] * x.shape[2] * x.shape[3]
-    mean, _, variance = whole.tolist()
-    mean += 0.0 if bias is None else bias.item()
-    for running, new in ((norm.running_mean, mean), (norm.running_var, variance * count / (count - 1))):
-        running.fill_((1 - share) * running.item() + share * new)
-
-
-def _prepared(
-    parameters: _Parameters, options: _Options, fixed: tuple[Tensor | None, Tensor | None], normed: bool
-) -> tuple[Any, Any]:
-    """Return the gates as the kernels take them."""
-    from attnzoo.kernels.cpu import launch
-
-    net = conv = None
-    if parameters.reduce is not None and parameters.expand is not None:
-        weights = (parameters.reduce.contiguous(), parameters.expand.contiguous())
-        net = launch.Bottleneck(*weights, parameters.reduce_bias, parameters.expand_bias, options.maxima)
-    if parameters.weight is not None:
-        conv = launch.Convolution(parameters.weight, *parameters[5:], *fixed, options.epsilon, normed)
-    return net, conv
-
-
 def _forward(
-    x: Tensor,
-    parameters: _Parameters,
-    options: _Options,
-    fixed: tuple[Tensor | None, Tensor | None],
-    training: bool,
+    x: Tensor, weights: Weights, options: Options, training: bool, listens: bool
 ) -> tuple[Tensor, Tensor]:
-    from attnzoo.kernels.cpu import launch
-
-    net, conv = _prepared(parameters, options, fixed, options.normed)
-    y, state = torch.empty_like(x), launch.gate_state(x, net, conv)
-    launch.gate_images(x, net, conv, float(options.residual), training, state, y)
+    y, norm, launch = torch.empty_like(x), options.norm, _launch()
+    wanted = training or listens or (norm is not None and norm.batch)
+    state = launch.gate_state(x, weights, options) if wanted else None
+    launch.gate_images(x, weights, options, training, state, y)
     return y, state
 
 
 def _backward(
-    dy: Tensor, x: Tensor, parameters: _Parameters, options: _Options, state: Tensor, wanted: Sequence[bool]
+    dy: Tensor, x: Tensor, weights: Weights, options: Options, state: Tensor, wanted: Sequence[bool]
 ) -> tuple[Tensor | None, ...]:
-    from attnzoo.kernels.cpu import launch
-
-    # statistics that were fixed are in the state: here a norm that goes by them is a linear function like any
-    net, conv = _prepared(parameters, options, (None, None), options.batch)
-    needed = [t if wants else None for t, wants in zip(parameters, wanted[1:], strict=True)]
-    found = [None if t is None else torch.empty(t.shape, dtype=t.dtype) for t in needed[:4]]
-    found.append(None if needed[4] is None else torch.empty(needed[4].shape))
-    numbers = None if conv is None else torch.empty(3)
     dx = torch.empty_like(x)
-    gradients = launch.Gradients._make([*found, numbers])
-    launch.gate_images_backward(autograd.like(dy, x), x, net, conv, float(options.residual), state, dx, gradients)
-    found += [None] * 3 if numbers is None else [numbers[i : i + 1] for i in range(3)]
-    return dx, *(
-        None if t is None or gradient is None else gradient.to(t.dtype)
-        for t, gradient in zip(needed, found, strict=True)
-    )
+    found = [
+        torch.empty_like(t) if wants and t is not None else None for t, wants in zip(weights, wanted, strict=True)
+    ]
+    gradients = weights._make(found)
+    _launch().gate_images_backward(autograd.like(dy, x), x, weights, options, state, dx, gradients)
+    return dx, *found
 
 
 def _reference(
-    options: _Options,
+    options: Options,
     state: Tensor,
     x: Tensor,
     reduce: Tensor | None,
@@ -227,22 +198,23 @@ def _reference(
 ) -> tuple[Tensor]:
     """Compute it by torch."""
     gates: list[Tensor] = []
+    norm = options.norm
     if reduce is not None and expand is not None:
         vectors = pooled(x, options.maxima)
         inner = F.relu(_linear(vectors, reduce, reduce_bias))
         gates.append(_linear(inner, expand, expand_bias).sum(0).sigmoid()[:, :, None, None])
     if weight is not None:
         logits = convolved(squeezed(x, gates[0] if gates else None), weight, bias)
-        if options.batch:
+        if norm is not None and norm.batch:
             gain, shift = _as(logits, gain, shift)
-            logits = F.batch_norm(logits, None, None, gain, shift, True, 0, options.epsilon)
-        elif options.normed:
+            logits = F.batch_norm(logits, None, None, gain, shift, True, 0, norm.epsilon)
+        elif norm is not None:
             center, factor = state[-3], state[-2]
             logits = (logits - (center if bias is None else center + bias.detach())) * factor
             logits = logits if gain is None else logits * gain
             logits = logits if shift is None else logits + shift
         gates.append(logits.sigmoid())
-    return (applied(x, gates, None, options.residual, None, False),)
+    return (applied(x, gates, None, bool(options.offset), None, False),)
 
 
 def _linear(vectors: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -254,30 +226,23 @@ def _as(like: Tensor, *tensors: Tensor | None) -> list[Tensor | None]:
 
 
 class _Gate(torch.autograd.Function):
-    """Both ways in one call each. The state is another output, so that the norm can follow it."""
+    """Both ways in one call each. The state is another output, so that the gates in it can be shown."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        options: _Options,
-        fixed: tuple[Tensor | None, Tensor | None],
-        x: Tensor,
-        *parameters: Tensor | None,
-    ) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, options: Options, x: Tensor, *weights: Tensor | None) -> tuple[Tensor, Tensor]:
+        y, state = _forward(x, _launch().Weights._make(weights), options, True, True)
         ctx.options = options
-        y, state = _forward(x, _Parameters._make(parameters), options, fixed, True)
-        ctx.save_for_backward(x, *parameters, state)
+        ctx.save_for_backward(x, *weights, state)
         ctx.mark_non_differentiable(state)
         ctx.set_materialize_grads(False)
         return y, state
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
-        x, *parameters, state = ctx.saved_tensors
+        x, *weights, state = ctx.saved_tensors
         if dy is None:
-            return (None,) * (3 + len(parameters))
+            return (None,) * (2 + len(weights))
         if autograd.needs_reference(dy):
             recompute = lambda *inputs: _reference(ctx.options, state, *inputs)  # noqa: E731
-            return None, None, *autograd.reference_gradients(recompute, [x, *parameters], [dy])
-        own = _Parameters._make(parameters)
-        return None, None, *_backward(dy, x, own, ctx.options, state, ctx.needs_input_grad[2:])
+            return None, *autograd.reference_gradients(recompute, [x, *weights], [dy])
+        return None, *_backward(dy, x, _launch().Weights._make(weights), ctx.options, state, ctx.needs_input_grad[2:])

@@ -23,6 +23,10 @@ class Stage(NamedTuple):
     variance: Tensor
     epsilon: float
 
+    def beside(self) -> tuple[Tensor | None, ...]:
+        """Return all tensors but the weight, one by one: torch.compile slices named tuples since torch 2.9."""
+        return self.bias, self.gain, self.offset, self.mean, self.variance
+
     @classmethod
     def of(cls, conv: nn.Module, norm: nn.Module) -> Stage:
         """Return the stage of an ``nn.Conv2d`` and an ``nn.BatchNorm2d``.
@@ -83,8 +87,13 @@ def igc_block(
         RuntimeError: If the backend asked for cannot run.
         ValueError: If a shape does not fit.
     """
-    channels = _check(x, stages, groups, pool, maps, gate)
-    weights, norms = [stage.weight for stage in stages], [t for stage in stages for t in stage[1:6]]
+    channels = check_block(x, stages, groups, pool)
+    batch, given, height, width = x.shape
+    if gate is not None and gate.shape != (batch, given, 1, 1):
+        raise ValueError(f"gate must have shape {(batch, given, 1, 1)}, got {tuple(gate.shape)}")
+    if maps is not None:
+        _check_maps(maps, (batch, height, width), channels, given)
+    weights, norms = [stage.weight for stage in stages], [t for stage in stages for t in stage.beside()]
     beside = [t for t in (gate, maps, *weights, *norms) if t is not None]
     unfit = None
     if torch.is_grad_enabled() and (x.requires_grad or any(t.requires_grad for t in beside)):
@@ -101,22 +110,16 @@ def igc_block(
     return IGCOutput(found[0], found[1] if means else None)
 
 
-def _check(
-    x: Tensor, stages: Sequence[Stage], groups: int, pool: bool, maps: Tensor | None, gate: Tensor | None
-) -> int:
+def check_block(x: Tensor, stages: Sequence[Stage], groups: int, pool: bool) -> int:
     """Return the channels of the block."""
     if x.dim() != 4:
         raise ValueError(f"x must have shape (B, C, H, W), got {tuple(x.shape)}")
-    batch, given, height, width = x.shape
+    _, given, height, width = x.shape
     if height * width == 0 or (pool and min(height, width) < 2):
         raise ValueError(f"x must have at least {'2x2 pixels' if pool else 'one pixel'}, got {tuple(x.shape)}")
     channels = _check_weights([stage.weight for stage in stages], groups)
     if given == 0 or channels % given:
         raise ValueError(f"x must have {channels} channels, or {channels} divided by a whole number, got {given}")
-    if gate is not None and gate.shape != (batch, given, 1, 1):
-        raise ValueError(f"gate must have shape {(batch, given, 1, 1)}, got {tuple(gate.shape)}")
-    if maps is not None:
-        _check_maps(maps, (batch, height, width), channels, given)
     return channels
 
 

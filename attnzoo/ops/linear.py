@@ -50,7 +50,9 @@ def _unfit(x: Tensor, weight: Tensor, bias: Tensor | None) -> str | None:
         return "the kernel has no gradient"
     if any(t.dtype != torch.float32 or t.device != x.device for t in tensors):
         return f"all tensors must be float32 on one device, got {[(t.dtype, t.device) for t in tensors]}"
-    return None if x.shape[0] <= FEW else f"it is made for at most {FEW} vectors, got {x.shape[0]}"
+    if dispatch.exporting() or x.shape[0] <= FEW:
+        return None
+    return f"it is made for at most {FEW} vectors, got {x.shape[0]}"
 
 
 torch.library.define("attnzoo::linear", "(Tensor x, Tensor weight, Tensor? bias, bool relu) -> Tensor")

@@ -20,6 +20,9 @@ def look_command(
     ] = None,
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="The PNG to write.")] = Path("look.png"),
+    page: Annotated[
+        Path | None, typer.Option(help="A page to write too, .html: pictures, figures, warnings.", show_default=False)
+    ] = None,
     where: Annotated[str, typer.Option(help="stage, block, branch, a module's name, a glob, or re:PATTERN.")] = "stage",
     attachment: Annotated[
         list[Path] | None,
@@ -30,7 +33,7 @@ def look_command(
     ] = False,
     only: Annotated[str, typer.Option(help="Shell-style pattern: only gates of these names.")] = "*",
 ) -> None:
-    """Show what the gates of a timm model say to one photograph: a sheet of overlays, and a table of statistics.
+    """Show what the gates of a timm model say to one photograph: a sheet of overlays, a page, a table of statistics.
 
     The photograph is squeezed to the size that the model was made for. Weights are random (seed 0) unless they are
     given: the sheet then shows that everything works, and nothing about the photograph. In Python, attnzoo.record does
@@ -42,24 +45,27 @@ def look_command(
 
     attnzoo look photo.jpg seresnet50 --pretrained -o gates.png
 
+    attnzoo look photo.jpg resnet18 cbam --page look.html
+
     attnzoo look photo.jpg resnet50 cbam --attachment trained.safetensors --only '*:spatial'
     """  # noqa: D412 - typer keeps only paragraphs apart
     import torch
 
-    from attnzoo import cli
+    from attnzoo import cli, files
     from attnzoo.recorder.recording import record
-    from attnzoo.recorder.sheet import check_writable
 
-    files = attachment or []
-    if files and len(files) != len(layers or []):
-        cli.fail(f"--attachment must be given once for each of the {len(layers or [])} layers, got {len(files)}")
+    saved = attachment or []
+    if saved and len(saved) != len(layers or []):
+        cli.fail(f"--attachment must be given once for each of the {len(layers or [])} layers, got {len(saved)}")
     torch.manual_seed(0)
     network = cli.timm_model(model, None, pretrained=pretrained).eval()
     try:
-        check_writable(output)
+        files.check_writable(output, ".png")
+        if page is not None:
+            files.check_writable(page, ".html")
         pixels = _read(image)
         attachments = [_attach(network, layer, where) for layer in layers or []]
-        for each, file in zip(attachments, files, strict=False):
+        for each, file in zip(attachments, saved, strict=False):
             each.load(file)
         with torch.inference_mode(), warnings.catch_warnings(), record(network, only=only) as r:
             warnings.simplefilter("ignore", RuntimeWarning)  # the table shows it
@@ -68,7 +74,10 @@ def look_command(
             raise ValueError(
                 f"{model} has no gate to see, or none matches --only: name a layer to attach, such as cbam"
             )
-        r.sheet(output, pixels, title=f"{model}{''.join(f' + {layer}' for layer in layers or [])} on {image.name}")
+        title = f"{model}{''.join(f' + {layer}' for layer in layers or [])} on {image.name}"
+        r.sheet(output, pixels, title=title)
+        if page is not None:
+            r.page(page, pixels, title=title)
     except _REASONS as error:
         cli.fail(str(error).strip().splitlines()[0])
     console = cli.console()
@@ -76,6 +85,8 @@ def look_command(
     for alert in r.alerts():
         console.print(alert, style="red", markup=False)
     console.print(f"Sheet: {output}", markup=False)
+    if page is not None:
+        console.print(f"Page: {page}", markup=False)
 
 
 def _attach(network: Any, layer: str, where: str) -> Any:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from attnzoo import checks
+from attnzoo import checks, files
 from attnzoo.recorder import sheet
 
 GAP = 2
@@ -65,7 +65,7 @@ class FeatureMaps:
         """
         grids = self.grids(rows=rows, index=index)
         titles = [f"{word} {self.module}" for word in ("before", "after")]
-        sheet.write(Path(path), sheet.draw_grids(grids, titles))
+        files.write(Path(path), sheet.draw_grids(grids, titles), ".png")
 
 
 def feature_maps(model: nn.Module, module: str, *inputs: Any, **kwargs: Any) -> FeatureMaps:

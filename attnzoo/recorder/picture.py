@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from attnzoo import extras
+
 COLORS = "inferno"
 OPACITY = 0.6
 
@@ -77,18 +79,22 @@ def as_pixels(image: Any) -> NDArray[np.uint8]:
     return image
 
 
+def shrunk(pixels: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
+    """Return the pixels (H, W, 3) with no side longer than ``longest``."""
+    from PIL import Image
+
+    image = Image.fromarray(pixels)
+    image.thumbnail((longest, longest), Image.Resampling.LANCZOS)
+    return np.array(image)
+
+
 def matplotlib(module: str) -> ModuleType:
     """Return a module of matplotlib.
 
     Raises:
         ImportError: If it is not installed; the message says how to get it.
     """
-    import importlib
-
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise ImportError('pictures need matplotlib: pip install "attnzoo[report]"') from error
+    return extras.load(module, extra="report", what="pictures")
 
 
 def _of_image(name: str, gate: Tensor, index: int) -> Tensor:

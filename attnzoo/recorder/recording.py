@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from attnzoo import checks
+from attnzoo import checks, files
 from attnzoo.ops.noting import listening
 from attnzoo.recorder import picture, statistics
 from attnzoo.recorder.sources import foreign_gate, foreign_gates
@@ -208,7 +208,34 @@ class Recorder:
         """
         from attnzoo.recorder import sheet
 
-        sheet.write(Path(path), sheet.draw(self.gates, self.statistics(), image, index=index, title=title))
+        files.check_writable(Path(path), ".png")
+        drawn = sheet.draw(self.gates, self.statistics(), image, index=index, title=title)
+        files.write(Path(path), drawn, ".png")
+
+    def page(
+        self, path: str | Path, image: NDArray[np.uint8] | Tensor, *, index: int = 0, title: str = "What the gates said"
+    ) -> None:
+        """Write all gates of the latest pass as one page: pictures, statistics, warnings.
+
+        The page needs nothing but itself: pictures, style and script are inside, and no request leaves it. The file
+        appears whole or not at all.
+
+        Args:
+            path: The file, ending in .html.
+            image: As for :meth:`overlay`.
+            index: Which image of the batch it was.
+            title: Stands above it.
+
+        Raises:
+            ImportError: If jinja2 or matplotlib is not installed.
+            OSError: If the file system refuses.
+            ValueError: If nothing is kept, or ``path`` cannot be a page: another name, a folder, in no folder.
+        """
+        from attnzoo.recorder import page
+
+        files.check_writable(Path(path), ".html")
+        drawn = page.draw(self.gates, self.statistics(), image, index=index, title=title)
+        files.write(Path(path), drawn, ".html")
 
     def table(self) -> Any:
         """Return the statistics as a ``rich`` table."""

@@ -1,13 +1,11 @@
-"""All gates of a pass on one sheet, drawn by matplotlib, and files that appear whole or not at all."""
+"""All gates of a pass on one sheet, drawn by matplotlib."""
 
 from __future__ import annotations
 
 import io
-import os
 import textwrap
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,7 +38,7 @@ def draw(
     """
     if not gates:
         raise ValueError("there is nothing to draw: no gate is kept")
-    pixels = _small(picture.as_pixels(image))
+    pixels = picture.shrunk(picture.as_pixels(image), _LONGEST)
     planes, channels = picture.planes(gates, index), picture.channels(gates, index)
     overlays = picture.overlays(pixels, planes)
     panels: list[tuple[str, Callable[[Any], None]]] = []
@@ -63,47 +61,6 @@ def draw_grids(grids: Sequence[NDArray[np.uint8]], titles: Sequence[str]) -> byt
     """
     panels = [(title, _shows(grid, scale=3)) for title, grid in zip(titles, grids, strict=True)]
     return _figure("", panels, len(panels), max(grid.shape[0] / grid.shape[1] for grid in grids))
-
-
-def check_writable(path: Path) -> None:
-    """Check, before any work, that a PNG can be written to ``path``.
-
-    Raises:
-        ValueError: If it does not end in .png, is a folder, or its folder is absent or closed to writing.
-    """
-    if path.suffix.lower() != ".png":
-        raise ValueError(f"the output {path} must end in .png")
-    if path.is_dir():
-        raise ValueError(f"the output {path} is a folder")
-    if not path.parent.is_dir():
-        raise ValueError(f"the output's folder {path.parent} does not exist")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise ValueError(f"the output's folder {path.parent} is not writable")
-
-
-def write(path: Path, png: bytes) -> None:
-    """Write the file so that it appears whole or not at all.
-
-    Raises:
-        OSError: If the file system refuses.
-        ValueError: If ``path`` cannot be one, see :func:`check_writable`.
-    """
-    check_writable(path)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        unfinished.write_bytes(png)
-        unfinished.replace(path)
-    except OSError:
-        unfinished.unlink(missing_ok=True)
-        raise
-
-
-def _small(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    from PIL import Image
-
-    image = Image.fromarray(pixels)
-    image.thumbnail((_LONGEST, _LONGEST), Image.Resampling.LANCZOS)
-    return np.array(image)
 
 
 def _figure(title: str, panels: Sequence[tuple[str, Callable[[Any], None]]], columns: int, shape: float) -> bytes:

@@ -83,7 +83,7 @@ def as_record(plain: Any) -> Record:
     """
     if not isinstance(plain, dict):
         raise DataError(f"a record must be an object, got {str(plain)[:40]!r}")
-    if missing := [name for name in _NEEDED if name not in plain]:
+    if missing := [name for name in _NEEDED if plain.get(name) is None]:
         raise DataError(f"a record must have {', '.join(missing)}")
     if unknown := [name for name in plain if name not in _DEFAULTS]:
         raise DataError(f"a record has no {', '.join(unknown)}")

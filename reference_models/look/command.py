@@ -17,6 +17,9 @@ def look_command(
     *,
     model: Annotated[str, typer.Option(help="The network: cednn, dba_net, lla_net or tra_net.", show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="The PNG to write.")] = Path("look.png"),
+    page: Annotated[
+        Path | None, typer.Option(help="A page to write too, .html: pictures, figures, warnings.", show_default=False)
+    ] = None,
     neutral: Annotated[
         Path | None, typer.Option(help="The same face at rest: gives CEDNN its difference maps.", show_default=False)
     ] = None,
@@ -25,7 +28,7 @@ def look_command(
         typer.Option(help="Weights of the network as it is by default, .safetensors or .pth.", show_default=False),
     ] = None,
 ) -> None:
-    """Show what the gates of one network say to a face: a sheet of overlays, and a table of statistics.
+    """Show what the gates of one network say to a face: a sheet of overlays, a page, a table of statistics.
 
     The face is found and aligned with dlib, as in the demonstration. Without weights the network is untrained: its
     gates are shown, and say nothing about the face. In Python, attnzoo.record does it for any model.
@@ -33,6 +36,8 @@ def look_command(
     Examples:
 
     reference-models look face.jpg --model tra_net
+
+    reference-models look face.jpg --model lla_net --page look.html
 
     reference-models look smile.jpg --model cednn --neutral rest.jpg -o smile-gates.png
     """  # noqa: D412 - typer keeps only paragraphs apart
@@ -44,6 +49,15 @@ def look_command(
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = PIPE_WIDTH
     try:
-        run(image, model, output, neutral=neutral, weights=weights, console=console, progress=Console(stderr=True))
+        run(
+            image,
+            model,
+            output,
+            page=page,
+            neutral=neutral,
+            weights=weights,
+            console=console,
+            progress=Console(stderr=True),
+        )
     except (MissingExtraError, OSError, ValueError) as error:  # images, faces, outputs and weights say it by ValueError
         cli.fail(str(error))

@@ -28,6 +28,7 @@ def run(
     model: str,
     output: Path,
     *,
+    page: Path | None = None,
     neutral: Path | None = None,
     weights: Path | None = None,
     console: Console,
@@ -39,6 +40,7 @@ def run(
         image: A photograph with a face.
         model: One of :data:`NETWORKS`.
         output: The PNG to write.
+        page: A page to write too; None writes none.
         neutral: The same face at rest, for CEDNN's difference maps; None runs it without.
         weights: The network's weights; None leaves it untrained.
         console: Where the results go.
@@ -49,13 +51,15 @@ def run(
         ImageError: If a photograph cannot be read.
         MissingExtraError: If an extra is not installed.
         NoFaceError: If a photograph shows no face.
-        OutputError: If ``output`` cannot be written; that is checked first.
+        OutputError: If ``output`` or ``page`` cannot be written; that is checked first.
         ValueError: If ``model`` is unknown, the weights do not fit, or ``neutral`` is given for another network.
     """
     checks.one_of("--model", model, NETWORKS)
     if neutral is not None and model != "cednn":
         raise ValueError(f"--neutral is for cednn, whose difference maps it gives, got --model {model}")
     check_writable(output)
+    if page is not None:
+        check_writable(page, suffix=".html")
     with progress.status("Finding the face") as status:
         photograph = read_image(image)
         frames = align(photograph, choose(detect(photograph), name=str(image)))
@@ -74,10 +78,15 @@ def run(
             warnings.simplefilter("ignore", RuntimeWarning)  # the table shows it
             network(*plan.inputs)
         status.update("Drawing the sheet")
-        r.sheet(output, getattr(frames, model).image, title=f"{plan.network} on {image.name}")
+        face, title = getattr(frames, model).image, f"{plan.network} on {image.name}"
+        r.sheet(output, face, title=title)
+        if page is not None:
+            r.page(page, face, title=title)
     console.print(r.table())
     for alert in r.alerts():
         console.print(f"[red]{escape(alert)}[/red]")
     if weights is None:
         console.print("The weights are random: the gates are real, and say nothing about the face.")
     console.print(f"Sheet: [bold]{escape(str(output))}[/bold]")
+    if page is not None:
+        console.print(f"Page: [bold]{escape(str(page))}[/bold]")

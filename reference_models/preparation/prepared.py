@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -80,13 +81,36 @@ class Prepared(Mapping[str, PreparedFace]):
         return iter(self._files)
 
     def __getitem__(self, name: str) -> PreparedFace:
+        """Return the face of a photograph.
+
+        Raises:
+            ImageError: If a picture of it is missing or damaged.
+            KeyError: If there is no such photograph, or it has no face.
+            PreparationError: If the file of its landmarks is missing or damaged.
+        """
         files = self._files[name]
-        numbers = json.loads((self.folder / f"points/{name}.json").read_bytes())
+        points, transform, center_row = _numbers(self.folder / f"points/{name}.json")
         levels = f"levels/{name}.png"
         return PreparedFace(
             image=read_image(self.folder / f"faces/{name}.png"),
-            points=np.array(numbers["points"], dtype=np.float64),
-            transform=np.array(numbers["transform"], dtype=np.float64),
-            center_row=numbers["center_row"],
+            points=points,
+            transform=transform,
+            center_row=center_row,
             levels=read_image(self.folder / levels)[..., 0] if levels in files else None,
         )
+
+
+def _numbers(path: Path) -> tuple[Points, Transform, float | None]:
+    try:
+        numbers = json.loads(path.read_bytes())
+        points = np.array(numbers["points"], dtype=np.float64)
+        transform = np.array(numbers["transform"], dtype=np.float64)
+        center_row = None if numbers["center_row"] is None else float(numbers["center_row"])
+    except OSError as error:
+        raise PreparationError(f"{path} cannot be read: {error.strerror}") from error
+    except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise PreparationError(f"{path} is damaged: {error}") from error
+    finite = np.isfinite(points).all() and np.isfinite(transform).all() and (center_row is None or isfinite(center_row))
+    if points.ndim != 2 or points.shape[1] != 2 or transform.shape != (2, 3) or not finite:
+        raise PreparationError(f"{path} is damaged: points (N, 2), transform (2, 3) and centre row must be finite numbers")
+    return points, transform, center_row

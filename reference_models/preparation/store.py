@@ -91,16 +91,18 @@ def load_manifest(out: Path) -> Manifest | None:
     try:
         if finished.exists():
             content = json.loads(finished.read_bytes())
-            identity, failures = content["identity"], content["failures"]
+            identity, failures = dict(content["identity"]), dict(content["failures"])
             entries = {name: _entry(out, name, fields) for name, fields in content["entries"].items()}
         if journal.exists():
             for line in journal.read_bytes().split(b"\n")[:-1]:
                 record = json.loads(line)
                 if "identity" in record:
-                    identity = record["identity"]
+                    identity = dict(record["identity"])
                 else:
                     entries[record["name"]] = _entry(out, record["name"], record["entry"])
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except PreparationError:
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise PreparationError(f"{out} holds a damaged manifest or journal: {error!r}") from error
     except OSError as error:
         raise PreparationError(f"{out} cannot be read: {error.strerror}") from error

@@ -22,6 +22,10 @@ from reference_models.output import write_atomically
 FORMAT = "reference-models training state 1"
 
 
+class ForeignFileError(ValueError):
+    """A file is whole, but of another kind."""
+
+
 class SafeCheckpointIO(CheckpointIO):
     """Reads and writes training states for Lightning's trainer."""
 
@@ -61,10 +65,14 @@ class SafeCheckpointIO(CheckpointIO):
             with safetensors.safe_open(path, "pt", device=device) as file:
                 metadata = file.metadata() or {}
                 if metadata.get("format") != FORMAT:
-                    raise ValueError(f"{path} is no training state of this package")
-                decoded: dict[str, Any] = _decoded(json.loads(metadata["tree"]), file.get_tensor)
-        except (safetensors.SafetensorError, KeyError, IndexError, TypeError, json.JSONDecodeError) as error:
+                    raise ForeignFileError(f"{path} is no training state of this package")
+                decoded: Any = _decoded(json.loads(metadata["tree"]), file.get_tensor)
+        except ForeignFileError:
+            raise
+        except (safetensors.SafetensorError, LookupError, RecursionError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is damaged: {error}") from error
+        if not isinstance(decoded, dict):
+            raise ValueError(f"{path} is damaged: it holds {type(decoded).__name__}, not a training state")
         return decoded
 
     def remove_checkpoint(self, path: str | Path) -> None:

@@ -36,10 +36,19 @@ def build(recipe: Recipe) -> nn.Module:
     if recipe.network.startswith(PREFIX):
         network = classifier(recipe.network.removeprefix(PREFIX), len(recipe.labels), **recipe.options)
     else:
-        network = create(recipe.network, **_FITTED[recipe.network](recipe), **recipe.options)
+        network = create(recipe.network, **arguments(recipe))
     if recipe.attach:
         attach(network, **recipe.attach, example_inputs=torch.zeros(1, 3, recipe.image_size, recipe.image_size))
     return network
+
+
+def arguments(recipe: Recipe) -> dict[str, Any]:
+    """Return the keyword arguments of the recipe's network: its options, and what follows from labels and image size.
+
+    Raises:
+        ValueError: If the network cannot have the labels in that order.
+    """
+    return {**_FITTED[recipe.network](recipe), **recipe.options}
 
 
 def logits_of(network: nn.Module, recipe: Recipe, batch: Batch) -> Tensor:

@@ -19,7 +19,7 @@ from reference_models.output import write_atomically
 from reference_models.training.calibration import Calibration
 from reference_models.training.networks import build
 from reference_models.training.recipes import RECIPES, Recipe
-from reference_models.weights import load_weights, read_weights, save_weights
+from reference_models.weights import check_weights, load_weights, read_weights, save_weights
 
 FORMAT = "reference-models model 1"
 RUN = "run.json"
@@ -52,14 +52,20 @@ class RunRecord:
         """Write the record into the folder of the run, or find the same one there.
 
         Raises:
-            ValueError: If the folder holds another run; the message says what differs.
+            OSError: If the record there cannot be read, or none can be written.
+            ValueError: If the folder holds another run, or a damaged record; the message says what differs.
         """
         path = folder / RUN
         mine = json.loads(json.dumps(asdict(self)))
         if path.exists():
-            theirs = json.loads(path.read_text())
-            differing = [name for name in ("data", "seed") if theirs.get(name) != mine[name]]
-            recipe = theirs.get("recipe", {})
+            try:
+                theirs = json.loads(path.read_bytes())
+                recipe = theirs["recipe"]
+                differing = [name for name in ("data", "seed") if theirs[name] != mine[name]]
+            except (KeyError, TypeError, ValueError, RecursionError) as error:
+                raise ValueError(f"{path} is no record of a run, or damaged: {error}") from error
+            if not isinstance(recipe, dict):
+                raise ValueError(f"{path} is no record of a run, or damaged: its recipe is {recipe!r}")
             differing += [name for name in mine["recipe"] if recipe.get(name) != mine["recipe"][name]]
             if differing:
                 raise ValueError(
@@ -98,8 +104,11 @@ def read_model(path: Path) -> tuple[nn.Module, Recipe]:
     weights, metadata = read_weights(path), _metadata(path)
     try:
         recipe = _recipe(json.loads(metadata["run"])["recipe"])
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        with torch.device("meta"):
+            fits = build(recipe)  # takes no memory, whatever sizes the record names
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is damaged: its record says {error}") from error
+    check_weights(fits, weights)
     network = build(recipe)
     load_weights(network, weights)
     return network.eval(), recipe

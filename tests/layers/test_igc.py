@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from attnzoo import IGCBlock, InterleavedGroupConv, SqueezeExcite
+from attnzoo import IGCBlock, InterleavedGroupConv, SqueezeExcite, ops
 from tests.layers.cases import randomise
+from tests.ops.cases import native_only
 from tests.oracles import igc as oracle
 
 
@@ -112,6 +114,74 @@ def test_gradients_and_statistics_are_those_with_permutations(
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-10, atol=1e-12, msg=name)
     for (name, ours), theirs in zip(short.named_buffers(), long.buffers(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=0, msg=name)
+
+
+def trained(block: IGCBlock, x: torch.Tensor, pool: bool, backend: str) -> list[torch.Tensor]:
+    """Return map, gradients but those of biases in front of norms, which are 0 or rounding, and statistics."""
+    own = copy.deepcopy(block)
+    given = x.clone().requires_grad_()
+    with ops.backend(backend):
+        for _ in range(2):
+            y = own.pooled(given) if pool else own(given)
+    y.backward(torch.linspace(-1, 1, y.numel()).view(y.shape).to(y.dtype))
+    learned = [p.grad for k, p in enumerate(own.parameters()) if k % 4 != 1]
+    return [y.detach(), given.grad, *learned, *own.buffers()]
+
+
+@native_only
+@pytest.mark.parametrize("pool", [False, True])
+@pytest.mark.parametrize(("groups", "connection"), [(12, "res"), (4, "dense")])
+def test_trains_by_passes_as_by_modules(groups: int, connection: str, pool: bool):
+    block = randomise(IGCBlock(12, groups=groups, connection=connection, out_channels=20))
+    block.branch.norm1.momentum, block.norm.momentum = None, 0.3
+    block.branch.norm2.num_batches_tracked = None
+    x = torch.randn(4, 12, 25, 31)
+    assert block.trains_by_passes(x)
+    results = [trained(block, x, pool, backend) for backend in ("native", "torch")]
+    for got, expected in zip(*results, strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-3)
+    with torch.no_grad():
+        assert block(x).shape == (4, 20, 25, 31)
+        last = x.contiguous(memory_format=torch.channels_last)
+        assert block(last).is_contiguous(memory_format=torch.channels_last)
+
+
+@native_only
+def test_modules_are_called_where_passes_may_not_be_taken():
+    x = torch.randn(2, 12, 20, 20)
+    changes: dict[str, Callable[[IGCBlock], object]] = {
+        "forward hook": lambda b: b.branch.conv2.register_forward_hook(lambda *_: None),
+        "backward hook": lambda b: b.branch.norm1.register_full_backward_hook(lambda *_: None),
+        "frozen norm": lambda b: b.norm.eval(),
+        "no statistics": lambda b: setattr(b, "norm", nn.BatchNorm2d(12, track_running_stats=False)),
+        "other norm": lambda b: setattr(b.branch, "norm2", nn.InstanceNorm2d(12, affine=True)),
+        "adapter": lambda b: setattr(b, "fuse", nn.Sequential(b.fuse)),
+        "branch layer": lambda b: setattr(b, "branch_layer", SqueezeExcite(12)),
+        "evaluation": lambda b: b.eval(),
+    }
+    assert IGCBlock(12, groups=12).trains_by_passes(x)
+    for name, change in changes.items():
+        block = IGCBlock(12, groups=12)
+        change(block)
+        assert not block.trains_by_passes(x), name
+        if name != "adapter":
+            assert block.pooled(x).shape == (2, 12, 10, 10)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not IGCBlock(12, groups=12).trains_by_passes(x)
+    block, seen = IGCBlock(12, groups=12), []
+    block.register_forward_hook(lambda *_: seen.append(1))
+    block.pooled(x)
+    assert seen == [1]
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_pooled_is_what_pooling_makes_of_it(training: bool):
+    block = randomise(IGCBlock(6, groups=3, dtype=torch.float64)).train(training)
+    for size in ((4, 6), (5, 7)):
+        x = torch.randn(2, 6, *size, dtype=torch.float64)
+        torch.testing.assert_close(block.pooled(x), nn.functional.max_pool2d(block(x), 2))
+    with pytest.raises(RuntimeError, match="Output size is too small"):
+        block.pooled(torch.randn(2, 6, 1, 6, dtype=torch.float64))
 
 
 def test_every_output_sees_every_input():

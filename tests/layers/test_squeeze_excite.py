@@ -78,7 +78,7 @@ def test_bottleneck_width(options: dict[str, Any], width: int):
 def test_loads_timm_weights_strictly_and_gives_the_same(channels: int, bias: bool):
     from timm.layers import SEModule
 
-    theirs = randomise(SEModule(channels, bias=bias, dtype=torch.float64))
+    theirs = randomise(SEModule(channels, bias=bias).double())
     ours = SqueezeExcite(channels, rd_divisor=8, bias=bias, dtype=torch.float64)
     ours.load_state_dict(theirs.state_dict(), strict=True)
     x = torch.randn(2, channels, 5, 4, dtype=torch.float64)

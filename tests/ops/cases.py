@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -113,3 +114,10 @@ def values_and_gradients(
     seeds = [torch.randn(o.shape, generator=generator).to(tensors[0].dtype).to(o.dtype) for o in outputs]
     gradients: tuple[Any, ...] = torch.autograd.grad(outputs, leaves, seeds, allow_unused=True)
     return [*(o.detach() for o in outputs), *(g for g in gradients if g is not None)]
+
+
+@functools.cache
+def export_is_told() -> bool:
+    """Return whether torch can tell compilation from export: up to 2.8 it cannot, and operators are in no graph."""
+    asked = torch.compile(lambda x: x + int(torch.compiler.is_exporting()), backend="eager", fullgraph=True)
+    return hasattr(torch.compiler, "is_exporting") and not bool(asked(torch.zeros(())))

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from attnzoo import CBAM, SqueezeExcite, ops
-from attnzoo.kernels.cpu import launch, library
+from attnzoo.kernels.cpu import launch_gates as launch
+from attnzoo.kernels.cpu import library
 from tests.layers.cases import randomise
 from tests.ops import cases
 from tests.ops.cases import native_only
@@ -229,18 +230,19 @@ def test_outputs_are_written_whole_and_nothing_beside(calls: list[str]):
     weight: Tensor = layer.spatial.conv.weight.detach()
     x = torch.randn(2, 21, 7, 9)
     fc1, fc2 = layer.channel.fc1, layer.channel.fc2
-    net = launch.Bottleneck(fc1.weight, fc2.weight, fc1.bias, fc2.bias, True)
     one = torch.ones(1)
+    channel = (fc1.weight, fc2.weight, fc1.bias, fc2.bias)
     for batch in (False, True):
-        conv = launch.Convolution(weight, one, one, one, *([None] * 2 if batch else [one] * 2), 1e-5, True)
-        for gates in ((net, conv), (net._replace(maxima=False), None), (net, None), (None, conv)):
+        norm = launch.Norm(batch, *([None] * 2 if batch else [one] * 2), None, 0.0, 1e-5)
+        for maxima, first, second in ((True, True, True), (False, True, False), (True, True, False), (False, False, True)):
+            weights = launch.Weights(*(channel if first else [None] * 4), *((weight, one, one, one) if second else [None] * 4))
+            options = launch.Options(maxima, 0.0, norm if second else None)
             out = Guarded()
-            state = out(len(launch.gate_state(x, *gates)))
-            launch.gate_images(x, *gates, 0.0, True, state, out(like=x))
-            out.made.pop(0) if gates[1] is None or not batch else None  # the state keeps places for more than is asked
-            likes = [fc1.weight, fc2.weight, fc1.bias, fc2.bias] if gates[0] else [None] * 4
-            likes += [weight, torch.empty(3)] if gates[1] else [None] * 2
-            gradients = launch.Gradients(*(None if t is None else out(like=t) for t in likes))
-            launch.gate_images_backward(torch.randn_like(x), x, *gates, 0.0, state, out(like=x), gradients)
+            state = out(len(launch.gate_state(x, weights, options)))
+            launch.gate_images(x, weights, options, True, state, out(like=x))
+            launch.gate_images(x, weights, options, False, None, out(like=x)) if not (batch and second) else None
+            out.made.pop(0) if not (batch and second) else None  # the state keeps places for more than is asked
+            gradients = launch.Weights(*(None if t is None else out(like=t) for t in weights))
+            launch.gate_images_backward(torch.randn_like(x), x, weights, options, state, out(like=x), gradients)
             out.check()
     assert calls

@@ -224,7 +224,8 @@ def test_operator():
         return igc_block(t, own, groups=6, pool=True).map
 
     compiled = torch.compile(call, fullgraph=True, backend="aot_eager")
-    assert torch.equal(compiled(x), call(x))
+    tolerance = 0 if cases.export_is_told() else 1e-5  # else the graph is plain torch
+    torch.testing.assert_close(compiled(x), call(x), rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize(

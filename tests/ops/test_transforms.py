@@ -132,6 +132,8 @@ def test_native_and_torch_agree_under_autocast(name: str):
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_compiled_graphs_hold_the_operators_forward_and_backward(name: str):
+    if not cases.export_is_told():
+        pytest.skip("compiled graphs are plain torch where torch calls them exported, as up to 2.8")
     layer, x = LAYERS[name](), torch.randn(2, 12, 4, 5)
     graphs: dict[str, list[str]] = {}
 

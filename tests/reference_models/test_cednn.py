@@ -80,7 +80,10 @@ def test_every_parameter_learns():
     network = CEDNN("dense-L2M9", se="first", attention_blocks=3, image_size=64, top_width=64)
     maps = (torch.rand(4, 5, 64, 64) > 0.5).float()
     network(torch.rand(4, 3, 64, 64), maps).square().sum().backward()
-    assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()] == []
+    assert [name for name, p in network.named_parameters() if p.grad is None] == []
+    unmoved = [name for name, p in network.named_parameters() if not p.grad.any()]
+    # a norm takes away whatever is added in front of it: natively the gradient is 0, by torch it is rounding
+    assert [name for name in unmoved if not name.endswith(("conv1.bias", "conv2.bias", "fuse.bias"))] == []
 
 
 def test_wider_network():

@@ -56,7 +56,7 @@ void multiply(const T* weight, const T* bias, float times, const float* vectors,
 
 // The channel gates of `images` images from what was pooled of them. hidden (images, net.hidden).
 template <class T>
-void channel_gates(const AttnzooBottleneck& net, const float* pooled, int64_t each, int64_t images, int64_t channels,
+void channel_gates(const AttnzooGate& net, const float* pooled, int64_t each, int64_t images, int64_t channels,
                    float* inner, float* hidden, float* gates) {
   multiply((const T*)net.reduce, (const T*)net.reduce_bias, 1, pooled, each * images, net.hidden, channels, inner);
   for (int64_t i = 0; i < images; ++i) {
@@ -99,78 +99,101 @@ inline float join(const float* moments, int64_t images, int64_t pixels, double e
   return (float)variance;
 }
 
+// Takes the batch into the running statistics, as torch's norm does in training.
+inline void follow(const AttnzooGate& call, double mean, double variance) {
+  if (call.mean == nullptr) return;
+  if (call.tracked) ++*call.tracked;
+  const double count = (double)call.batch * call.height * call.width;
+  if (call.bias) mean += number(call.bias, (int)call.type);
+  const auto blend = [&](auto type, void* running, double value) {
+    auto* at = type.out(running);
+    store<1>(at, all<1>((float)((1 - call.momentum) * one(at) + call.momentum * value)));
+    return kDone;
+  };
+  with_storage((int)call.running, [&](auto type) { return blend(type, call.mean, mean); });
+  with_storage((int)call.running, [&](auto type) { return blend(type, call.variance, variance * count / (count - 1)); });
+}
+
 }  // namespace ATTNZOO_ISA
 }  // namespace attnzoo
 
 using namespace attnzoo::ATTNZOO_ISA;
 
-// y = x * (channel gate * spatial gate + offset). `training` asks for the whole state: see State.
-ATTNZOO_EXPORT(gate_images)(const AttnzooMap* map, int64_t height, int64_t bytes, const AttnzooBottleneck* net,
-                            const AttnzooConvolution* conv, const void* x, float offset, int training, float* data,
-                            void* y) {
-  const int64_t channels = map->channels, pixels = map->pixels, image_bytes = channels * pixels * bytes;
-  const State state(data, *map, *net, *conv);
-  const Groups groups(*map, bytes);
-  const Spatial given(*conv);
-  AttnzooMap image = *map;
-  image.batch = image.threads = 1;
+// y = x * (channel gate * spatial gate + offset).
+ATTNZOO_EXPORT(gate_images)(const AttnzooGate* call) {
+  const int64_t channels = call->channels, pixels = call->height * call->width, hidden = call->hidden;
+  const int64_t image_bytes = channels * pixels * bytes(call->dtype);
+  const bool planar = call->size != 0, maxima = call->maxima, training = call->training;
+  const Groups groups(*call);
+  const Spatial given(*call);
+  const AttnzooMap image = call->map(1, 1);
   int status = kDone;
   const auto check = [&](int failed) {
     if (failed) __atomic_store_n(&status, failed, __ATOMIC_RELAXED);
   };
-  const auto from = [&](int64_t i) { return (const char*)x + i * image_bytes; };
-  const auto apply = [&](int64_t i, const Spatial& spatial, float* mask) {
-    if (mask) spatial_gate(spatial, state.logits + i * pixels, pixels, mask);
-    check(ATTNZOO_NAME(apply_gates, ATTNZOO_ISA)(&image, from(i), state.channel + i * channels, mask, 1, offset, nullptr,
-                                                 0, (char*)y + i * image_bytes));
-  };
-  together(map->threads, groups.count, map->batch * channels * pixels, [&](Team team) {
-    const Scratch scratch(groups.size * net->hidden + (conv->size ? pixels : 0));
+  const auto from = [&](int64_t i) { return (const char*)call->x + i * image_bytes; };
+  together((int)call->threads, groups.count, call->batch * channels * pixels, [&](Team team) {
+    const int64_t masks = planar ? pixels : 0, kept = call->state ? 0 : State::floats(groups.size, *call);
+    const Scratch scratch(groups.size * hidden + masks + kept);
     if (scratch.failed()) check(kNoMemory);
-    float *hidden = scratch.data(), *mask = conv->size ? hidden + groups.size * net->hidden : nullptr;
-    team.each(scratch.failed() ? 0 : groups.count, false, [&](int64_t group) {
-      const int64_t first = groups.begin(group), end = first + groups.extent(group), each = state.each;
-      for (int64_t i = first; i < end && net->hidden; ++i) {
-        float* to = state.pooled + i * each * channels;
-        check(ATTNZOO_NAME(global_pool, ATTNZOO_ISA)(&image, from(i), to, net->maxima ? to + channels : nullptr,
-                                                     net->maxima && training ? state.ties + i * channels : nullptr));
+    float *sums = scratch.data(), *mask = planar ? sums + groups.size * hidden : nullptr;
+    // without a state, room for one group
+    const State state(call->state ? call->state : sums + groups.size * hidden + masks,
+                      call->state ? call->batch : groups.size, *call);
+    const int64_t each = state.each, count = scratch.failed() ? 0 : groups.count;
+    const auto apply = [&](int64_t i, int64_t at, const Spatial& spatial) {
+      if (planar) spatial_gate(spatial, state.logits + at * pixels, pixels, mask);
+      check(ATTNZOO_NAME(apply_gates, ATTNZOO_ISA)(&image, from(i), state.channel + at * channels, mask, 1,
+                                                   (float)call->offset, nullptr, 0, (char*)call->y + i * image_bytes));
+    };
+    team.each(count, false, [&](int64_t group) {
+      const int64_t first = groups.begin(group), extent = groups.extent(group), start = call->state ? first : 0;
+      for (int64_t i = 0; i < extent && hidden; ++i) {
+        float* to = state.pooled + (start + i) * each * channels;
+        check(ATTNZOO_NAME(global_pool, ATTNZOO_ISA)(&image, from(first + i), to, maxima ? to + channels : nullptr,
+                                                     maxima && training ? state.ties + (start + i) * channels : nullptr));
       }
-      float* gates = state.channel + first * channels;
-      if (net->hidden) {
-        check(with_storage(net->dtype, [&](auto type) {
+      float* gates = state.channel + start * channels;
+      if (hidden) {
+        check(with_storage((int)call->type, [&](auto type) {
           using T = typename decltype(type)::Type;
-          channel_gates<T>(*net, state.pooled + first * each * channels, each, end - first, channels,
-                           state.inner + first * each * net->hidden, hidden, gates);
+          channel_gates<T>(*call, state.pooled + start * each * channels, each, extent, channels,
+                           state.inner + start * each * hidden, sums, gates);
           return kDone;
         }));
       } else {
-        for (int64_t c = 0; c < (end - first) * channels; ++c) gates[c] = 1;
+        for (int64_t c = 0; c < extent * channels; ++c) gates[c] = 1;
       }
-      for (int64_t i = first; i < end; ++i) {
-        if (mask) {
-          float *planes = state.planes + i * 2 * pixels, *logits = state.logits + i * pixels;
-          check(ATTNZOO_NAME(squeeze_channels, ATTNZOO_ISA)(&image, from(i), state.channel + i * channels, planes,
-                                                            training ? state.shared + i * pixels : nullptr));
-          check(ATTNZOO_NAME(spatial_conv, ATTNZOO_ISA)(1, height, pixels / height, conv->size, 1, planes, given.weight,
-                                                        0, logits));
+      for (int64_t i = 0; i < extent; ++i) {
+        const int64_t at = start + i;
+        if (planar) {
+          float *planes = state.planes + at * 2 * pixels, *logits = state.logits + at * pixels;
+          check(ATTNZOO_NAME(squeeze_channels, ATTNZOO_ISA)(&image, from(first + i), state.channel + at * channels,
+                                                            planes, training ? state.shared + at * pixels : nullptr));
+          check(ATTNZOO_NAME(spatial_conv, ATTNZOO_ISA)(1, call->height, call->width, call->size, 1, planes,
+                                                        given.weight, 0, logits));
           with_lanes(pixels, [&](auto vector) {
-            if (given.batch) moments<lanes(decltype(vector){})>(logits, pixels, state.moments + 2 * i);
+            if (given.batch) moments<lanes(decltype(vector){})>(logits, pixels, state.moments + 2 * at);
           });
         }
-        if (!given.batch) apply(i, given, mask);
+        if (!given.batch) apply(first + i, at, given);
       }
     });
     if (!given.batch) return;
     team.wait();
     Spatial own = given;  // every thread its own, and all the same
-    join(state.moments, map->batch, pixels, conv->epsilon, own);
-    team.each(scratch.failed() ? 0 : groups.count, true, [&](int64_t group) {
-      for (int64_t i = groups.begin(group) + groups.extent(group) - 1; i >= groups.begin(group); --i)
-        apply(i, own, mask);
+    join(state.moments, call->batch, pixels, call->epsilon, own);
+    team.each(count, true, [&](int64_t group) {
+      for (int64_t i = groups.begin(group) + groups.extent(group) - 1; i >= groups.begin(group); --i) apply(i, i, own);
     });
   });
+  if (call->state == nullptr || status != kDone) return status;
+  const State state(call->state, call->batch, *call);
   Spatial last = given;
-  if (given.batch) state.whole[2] = join(state.moments, map->batch, pixels, conv->epsilon, last);
+  if (given.batch) {
+    state.whole[2] = join(state.moments, call->batch, pixels, call->epsilon, last);
+    follow(*call, last.center, state.whole[2]);
+  }
   state.whole[0] = last.center;
   state.whole[1] = last.factor;
   return status;

@@ -8,12 +8,14 @@ ATTNZOO_EXPORT(squeeze_channels_backward)(const AttnzooMap*, const void*, const 
 ATTNZOO_EXPORT(spatial_conv_backward)(int64_t, int64_t, int64_t, int64_t, int, const float*, const float*, const float*,
                                       float*, float*);
 
-// Where the gradients of the weights go, which are like the weights of the bottleneck. All may be null: what is not there,
-// or not wanted.
+// The gradients, as launch_gates.py packs them, like what they are the gradients of. Those of weights may be null: what
+// is not there, or not wanted.
 struct AttnzooGradients {
-  void *reduce, *expand, *reduce_bias, *expand_bias;
-  float* weight;   // (2, size, size), of the convolution
-  float* numbers;  // (3): of its bias, and of the norm's gain and shift
+  const void* dy;
+  void *dx, *reduce, *expand, *reduce_bias, *expand_bias;
+  void* weight;  // (2, size, size), of the convolution
+  void *bias, *gain, *shift;
+  int64_t plane, row, column;  // strides of the weight's
 };
 
 namespace attnzoo {
@@ -187,20 +189,20 @@ inline void through_norm(const Spatial& norm, const float* logits, const double*
 
 using namespace attnzoo::ATTNZOO_ISA;
 
-// dx, and the gradients of the weights, from the state that gate_images left. bytes: of an element of the map.
-ATTNZOO_EXPORT(gate_images_backward)(const AttnzooMap* map, int64_t height, int64_t bytes, const AttnzooBottleneck* net,
-                                     const AttnzooConvolution* conv, const void* dy, const void* x, float offset,
-                                     float* data, void* dx, const AttnzooGradients* out) {
-  const int64_t channels = map->channels, pixels = map->pixels, image_bytes = channels * pixels * bytes;
-  const int64_t batch = map->batch, hidden = net->hidden, taps = 2 * conv->size * conv->size;
-  const State state(data, *map, *net, *conv);
-  const Groups groups(*map, bytes);
-  const int64_t each = state.each, planar = conv->size ? pixels : 0;
-  Spatial norm(*conv);
+// dx, and the gradients of the weights, from the state that gate_images left in training.
+ATTNZOO_EXPORT(gate_images_backward)(const AttnzooGate* call, const AttnzooGradients* out) {
+  const int64_t channels = call->channels, height = call->height, pixels = height * call->width;
+  const int64_t image_bytes = channels * pixels * bytes(call->dtype), batch = call->batch, hidden = call->hidden;
+  const float offset = (float)call->offset;
+  const void *dy = out->dy, *x = call->x;
+  void* dx = out->dx;
+  const State state(call->state, batch, *call);
+  const Groups groups(*call);
+  const int64_t each = state.each, planar = call->size ? pixels : 0, taps = 2 * call->size * call->size;
+  Spatial norm(*call);
   norm.center = state.whole[0];
   norm.factor = state.whole[1];
-  AttnzooMap image = *map;
-  image.batch = image.threads = 1;
+  const AttnzooMap image = call->map(1, 1);
 
   // of every image: gate and its gradient, and the sums of the latter, for the pixels; weights; gradients of the channel
   // gate, of what is pooled, of what goes into the ReLU; what came out of it
@@ -232,7 +234,7 @@ ATTNZOO_EXPORT(gate_images_backward)(const AttnzooMap* map, int64_t height, int6
     float* d = d_mask + i * pixels;
     through_norm(norm, state.logits + i * pixels, numbers, batch * pixels, d, pixels);
     const float* planes = state.planes + i * 2 * pixels;
-    check(ATTNZOO_NAME(spatial_conv_backward, ATTNZOO_ISA)(1, height, pixels / height, conv->size, 1, planes,
+    check(ATTNZOO_NAME(spatial_conv_backward, ATTNZOO_ISA)(1, height, call->width, call->size, 1, planes,
                                                            norm.weight, d, d_planes, d_weight + i * taps));
     if (hidden == 0) return;
     check(ATTNZOO_NAME(squeeze_channels_backward, ATTNZOO_ISA)(&image, of(x, i), nullptr, state.channel + i * channels,
@@ -246,7 +248,7 @@ ATTNZOO_EXPORT(gate_images_backward)(const AttnzooMap* map, int64_t height, int6
     float *d = d_channel + first * channels, *into = d_inner + first * each * hidden, *after = inner + first * hidden;
     const float *gate = state.channel + first * channels, *before = state.inner + first * each * hidden;
     for (int64_t i = 0; i < count * channels; ++i) d[i] *= gate[i] * (1 - gate[i]);
-    multiply((const T*)net->expand, hidden, channels, d, count, after);
+    multiply((const T*)call->expand, hidden, channels, d, count, after);
     for (int64_t i = 0; i < count; ++i) {
       for (int64_t h = 0; h < hidden; ++h) {
         const float back = after[i * hidden + h];
@@ -259,20 +261,20 @@ ATTNZOO_EXPORT(gate_images_backward)(const AttnzooMap* map, int64_t height, int6
         after[i * hidden + h] = out;
       }
     }
-    multiply((const T*)net->reduce, channels, hidden, into, count * each, d_pooled + first * each * channels);
+    multiply((const T*)call->reduce, channels, hidden, into, count * each, d_pooled + first * each * channels);
   };
   // The gradient of the map.
   const auto finish = [&](int64_t i, const float* d_planes, float* terms) {
     float *shift = terms, *share = shift + channels, *far = share + channels, *near = far + planar;
     const float *pooled = state.pooled + i * each * channels, *d = d_pooled + i * each * channels;
-    const bool maxima = hidden && net->maxima;
+    const bool maxima = hidden && call->maxima;
     for (int64_t c = 0; c < 2 * channels && !hidden; ++c) terms[c] = 0;
     if (hidden)
       divide(d, maxima ? d + channels : nullptr, state.ties + i * channels, pixels, channels, shift, share);
     const Terms channel{state.channel + i * channels, shift, share, maxima ? pooled + channels : shift};
     const Terms pixel{mask + i * pixels, far, near, state.planes + (2 * i + 1) * pixels};
     if (planar) divide(d_planes, d_planes + pixels, state.shared + i * pixels, channels, pixels, far, near);
-    check(with_storage(map->dtype, [&](auto type) {
+    check(with_storage((int)call->dtype, [&](auto type) {
       const auto *from = type.in(of(dy, i)), *of_x = type.in(of(x, i));
       auto* to = type.out(of(dx, i));
       if (planar) gradient<true>(from, of_x, offset, maxima, channel, pixel, to, image);
@@ -295,7 +297,7 @@ ATTNZOO_EXPORT(gate_images_backward)(const AttnzooMap* map, int64_t height, int6
     return kDone;
   };
 
-  together(map->threads, groups.count, batch * channels * pixels, [&](Team team) {
+  together((int)call->threads, groups.count, batch * channels * pixels, [&](Team team) {
     const Scratch local(2 * planar * groups.size + channels + 2 * channels + 2 * planar);
     if (local.failed()) check(kNoMemory);
     const int64_t count = local.failed() ? 0 : groups.count;
@@ -304,7 +306,7 @@ ATTNZOO_EXPORT(gate_images_backward)(const AttnzooMap* map, int64_t height, int6
     const auto rest = [&](int64_t group) {
       const int64_t first = groups.begin(group), n = groups.extent(group);
       for (int64_t i = 0; i < n && planar; ++i) convolution(first + i, numbers, d_planes + 2 * i * planar, more);
-      if (hidden) check(with_storage(net->dtype, [&](auto type) { return bottleneck(type, first, n), kDone; }));
+      if (hidden) check(with_storage((int)call->type, [&](auto type) { return bottleneck(type, first, n), kDone; }));
       for (int64_t i = n - 1; i >= 0; --i) finish(first + i, d_planes + 2 * i * planar, terms);
     };
     team.each(count, false, [&](int64_t group) {
@@ -318,19 +320,24 @@ ATTNZOO_EXPORT(gate_images_backward)(const AttnzooMap* map, int64_t height, int6
       team.each(count, true, rest);
     }
     team.wait();
-    if (hidden) check(with_storage(net->dtype, [&](auto type) { return weights(type, team); }));
+    if (hidden) check(with_storage((int)call->type, [&](auto type) { return weights(type, team); }));
   });
 
-  for (int64_t k = 0; k < taps && out->weight; ++k) {
-    out->weight[k] = 0;
-    for (int64_t i = 0; i < batch; ++i) out->weight[k] += d_weight[i * taps + k];
-  }
-  double gain = 0, shift = 0;
-  for (int64_t i = 0; i < batch && planar; ++i) gain += sums[2 * i], shift += sums[2 * i + 1];
-  if (out->numbers) {
-    out->numbers[0] = norm.batch ? 0 : (float)shift * norm.factor * norm.gain;  // the batch's average takes a bias out
-    out->numbers[1] = (float)gain;
-    out->numbers[2] = (float)shift;
-  }
+  check(with_storage((int)call->type, [&](auto type) {
+    const auto put = [&](void* to, int64_t at, double value) {
+      if (to) store<1>(type.out(to) + at, all<1>((float)value));
+    };
+    for (int64_t k = 0, size = call->size; k < taps; ++k) {
+      float total = 0;
+      for (int64_t i = 0; i < batch; ++i) total += d_weight[i * taps + k];
+      put(out->weight, k / (size * size) * out->plane + k / size % size * out->row + k % size * out->column, total);
+    }
+    double gain = 0, shift = 0;
+    for (int64_t i = 0; i < batch && planar; ++i) gain += sums[2 * i], shift += sums[2 * i + 1];
+    put(out->bias, 0, norm.batch ? 0 : shift * norm.factor * norm.gain);  // the batch's average takes a bias out
+    put(out->gain, 0, gain);
+    put(out->shift, 0, shift);
+    return kDone;
+  }));
   return status;
 }

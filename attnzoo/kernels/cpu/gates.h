@@ -3,23 +3,37 @@
 
 #include "kernel.h"
 
-// The channel gate: sigmoid(expand * sum of relu(reduce * pooled + reduce_bias) over what is pooled + expand_bias).
-struct AttnzooBottleneck {
-  int64_t hidden;                         // 0: no channel gate
-  const void *reduce, *expand;            // (hidden, channels), (channels, hidden), all of type dtype
-  const void *reduce_bias, *expand_bias;  // null: none
-  int32_t dtype, maxima;                  // maxima: averages and maxima are pooled, else averages only
-};
+// One call for a whole gate, as launch_gates.py packs it: every field has eight bytes.
+struct AttnzooGate {
+  int64_t batch, channels, height, width, channels_last, dtype, threads;  // the map
+  int64_t training;  // whether the whole state is asked for
+  const void* x;
+  void* y;       // null in the backward pass
+  float* state;  // see State; null: nothing of it is wanted
 
-// The spatial gate: sigmoid(norm(convolution)), with numbers of type dtype, statistics of type running.
-struct AttnzooConvolution {
-  int64_t size;                       // 0: no spatial gate
-  int64_t plane, row, column;         // strides of the weight
-  const void *weight, *bias;          // (2, size, size); bias, gain and shift may be null
-  const void *gain, *shift;           // of the norm
-  const void *mean, *variance;        // null: those of the batch
-  float epsilon;
-  int32_t dtype, running, normed;     // normed: whether there is a norm
+  // The channel gate: sigmoid(expand * sum of relu(reduce * pooled + reduce_bias) over what is pooled + expand_bias).
+  int64_t type;                           // of all weights
+  int64_t hidden, maxima;                 // hidden 0: no channel gate; maxima: pooled as well, beside the averages
+  const void *reduce, *expand;            // (hidden, channels), (channels, hidden)
+  const void *reduce_bias, *expand_bias;  // null: none
+
+  // The spatial gate: sigmoid(norm(convolution)).
+  int64_t size;                  // 0: no spatial gate
+  int64_t plane, row, column;    // strides of the weight
+  const void *weight, *bias;     // (2, size, size); bias, gain and shift may be null
+  const void *gain, *shift;      // of the norm
+  int64_t normed, batch_norm;    // whether there is a norm, and whether it goes by the average and variance of the batch
+  int64_t running;               // type of the two that follow
+  void *mean, *variance;         // what the norm goes by; or what is to follow the batch, null if nothing is
+  int64_t* tracked;              // how many batches they followed, or null
+  double momentum;               // with which they follow
+  double epsilon;
+
+  double offset;  // y = x * (gates + offset)
+
+  AttnzooMap map(int64_t images, int threads) const {
+    return {images, channels, height * width, (int32_t)channels_last, (int32_t)dtype, threads};
+  }
 };
 
 namespace attnzoo {
@@ -40,31 +54,38 @@ struct State {
   float* moments;   // (2): average of the convolution, and sum of the squares of what differs from it
   float* whole;     // (3), not of each image: center, factor and, of the batch, variance: see Spatial
 
-  State(float* data, const AttnzooMap& map, const AttnzooBottleneck& net, const AttnzooConvolution& conv)
-      : each(net.maxima ? 2 : 1) {
+  State(float* data, int64_t images, const AttnzooGate& call) : each(call.maxima ? 2 : 1) {
+    const int64_t pixels = call.size ? call.height * call.width : 0, channels = call.hidden ? call.channels : 0;
     const auto take = [&](int64_t floats) {
       float* part = data;
-      data += map.batch * floats;
+      data += images * floats;
       return part;
     };
-    pooled = take(net.hidden ? each * map.channels : 0);
-    ties = take(net.hidden ? map.channels : 0);
-    inner = take(each * net.hidden);
-    channel = take(map.channels);
-    planes = take(conv.size ? 2 * map.pixels : 0);
-    shared = take(conv.size ? map.pixels : 0);
-    logits = take(conv.size ? map.pixels : 0);
+    pooled = take(each * channels);
+    ties = take(channels);
+    inner = take(each * call.hidden);
+    channel = take(call.channels);
+    planes = take(2 * pixels);
+    shared = take(pixels);
+    logits = take(pixels);
     moments = take(2);
     whole = data;
   }
+  static int64_t floats(int64_t images, const AttnzooGate& call) {
+    const int64_t each = call.maxima ? 2 : 1, pixels = call.size ? call.height * call.width : 0;
+    const int64_t vectors = call.hidden ? (each + 1) * call.channels + each * call.hidden : 0;
+    return images * (vectors + call.channels + 4 * pixels + 2) + 3;
+  }
 };
+
+inline int64_t bytes(int64_t dtype) { return dtype == 0 ? 4 : 2; }
 
 // The images that a thread takes together.
 struct Groups {
   int64_t images, size, count;
-  Groups(const AttnzooMap& map, int64_t bytes) : images(map.batch) {
-    const int64_t image = map.channels * map.pixels * bytes;
-    size = larger(1, smaller(kGroup / image, ceil_div(map.batch, map.threads == 1 ? 1 : 2 * map.threads)));
+  explicit Groups(const AttnzooGate& call) : images(call.batch) {
+    const int64_t image = call.channels * call.height * call.width * bytes(call.dtype);
+    size = larger(1, smaller(kGroup / image, ceil_div(images, call.threads == 1 ? 1 : 2 * call.threads)));
     count = ceil_div(images, size);
   }
   int64_t begin(int64_t group) const { return group * size; }
@@ -83,20 +104,19 @@ struct Spatial {
   bool batch = false;  // center and factor are those of the batch
   float weight[2 * 7 * 7];
 
-  explicit Spatial(const AttnzooConvolution& conv) {
-    const int size = (int)conv.size;
-    for (int i = 0; i < 2 * size * size && size <= 7; ++i)
-      weight[i] = number(conv.weight, conv.dtype, i / (size * size) * conv.plane + i / size % size * conv.row +
-                                                      i % size * conv.column);
-    batch = conv.normed && conv.mean == nullptr;
-    if (conv.gain) gain = number(conv.gain, conv.dtype);
-    if (conv.shift) shift = number(conv.shift, conv.dtype);
+  explicit Spatial(const AttnzooGate& call) {
+    const int type = (int)call.type, running = (int)call.running, size = (int)call.size, area = size * size;
+    for (int i = 0; i < 2 * area && size <= 7; ++i)
+      weight[i] = number(call.weight, type, i / area * call.plane + i / size % size * call.row + i % size * call.column);
+    batch = call.normed && call.batch_norm;
+    if (call.gain) gain = number(call.gain, type);
+    if (call.shift) shift = number(call.shift, type);
     if (batch) return;
-    if (conv.normed) {
-      center = number(conv.mean, conv.running);
-      factor = inverse_root(number(conv.variance, conv.running), conv.epsilon);
+    if (call.normed) {
+      center = number(call.mean, running);
+      factor = inverse_root(number(call.variance, running), call.epsilon);
     }
-    if (conv.bias) center -= number(conv.bias, conv.dtype);
+    if (call.bias) center -= number(call.bias, type);
   }
   static float inverse_root(double variance, double epsilon) { return (float)(1 / __builtin_sqrt(variance + epsilon)); }
 };

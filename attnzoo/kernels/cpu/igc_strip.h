@@ -33,7 +33,7 @@ template <int N> ATTNZOO_HOT void split(F<N> low, F<N> high, F<N>& even, F<N>& o
   }
 }
 
-template <int N, class T> ATTNZOO_HOT void copy_row(const Row<T>& row, int64_t width, float* to) {
+template <int N, class Source> ATTNZOO_HOT void copy_row(const Source& row, int64_t width, float* to) {
   if constexpr (N > 1) {
     if (width < N) return copy_row<N / 2>(row, width, to);
   }

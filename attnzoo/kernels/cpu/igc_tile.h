@@ -99,16 +99,14 @@ template <int O> ATTNZOO_HOT void add(V (&sums)[O][kVectors], const V (&row)[kVe
   }
 }
 
-// z (O, kTile) = relu(norm(3x3 convolution)) of O channels of a group of `members` that begins at `first`; `o` is the
-// block's channel that z begins with.
+// sums = 3x3 convolution of a group of `members` channels that begins at `first`, by the weights of O channels.
 template <int O, class Grid>
-ATTNZOO_HOT void convolve(const Grid& grid, const Strip& strip, int64_t pixel, int64_t first, int64_t members,
-                          const Stage& stage, int64_t o, float* z) {
-  V sums[O][kVectors];
+ATTNZOO_HOT void correlate(V (&sums)[O][kVectors], const Grid& grid, const Strip& strip, int64_t pixel, int64_t first,
+                           int64_t members, const float* weight) {
   clear<O>(sums);
   for (int64_t i = 0; i < members; ++i) {
     const float* p = strip.channel(first + i) + pixel;
-    const float* w = stage.weight + (o * members + i) * 9;
+    const float* w = weight + i * 9;
 #pragma GCC unroll 3
     for (int dy = 0; dy < 3; ++dy) {
 #pragma GCC unroll 3
@@ -120,6 +118,15 @@ ATTNZOO_HOT void convolve(const Grid& grid, const Strip& strip, int64_t pixel, i
       }
     }
   }
+}
+
+// z (O, kTile) = relu(norm(3x3 convolution)) of O channels of a group of `members` that begins at `first`; `o` is the
+// block's channel that z begins with.
+template <int O, class Grid>
+ATTNZOO_HOT void convolve(const Grid& grid, const Strip& strip, int64_t pixel, int64_t first, int64_t members,
+                          const Stage& stage, int64_t o, float* z) {
+  V sums[O][kVectors];
+  correlate<O>(sums, grid, strip, pixel, first, members, stage.weight + o * members * 9);
 #pragma GCC unroll 6
   for (int k = 0; k < O; ++k) {
 #pragma GCC unroll 4

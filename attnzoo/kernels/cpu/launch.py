@@ -6,12 +6,11 @@ Maps are (B, C, H, W), dense in NCHW or channels-last order, of one dtype; every
 from __future__ import annotations
 
 import ctypes
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from attnzoo.kernels.cpu import library
 from attnzoo.kernels.cpu.library import Map, kernels
 from attnzoo.kernels.layout import channels_last
 
@@ -119,116 +118,6 @@ def spatial_conv_backward(planes: Tensor, weight: Tensor, d_out: Tensor, d_plane
     """Fill ``d_planes`` and ``d_weight``."""
     tensors = (planes, weight, d_out, d_planes, d_weight)
     _check(kernels().spatial_conv_backward(*_plane(planes, weight), *(t.data_ptr() for t in tensors)))
-
-
-class Bottleneck(NamedTuple):
-    """Weights (hidden, C, ...) and (C, hidden, ...), biases or None, of one dtype; whether maxima are pooled too."""
-
-    reduce: Tensor
-    expand: Tensor
-    reduce_bias: Tensor | None
-    expand_bias: Tensor | None
-    maxima: bool
-
-
-class Convolution(NamedTuple):
-    """Weight (1, 2, K, K) of any strides, and what follows it; single numbers, of the weight's dtype, or None.
-
-    Without mean and variance a norm goes by those of the batch.
-    """
-
-    weight: Tensor
-    bias: Tensor | None
-    gain: Tensor | None
-    shift: Tensor | None
-    mean: Tensor | None
-    variance: Tensor | None
-    epsilon: float
-    normed: bool
-
-
-class Gradients(NamedTuple):
-    """Where the gradients go; None is not wanted.
-
-    Like the weights for the bottleneck, float32 for the convolution; (3,) for its bias and the norm's gain and shift.
-    """
-
-    reduce: Tensor | None
-    expand: Tensor | None
-    reduce_bias: Tensor | None
-    expand_bias: Tensor | None
-    weight: Tensor | None
-    numbers: Tensor | None
-
-
-def gate_state(x: Tensor, net: Bottleneck | None, conv: Convolution | None) -> Tensor:
-    """Return the memory for what ``gate_images`` finds on its way: see ``State`` of gates.h.
-
-    Of its last three numbers the first and the third are average and variance of the convolution without its bias,
-    where the norm goes by those of the batch.
-    """
-    batch, channels, height, width = x.shape
-    floats = channels + 2
-    if net is not None:
-        each = 1 + net.maxima
-        floats += (each + 1) * channels + each * len(net.reduce)
-    if conv is not None:
-        floats += 4 * height * width
-    return torch.empty(batch * floats + 3)
-
-
-def gates_in_state(
-    x: Tensor, net: Bottleneck | None, conv: Convolution | None, state: Tensor
-) -> tuple[Tensor | None, Tensor | None]:
-    """Return the channel gate (B, C, 1, 1) and the logits of the spatial one (B, 1, H, W) that a state holds.
-
-    The logits are the convolution's, without its bias.
-    """
-    batch, channels, height, width = x.shape
-    before = 0 if net is None else (2 + net.maxima) * channels + (1 + net.maxima) * len(net.reduce)
-    channel = state[batch * before : batch * (before + channels)].view(batch, channels, 1, 1)
-    if conv is None:
-        return channel, None
-    start, pixels = before + channels, height * width
-    logits = state[batch * (start + 3 * pixels) : batch * (start + 4 * pixels)].view(batch, 1, height, width)
-    return None if net is None else channel, logits
-
-
-def gate_images(
-    x: Tensor, net: Bottleneck | None, conv: Convolution | None, offset: float, training: bool, state: Tensor, y: Tensor
-) -> None:
-    """Fill ``y`` with ``x * (gates + offset)``, the gates being those that are given, and ``state``."""
-    tail = (x.data_ptr(), offset, training, state.data_ptr(), y.data_ptr())
-    _check(kernels().gate_images(_map(x), x.shape[2], x.element_size(), *_gates(net, conv), *tail))
-
-
-def gate_images_backward(
-    dy: Tensor,
-    x: Tensor,
-    net: Bottleneck | None,
-    conv: Convolution | None,
-    offset: float,
-    state: Tensor,
-    dx: Tensor,
-    gradients: Gradients,
-) -> None:
-    """Fill ``dx`` and the gradients that are wanted, from the state that ``gate_images`` left in training."""
-    out = library.Gradients(*map(_pointer, gradients))
-    tail = (dy.data_ptr(), x.data_ptr(), offset, state.data_ptr(), dx.data_ptr(), ctypes.byref(out))
-    _check(kernels().gate_images_backward(_map(x), x.shape[2], x.element_size(), *_gates(net, conv), *tail))
-
-
-def _gates(net: Bottleneck | None, conv: Convolution | None) -> tuple[Any, Any]:
-    first, second = library.Bottleneck(), library.Convolution()
-    if net is not None:
-        tensors = map(_pointer, net[:4])
-        first = library.Bottleneck(len(net.reduce), *tensors, DTYPES[net.reduce.dtype], net.maxima)
-    if conv is not None:
-        _, *strides = conv.weight.stride()
-        running = DTYPES[(conv.weight if conv.mean is None else conv.mean).dtype]
-        tail = (conv.epsilon, DTYPES[conv.weight.dtype], running, conv.normed)
-        second = library.Convolution(conv.weight.shape[-1], *strides, *map(_pointer, conv[:6]), *tail)
-    return ctypes.byref(first), ctypes.byref(second)
 
 
 def run(kernel: str, x: Tensor, *arguments: Any) -> None:

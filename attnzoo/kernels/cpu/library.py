@@ -30,41 +30,7 @@ class Map(ctypes.Structure):
     )
 
 
-class Bottleneck(ctypes.Structure):
-    """``AttnzooBottleneck`` of gates.h."""
-
-    _fields_ = (
-        ("hidden", c_int64),
-        ("reduce", c_void_p),
-        ("expand", c_void_p),
-        ("reduce_bias", c_void_p),
-        ("expand_bias", c_void_p),
-        ("dtype", c_int32),
-        ("maxima", c_int32),
-    )
-
-
-class Convolution(ctypes.Structure):
-    """``AttnzooConvolution`` of gates.h."""
-
-    _fields_ = (
-        *((name, c_int64) for name in ("size", "plane", "row", "column")),
-        *((name, c_void_p) for name in ("weight", "bias", "gain", "shift", "mean", "variance")),
-        ("epsilon", c_float),
-        *((name, c_int32) for name in ("dtype", "running", "normed")),
-    )
-
-
-class Gradients(ctypes.Structure):
-    """``AttnzooGradients`` of gate_images_backward.cpp."""
-
-    _fields_ = tuple(
-        (name, c_void_p) for name in ("reduce", "expand", "reduce_bias", "expand_bias", "weight", "numbers")
-    )
-
-
 _MAP = ctypes.POINTER(Map)
-_GATES = (ctypes.POINTER(Bottleneck), ctypes.POINTER(Convolution))
 _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "global_pool": (_MAP, *[c_void_p] * 4),
     "global_pool_backward": (_MAP, *[c_void_p] * 7),
@@ -72,14 +38,19 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "squeeze_channels_backward": (_MAP, *[c_void_p] * 8),
     "apply_gates": (_MAP, *[c_void_p] * 3, c_float, c_float, c_void_p, c_int, c_void_p),
     "apply_gates_backward": (_MAP, *[c_void_p] * 4, *[c_float] * 3, c_void_p, c_int, *[c_void_p] * 5),
-    "gate_images": (_MAP, c_int64, c_int64, *_GATES, c_void_p, c_float, c_int, *[c_void_p] * 2),
-    "gate_images_backward": (
-        *(_MAP, c_int64, c_int64, *_GATES, *[c_void_p] * 2, c_float, *[c_void_p] * 2),
-        ctypes.POINTER(Gradients),
-    ),
+    "gate_images": (c_void_p,),
+    "gate_images_backward": (c_void_p, c_void_p),
     "llam_gate": (_MAP, *[c_void_p] * 4, c_int, *[c_void_p] * 2),
     "llam_gate_backward": (_MAP, *[c_void_p] * 7),
     "igc_block": (*[c_void_p] * 7,),
+    "igc_step_first": (*[c_void_p] * 5,),
+    "igc_step_second": (*[c_void_p] * 6,),
+    "igc_step_third": (*[c_void_p] * 8,),
+    "igc_step_last": (*[c_int64] * 3, c_int, *[c_void_p] * 3),
+    "igc_step_last_backward": (*[c_int64] * 3, c_int, *[c_void_p] * 5),
+    "igc_step_third_backward": (*[c_void_p] * 14,),
+    "igc_step_second_backward": (*[c_void_p] * 11,),
+    "igc_step_first_backward": (*[c_void_p] * 9,),
     "split_rows": (_MAP, *[c_int64] * 2, *[c_void_p] * 3),
     "split_rows_backward": (_MAP, *[c_int64] * 2, *[c_void_p] * 3),
     "linear": (*[c_int64] * 3, c_int, c_int, *[c_void_p] * 4),
@@ -103,6 +74,14 @@ class Kernels:
     llam_gate: Callable[..., int]
     llam_gate_backward: Callable[..., int]
     igc_block: Callable[..., int]
+    igc_step_first: Callable[..., int]
+    igc_step_second: Callable[..., int]
+    igc_step_third: Callable[..., int]
+    igc_step_last: Callable[..., int]
+    igc_step_last_backward: Callable[..., int]
+    igc_step_third_backward: Callable[..., int]
+    igc_step_second_backward: Callable[..., int]
+    igc_step_first_backward: Callable[..., int]
     split_rows: Callable[..., int]
     split_rows_backward: Callable[..., int]
     linear: Callable[..., int]

@@ -55,10 +55,24 @@ template <int N> inline F<N> load(const BFloat16* p) {
 
 template <int N> inline void store(float* p, F<N> v) { __builtin_memcpy(p, &v, sizeof v); }
 
+// Where the upper halves of words lie, from the first word to the last.
+alignas(64) constexpr uint16_t kUpperHalves[32] = {1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31};
+
 // Rounds to nearest, ties to even; NaN stays NaN (all bits set).
 template <int N> inline void store(BFloat16* p, F<N> v) {
   using U = typename Vector<N>::U;
   using H = typename Vector<N>::H;
+#if defined(__AVX512F__)
+  if constexpr (N == 16) {
+    const __m512i words = (__m512i)v, whole = _mm512_set1_epi32(-1);
+    const __mmask16 odd = _mm512_test_epi32_mask(words, _mm512_set1_epi32(0x10000));
+    const __m512i half = _mm512_mask_blend_epi32(odd, _mm512_set1_epi32(0x7fff), _mm512_set1_epi32(0x8000));
+    const __mmask16 number = _mm512_cmp_ps_mask((__m512)v, (__m512)v, _CMP_ORD_Q);
+    const __m512i rounded = _mm512_mask_add_epi32(whole, number, words, half);
+    const __m512i upper = _mm512_permutexvar_epi16(raw<__m512i>(kUpperHalves), rounded);
+    return _mm256_storeu_si256((__m256i*)p, _mm512_castsi512_si256(upper));
+  }
+#endif
   const U bits = (U)v;
   const U rounded = ((bits + 0x7fff + ((bits >> 16) & 1)) | (U)(v != v)) >> 16;
 #if defined(__AVX2__) && !defined(__AVX512F__)

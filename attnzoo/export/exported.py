@@ -1,0 +1,217 @@
+"""A model as a file for another runtime: traced, written, run there and compared, and only then in its place."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attnzoo.export.axes import FREE, Arguments, Free, find_axes, tensors
+from attnzoo.export.files import check_writable, whole
+from attnzoo.export.formats import FORMATS, Format, Run, require
+from attnzoo.export.trace import Shape, trace
+
+TOLERANCE = 1e-4
+"""Largest difference by default, in units of the largest output or of 1, whichever is larger."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        path: The file.
+        inputs: Name to shape; a free axis has a name in place of a length.
+        outputs: Names of the outputs.
+        fixed: A sentence for each axis that was wanted free and is not, with the reason.
+        metadata: What the file says of itself.
+        difference: Largest difference to the model over all inputs that were tried; None without a check.
+        tried: How many inputs were tried.
+    """
+
+    path: Path
+    inputs: Mapping[str, Shape]
+    outputs: tuple[str, ...]
+    fixed: tuple[str, ...]
+    metadata: Mapping[str, str]
+    difference: float | None
+    tried: int
+
+
+def export_onnx(
+    model: nn.Module,
+    example: Tensor | Arguments,
+    path: str | Path,
+    *,
+    dynamic: Collection[Free] = FREE,
+    metadata: Mapping[str, Any] | None = None,
+    check: bool = True,
+    tolerance: float = TOLERANCE,
+) -> Exported:
+    """Write a model as ONNX, for onnxruntime and everything else that reads it.
+
+    Fused operations become the plain ones that they are made of. The file is then run by onnxruntime on the example and
+    on other batches and sizes, and is kept only if it agrees with the model.
+
+    Args:
+        model: In evaluation; attached, one of ``reference_models``, or any other.
+        example: What the model is called with: images (B, C, H, W), or a tuple of arguments.
+        path: Ends in ``.onnx``; it appears whole or not at all.
+        dynamic: What is to be free: ``"batch"``, the first axis of every input, and ``"size"``, height and width of
+            every input (B, C, H, W). What the model does not take at another length is fixed, and
+            :attr:`Exported.fixed` says why.
+        metadata: Written into the file, as text or JSON, beside the versions of attnzoo and torch.
+        check: Whether the file is run and compared.
+        tolerance: Largest difference, in units of the largest output or of 1, whichever is larger.
+
+    Raises:
+        ImportError: If onnx, onnxscript or onnxruntime is not installed.
+        ValueError: If an argument is wrong, the model cannot be traced, or the file does not agree with the model; the
+            message has the largest difference, and there is no file.
+
+    Example:
+        >>> import tempfile
+        >>> network = nn.Sequential(nn.Conv2d(3, 16, 3), SqueezeExcite(16)).eval()
+        >>> exported = export_onnx(network, torch.rand(2, 3, 32, 32), Path(tempfile.mkdtemp(), "network.onnx"))
+        >>> exported.inputs, exported.difference < 1e-5
+        ({'input': ('batch', 3, 'height', 'width')}, True)
+    """
+    return export(FORMATS["onnx"], model, example, path, dynamic, metadata, check, tolerance)
+
+
+def export_program(
+    model: nn.Module,
+    example: Tensor | Arguments,
+    path: str | Path,
+    *,
+    dynamic: Collection[Free] = FREE,
+    metadata: Mapping[str, Any] | None = None,
+    check: bool = True,
+    tolerance: float = TOLERANCE,
+) -> Exported:
+    """Write a model as a program of ``torch.export``, which torch alone runs: attnzoo need not be there.
+
+    ``torch.export.load(path).module()`` is what computes; the metadata are among its extra files as ``attnzoo.json``.
+
+    Args:
+        model: As of :func:`export_onnx`, and so are all others.
+        example: What the model is called with.
+        path: Ends in ``.pt2``; it appears whole or not at all.
+        dynamic: What is to be free.
+        metadata: Written into the file.
+        check: Whether the file is loaded, run and compared.
+        tolerance: Largest difference.
+
+    Raises:
+        ValueError: If an argument is wrong, the model cannot be traced, or the file does not agree with the model; the
+            message has the largest difference, and there is no file.
+    """
+    return export(FORMATS["pt2"], model, example, path, dynamic, metadata, check, tolerance)
+
+
+def export_aoti(
+    model: nn.Module,
+    example: Tensor | Arguments,
+    path: str | Path,
+    *,
+    dynamic: Collection[Free] = FREE,
+    metadata: Mapping[str, Any] | None = None,
+    check: bool = True,
+    tolerance: float = TOLERANCE,
+) -> Exported:
+    """Write a model as a compiled library, by AOTInductor, for this kind of processor and this version of torch.
+
+    ``torch._inductor.aoti_load_package(path)`` is what computes, or torch's C++ without Python. The compiler of C++
+    that ``torch.compile`` uses is needed here, and minutes.
+
+    Args:
+        model: As of :func:`export_onnx`, and so are all others.
+        example: What the model is called with.
+        path: Ends in ``.pt2``; it appears whole or not at all.
+        dynamic: What is to be free.
+        metadata: Written into the file.
+        check: Whether the file is loaded, run and compared.
+        tolerance: Largest difference.
+
+    Raises:
+        RuntimeError: If it cannot be compiled.
+        ValueError: If an argument is wrong, the model cannot be traced, or the file does not agree with the model; the
+            message has the largest difference, and there is no file.
+    """
+    return export(FORMATS["aoti"], model, example, path, dynamic, metadata, check, tolerance)
+
+
+def export(
+    form: Format,
+    model: nn.Module,
+    example: Tensor | Arguments,
+    path: str | Path,
+    dynamic: Collection[Free],
+    metadata: Mapping[str, Any] | None,
+    check: bool,
+    tolerance: float,
+    stage: Callable[[str], None] = lambda _: None,
+) -> Exported:
+    """Write a model in one of the formats, see :func:`export_onnx`; ``stage`` is told what begins."""
+    path = Path(path)
+    _check(model, tolerance)
+    check_writable(path, form.suffix)
+    require(form.packages)
+    stage("Trying other batches and sizes")
+    axes = find_axes(model, (example,) if isinstance(example, Tensor) else tuple(example), dynamic)
+    stage("Tracing")
+    graph = trace(model, axes)
+    said = _metadata(metadata or {})
+    difference, tried = None, (axes.example, *axes.others) if check else ()
+    with whole(path) as draft:
+        stage(f"Writing for {form.title}")
+        form.write(graph, draft, said)
+        if check:
+            stage(f"Comparing with {form.title}")
+            difference = largest_difference(model, form.load(draft), tried)
+            if not difference <= tolerance:
+                raise ValueError(
+                    f"what {form.title} computes differs from the model by {difference:.3g}, and {tolerance:.3g} is "
+                    "allowed: no file was written"
+                )
+    return Exported(path, graph.inputs, tuple(graph.outputs), graph.fixed, said, difference, len(tried))
+
+
+@torch.no_grad()
+def largest_difference(model: nn.Module, run: Run, inputs: Collection[Arguments]) -> float:
+    """Return the largest difference between two outputs, in units of the largest output of its kind or of 1.
+
+    It is infinite where one of the two is not finite and the other is, or where numbers or shapes of outputs differ.
+    """
+    largest = 0.0
+    for arguments in inputs:
+        expected, got = tensors(model(*arguments)), list(run(arguments))
+        if [x.shape for x in expected] != [x.shape for x in got]:
+            return math.inf
+        for mine, theirs in zip(expected, got, strict=True):
+            unit = max(1.0, float(mine.abs().max())) if mine.numel() else 1.0
+            gap = (mine - theirs.to(mine)).abs().max() if mine.numel() else torch.zeros(())
+            largest = max(largest, float(gap) / unit) if bool(gap.isfinite()) else math.inf
+    return largest
+
+
+def _check(model: nn.Module, tolerance: float) -> None:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be an nn.Module, got {type(model).__name__}")
+    if training := [name or "the model itself" for name, module in model.named_modules() if module.training]:
+        raise ValueError(f"model must be in evaluation, call model.eval(): {training[0]} is training")
+    if not tolerance > 0:
+        raise ValueError(f"tolerance must be above 0, got {tolerance}")
+
+
+def _metadata(given: Mapping[str, Any]) -> dict[str, str]:
+    from attnzoo import __version__
+
+    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in given.items()}
+    return {**texts, "attnzoo": __version__, "torch": torch.__version__}

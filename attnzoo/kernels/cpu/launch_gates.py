@@ -1,0 +1,136 @@
+"""Calls the kernels of a whole channel and spatial gate: one packed record says everything.
+
+To build structures of ctypes field by field would take longer than the kernel takes for a small map.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from attnzoo.kernels.cpu.launch import DTYPES, _check
+from attnzoo.kernels.cpu.library import kernels
+from attnzoo.kernels.layout import channels_last
+
+_CALL = struct.Struct("=32q3d")  # AttnzooGate of gates.h
+_GRADIENTS = struct.Struct("=13q")  # AttnzooGradients of gate_images_backward.cpp
+
+
+class Weights(NamedTuple):
+    """What a gradient is taken of, besides the map: all of one dtype, None where there is none."""
+
+    reduce: Tensor | None
+    """(hidden, C, ...), contiguous."""
+    expand: Tensor | None
+    """(C, hidden, ...), contiguous."""
+    reduce_bias: Tensor | None
+    expand_bias: Tensor | None
+    weight: Tensor | None
+    """(1, 2, K, K), of any strides."""
+    bias: Tensor | None
+    gain: Tensor | None
+    shift: Tensor | None
+
+
+class Norm(NamedTuple):
+    """How the convolution is normalised."""
+
+    batch: bool
+    """By the average and the variance of the batch."""
+    mean: Tensor | None
+    """What it goes by, else; or what is to follow the batch, if anything is."""
+    variance: Tensor | None
+    tracked: Tensor | None
+    """The number of batches followed."""
+    momentum: float
+    epsilon: float
+
+
+class Options(NamedTuple):
+    """What no gradient is taken of."""
+
+    maxima: bool
+    """Whether maxima are pooled, besides the averages."""
+    offset: float
+    """What is added to the product of the gates."""
+    norm: Norm | None
+
+
+def gate_state(x: Tensor, weights: Weights, options: Options) -> Tensor:
+    """Return the memory for what ``gate_images`` finds on its way: see ``State`` of gates.h.
+
+    Of its last three numbers the first and the third are average and variance of the convolution without its bias,
+    where the norm goes by those of the batch.
+    """
+    batch, channels, height, width = x.shape
+    floats = channels + 2
+    if weights.reduce is not None:
+        each = 1 + options.maxima
+        floats += (each + 1) * channels + each * len(weights.reduce)
+    if weights.weight is not None:
+        floats += 4 * height * width
+    return torch.empty(batch * floats + 3)
+
+
+def gates_in_state(
+    x: Tensor, weights: Weights, options: Options, state: Tensor
+) -> tuple[Tensor | None, Tensor | None]:
+    """Return the channel gate (B, C, 1, 1) and the logits of the spatial one (B, 1, H, W) that a state holds.
+
+    The logits are the convolution's, without its bias.
+    """
+    batch, channels, height, width = x.shape
+    reduce, each = weights.reduce, 1 + options.maxima
+    before = 0 if reduce is None else (1 + each) * channels + each * len(reduce)
+    channel = state[batch * before : batch * (before + channels)].view(batch, channels, 1, 1)
+    if weights.weight is None:
+        return channel, None
+    start, pixels = before + channels, height * width
+    logits = state[batch * (start + 3 * pixels) : batch * (start + 4 * pixels)].view(batch, 1, height, width)
+    return None if reduce is None else channel, logits
+
+
+def gate_images(x: Tensor, weights: Weights, options: Options, training: bool, state: Tensor | None, y: Tensor) -> None:
+    """Fill ``y`` with ``x * (gates + offset)``, the gates being those that are given, and ``state``.
+
+    A norm that goes by the batch needs a state. With one, its running statistics follow.
+    """
+    _check(kernels().gate_images(_packed(x, weights, options, training, state, y)))
+
+
+def gate_images_backward(
+    dy: Tensor, x: Tensor, weights: Weights, options: Options, state: Tensor, dx: Tensor, gradients: Weights
+) -> None:
+    """Fill ``dx`` and the gradients that are wanted, each like its weight, from the state that ``gate_images`` left in training."""
+    weight = gradients.weight
+    strides = (0, 0, 0) if weight is None else weight.stride()[1:]
+    pointers = [0 if t is None else t.data_ptr() for t in (dy, dx, *gradients)]
+    call = _packed(x, weights, options, True, state, None)
+    _check(kernels().gate_images_backward(call, _GRADIENTS.pack(*pointers, *strides)))
+
+
+def _packed(
+    x: Tensor, weights: Weights, options: Options, training: bool, state: Tensor | None, y: Tensor | None
+) -> bytes:
+    maxima, offset, norm = options
+    reduce, _, _, _, weight, *_ = weights
+    size, strides, hidden, dtype, running = 0, (0, 0, 0), 0, 0, 0
+    if reduce is not None:
+        hidden, dtype = reduce.shape[0], DTYPES[reduce.dtype]
+    if weight is not None:
+        _, _, _, size = weight.shape
+        _, *strides = weight.stride()
+        dtype = DTYPES[weight.dtype]
+    batch_norm, mean, variance, tracked, momentum, epsilon = (False, None, None, None, 0.0, 0.0) if norm is None else norm
+    if mean is not None:
+        running = DTYPES[mean.dtype]
+    at = [0 if t is None else t.data_ptr() for t in (x, y, state, *weights, mean, variance, tracked)]
+    return _CALL.pack(
+        *(*x.shape, channels_last(x), DTYPES[x.dtype], torch.get_num_threads(), training, *at[:3]),
+        *(dtype, hidden, maxima, *at[3:7]),
+        *(size, *strides, *at[7:11], norm is not None, batch_norm, running, *at[11:]),
+        *(momentum, epsilon, offset),
+    )

@@ -1,0 +1,129 @@
+"""Both programs called with arguments of every kind, in this process; what would take long is kept from starting."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import click
+import typer
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+import attnzoo.cli
+import reference_models.cli
+from tests.fuzz.mutations import ODD_VALUES
+
+EXIT_CODES = {0, 1, 2}
+"""All is well; something in the data is wrong; the input was wrong."""
+PROGRAMS: Mapping[str, click.Group] = MappingProxyType(
+    {
+        "attnzoo": typer.main.get_command(attnzoo.cli.app),
+        "reference-models": typer.main.get_command(reference_models.cli.app),
+    }
+)
+COMMANDS = tuple((program, name) for program, group in PROGRAMS.items() for name in sorted(group.commands))
+
+_TEXTS = st.one_of(
+    st.sampled_from(
+        (
+            *("cbam", "se", "llam", "dba", "difference_gate", "timm/eca", "timm/", "timm/*", "unary", "disfa", "raf-db"),
+            *("own", "tra-net", "lla-net", "studio", "held-out", "stage", "block", "branch", "layer1*", "re:(", "re:.*"),
+            *("re:" + "(" * 200, "[", "*", "1,2", "3", "a,b", ",", "-1", "nan", "inf", "1e9", "NAME=", "=", "a=b=c", ""),
+            *("rd_ratio=0.5", "rd_ratio=x", "bias=None", "kernel_size=4", "epochs=1e9", "options.width=0", "labels=3"),
+            *("x=" + "[" * 500, "x={1:", "image_size=" + "9" * 40, "first", "dataset", "--", "-o", "[red]", "[/]"),
+        )
+    ),
+    st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=12),
+    st.sampled_from([str(value) for value in ODD_VALUES if "\0" not in str(value) and "\ud800" not in str(value)]),
+)
+_NUMBERS = st.sampled_from(("0", "1", "2", "3", "16", "17", "33", "64", "-1", "x", "", "1.5", "9" * 30, "4097", "nan"))
+_FLOATS = st.sampled_from(("0", "0.5", "-1", "nan", "inf", "1e400", "x", "3"))
+_MODELS = st.sampled_from(("test_resnet", "test_vit", "test_byobnet", "resnet", "", "../x", "test_resnet.r160_in1k"))
+# What a command must be given so that it ends at once, whatever else it is given.
+_SHORT: Mapping[str, Mapping[str, st.SearchStrategy]] = {
+    "attnzoo cost": {"model": _MODELS},
+    "attnzoo attach": {"model": _MODELS},
+    "attnzoo look": {"model": _MODELS},
+    "reference-models demo": {"image": st.sampled_from(("none.png", "text.png", "folder", "tiny.png", ""))},
+    "reference-models ledger": {"json_path": st.sampled_from(("none/x.json", "text.png/x.json", "none/../y"))},
+    "reference-models synth": {
+        "identities": st.sampled_from(("0", "-1", "1", "x")),
+        "frames": st.sampled_from(("0", "1", "x")),
+        "size": st.sampled_from(("15", "16", "4097", "x")),
+        "workers": st.sampled_from(("0", "1", "x")),
+    },
+    "reference-models train": {
+        "data": st.sampled_from(("own", "raf-db", "none", "", "disfa")),
+        "recipe": st.sampled_from(("lla-net", "lla-net", "cednn-ck-plus", "none", "")),
+        "width": st.sampled_from(("0", "2", "18", "x")),
+    },
+    "reference-models eval": {"data": st.sampled_from(("own", "none", "disfa"))},
+    "reference-models prepare": {"workers": st.sampled_from(("0", "1", "x")), "dataset": _TEXTS},
+}
+
+
+def paths(folder: Path) -> list[str]:
+    """Write files of many kinds into a folder, and return the paths that commands are given."""
+    from PIL import Image
+
+    Image.new("RGB", (9, 7), (200, 10, 30)).save(folder / "tiny.png")
+    (folder / "text.png").write_text("no picture")
+    (folder / "weights.safetensors").write_bytes(b"\2\0\0\0\0\0\0\0{}")
+    (folder / "points.txt").write_text("1 2\n" * 68)
+    for name in ("folder", "photographs"):
+        (folder / name).mkdir()
+    (folder / "photographs/broken.jpg").write_bytes(b"\xff\xd8\xff")
+    (folder / "photographs/records.jsonl").write_text("{}\n")
+    names = ("tiny.png", "text.png", "weights.safetensors", "points.txt", "folder", "photographs", "none.png")
+    return [*names, "out.png", "out.json", "out", "none/x.png", ".", "", "/dev/null", "x" * 300, "[bold].png", "ü.csv"]
+
+
+def call(data: st.DataObject, program: str, name: str, folder: Path, known: list[str]) -> int:
+    """Call a command; return 1, for one call.
+
+    Raises:
+        AssertionError: If it ended in anything but an exit code that is documented.
+    """
+    command = PROGRAMS[program].commands[name]
+    short = _SHORT.get(f"{program} {name}", {})
+    arguments: list[str] = []
+    for parameter in command.params:
+        if parameter.name in short or parameter.required or data.draw(st.integers(0, 3)) == 0:
+            arguments += _drawn(data, parameter, short.get(parameter.name or ""), known)
+    if data.draw(st.integers(0, 19)) == 0:
+        arguments.append(data.draw(st.sampled_from(("--nonsense", "-x", "--help", "more", "--=", "-"))))
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        result = CliRunner().invoke(PROGRAMS[program], [name, *arguments], env={"HF_HUB_OFFLINE": "1", "COLUMNS": "80"})
+    finally:
+        os.chdir(before)
+    wrong = result.exception is not None and not isinstance(result.exception, SystemExit)
+    if wrong or result.exit_code not in EXIT_CODES:
+        raise AssertionError(f"{program} {name} {arguments}: {result.exception!r}, exit {result.exit_code}") from (
+            result.exception if wrong else None
+        )
+    return 1
+
+
+def _drawn(data: st.DataObject, parameter: Any, strategy: st.SearchStrategy | None, known: list[str]) -> list[str]:
+    """Return a parameter with a value, as one writes it."""
+    if getattr(parameter, "is_flag", False):
+        return [parameter.opts[0]]
+    kind = parameter.type
+    if strategy is None and isinstance(kind, click.Choice):
+        strategy = st.one_of(st.sampled_from(list(map(str, kind.choices))), _TEXTS)
+    elif strategy is None and isinstance(kind, click.types.IntParamType):
+        strategy = _NUMBERS
+    elif strategy is None and isinstance(kind, click.types.FloatParamType):
+        strategy = _FLOATS
+    elif strategy is None:
+        strategy = st.sampled_from(known) if "Path" in type(kind).__name__ else _TEXTS
+    value = str(data.draw(strategy))
+    if isinstance(parameter, click.Argument):
+        return [value]
+    return [f"{parameter.opts[0]}={value}"] if parameter.opts[0].startswith("--") else [parameter.opts[0], value]

@@ -1,0 +1,169 @@
+"""``attnzoo report`` without a browser: what is on the page, and what becomes of results that are absent or spoilt."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from attnzoo.cli import app
+from attnzoo.pages import Missing
+from attnzoo.report import results as results_module
+from attnzoo.report.goals import attainment
+from attnzoo.report.page import SECTIONS
+from attnzoo.report.results import KNOWN, Results
+from tests.pages.parsed import check, local, spoken, with_class
+
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
+
+
+def report(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, ["report", *map(str, arguments)], catch_exceptions=False)
+
+
+def rows(name: str) -> list[dict]:
+    return json.loads((RESULTS / f"{name}.json").read_text())["rows"]
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    result = report("-o", path)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.startswith(f"Report: {path}")
+    return path.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def tree(page: str):
+    return check(page)
+
+
+def table(tree, key: str) -> list[list[str]]:
+    (found,) = (each for each in tree.iter("table") if each.get("id") == key)
+    return [[spoken(cell) for cell in row] for row in found.find("tbody")]
+
+
+def test_it_is_whole_and_small(page: str, tree):
+    assert 100_000 < len(page) < 1_500_000
+    policy = next(each.get("content") for each in tree.iter("meta") if each.get("http-equiv"))
+    assert policy.startswith("default-src 'none'; img-src data:; ")
+
+
+def test_every_figure_of_the_ledger_is_there_whether_it_agrees_or_not(tree):
+    figures = json.loads((RESULTS / "ledger.json").read_text())["figures"]
+    shown = table(tree, "figures-all")
+    assert [row[7] for row in shown] == [f"{figure['computed']:,}" for figure in figures]
+    assert [row[8] for row in shown].count("differs") == sum(figure["agrees"] is False for figure in figures)
+    assert sum(figure["agrees"] is False for figure in figures) > 0
+
+
+def test_goals_are_shown_won_and_lost(tree):
+    shown = {row[0]: row for row in table(tree, "goals-all")}
+    for goal in rows("goals"):
+        assert shown[goal["name"]][5] == ("yes" if goal["held"] else "no")
+        assert (attainment(goal["goal"], goal["measured"]) >= 1) == goal["held"]
+    assert {row[5] for row in shown.values()} == {"yes", "no"}
+
+
+def test_every_point_that_was_measured_is_drawn_and_can_be_read(tree):
+    plots = {plot.get("id"): with_class(plot, "point") for plot in with_class(tree, "plot")}
+    for mode in ("forward", "training"):
+        measured = [row for row in rows("layers-cpu") if row["mode"] == mode and row["macs"]]
+        assert len(plots[f"layers-{mode}"]) == len(measured) > 20
+        for layer in ("cbam", "se"):
+            chosen = [
+                row
+                for row in rows("ops-cpu")
+                if (row["layer"], row["mode"], row["dtype"], row["layout"]) == (layer, mode, "fp32", "NCHW")
+            ]
+            assert len(plots[f"operations-{layer}-{mode}"]) == len(chosen) > 20
+    assert len(plots["cednn-inference-1"]) > 20
+    for points in plots.values():
+        assert [point.get("tabindex") for point in points].count("0") == 1
+        assert all(point.get("role") == "img" and " ms" in point.get("aria-label") for point in points)
+        assert all(any(local(each) in {"use", "path"} for each in point.iter()) for point in points)
+    ours = {(row["layer"], row["backend"], row["mode"]): row for row in rows("layers-cpu")}
+    fastest = ours["se", "auto", "forward"]
+    said = [point.get("aria-label") for point in plots["layers-forward"]]
+    assert f"attnzoo: se, {fastest['macs'] / 1e6:.3g} M MACs, {fastest['median_us'] / 1e3:.3g} ms" in said
+
+
+def test_every_layer_and_every_family_has_its_row(tree):
+    layers = {row[0] for row in table(tree, "layers-all")}
+    assert layers == {row["layer"].removeprefix("timm/") for row in rows("layers-cpu")}
+    sweep = json.loads((RESULTS / "attach-sweep.json").read_text())
+    families = table(tree, "attach-all")
+    assert len(families) == len(sweep["models"])
+    refused = [row for row in families if row[4].startswith("refused")]
+    assert len(refused) == sum("block" in model["refused"] for model in sweep["models"]) > 0
+
+
+def test_results_that_have_no_place_of_their_own_are_shown_too(tree):
+    others = {path.stem for path in RESULTS.glob("*.json")} - set(KNOWN)
+    assert others
+    tables = {each.get("id") for each in tree.iter("table")}
+    for name in others:
+        assert any(key and key.startswith(f"others-{name}-") for key in tables), name
+
+
+@pytest.mark.parametrize("absent", KNOWN)
+def test_what_is_not_measured_names_its_command(absent: str, tmp_path: Path):
+    for path in RESULTS.glob("*.json"):
+        if path.stem != absent:
+            (tmp_path / path.name).symlink_to(path)
+    results = Results(tmp_path)
+    blocks = [block for section in SECTIONS for block in section(results).blocks]
+    named = {block.command for block in blocks if isinstance(block, Missing)}
+    assert named == {command for name, (_, command) in KNOWN.items() if not (tmp_path / f"{name}.json").exists()}
+    assert KNOWN[absent][1] in named
+
+
+def test_a_folder_with_next_to_nothing_makes_a_page_that_says_so(tmp_path: Path):
+    shutil.copy(RESULTS / "recorder.json", tmp_path)
+    assert report("--results", tmp_path, "-o", tmp_path / "report.html").exit_code == 0
+    tree = check((tmp_path / "report.html").read_text())
+    said = {spoken(each) for each in with_class(tree, "missing")}
+    assert said == {f"{what}: not measured yet. To measure it: {command}" for what, command in KNOWN.values()}
+    assert table(tree, "others-recorder-rows")
+
+
+def test_markup_in_a_result_is_text(tmp_path: Path):
+    row = {"layer": "<script>alert(1)</script>", "value": '"><img src=x onerror=alert(1)>'}
+    (tmp_path / "mine.json").write_text(json.dumps({"command": "<b>", "rows": [row]}))
+    assert report("--results", tmp_path, "-o", tmp_path / "report.html").exit_code == 0
+    tree = check((tmp_path / "report.html").read_text())
+    assert table(tree, "others-mine-rows") == [list(row.values())]
+    assert len(list(tree.iter("script"))) == 1
+
+
+def test_what_is_wrong_is_said_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    empty, spoilt, other = (tmp_path / name for name in ("empty", "spoilt", "other"))
+    for folder in (empty, spoilt, other):
+        folder.mkdir()
+    (spoilt / "ledger.json").write_text('{"figures": [')
+    (other / "ops-cpu.json").write_text('{"rows": [{"layer": "cbam"}]}')
+    monkeypatch.setattr(results_module, "default_folder", lambda: tmp_path / "nowhere")
+    output = tmp_path / "report.html"
+    for arguments, sentence in (
+        ([], f"there is no folder of results at {tmp_path / 'nowhere'}; name one by --results: "),
+        (["--results", empty], f"the folder {empty} holds no result"),
+        (["--results", spoilt], f"{spoilt / 'ledger.json'} is no result: "),
+        (["--results", other], f"a result in {other} lacks what the report shows: KeyError "),
+        (["-o", tmp_path / "report.txt"], f"the output {tmp_path / 'report.txt'} must end in .html"),
+        (["-o", tmp_path / "no" / "x.html"], f"the output's folder {tmp_path / 'no'} does not exist"),
+    ):
+        result = report(*arguments, *([] if "-o" in arguments else ["-o", output]))
+        assert result.exit_code == 2
+        assert result.stderr.startswith(f"attnzoo: {sentence}"), result.stderr
+        assert result.stderr.count("\n") == 1
+    assert not output.exists()
+
+
+def test_the_committed_goals_are_those_of_the_committed_results():
+    from benchmarks import goals
+
+    assert (RESULTS / "goals.json").read_text() == goals.text(), "run: python docs/generate.py"
