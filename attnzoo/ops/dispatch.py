@@ -135,7 +135,7 @@ def native_in_eager(x: Tensor) -> bool:
     if plain and x.is_cpu and x.dtype in KERNEL_DTYPES and _native_is_built():
         transform = _peek_transform() is not None or forward_ad._current_level >= 0  # noqa: SLF001
         if not transform and _traced() is None and _dispatch_modes() == 0:
-            return _chosen.get() in {"auto", "native"} or choose(x, None) == "native"
+            return _chosen.name in {"auto", "native"} or choose(x, None) == "native"
     return choose(x, None) == "native"
 
 

@@ -25,6 +25,7 @@ from reference_models.training.schedules import Cosine
 MAP_THRESHOLDS = (8.0, 12.0, 18.0, 26.0, 38.0)
 
 _COMMON = {
+    "image_size": 64,
     "augmentation": "moved",
     "sampling": "shuffled",
     "batches": None,
@@ -35,16 +36,17 @@ _COMMON = {
     "schedule": Cosine(),
     "patience": None,
 }
-_UNITS = {**_COMMON, "learned": "level", "monitor": "icc", "image_size": 64}
-_CEDNN = {**_UNITS, "map_thresholds": MAP_THRESHOLDS, "epochs": 40, "options": {"top_width": 256}}
+_UNITS = {**_COMMON, "learned": "level", "monitor": "icc"}
+_CEDNN = {**_UNITS, "map_thresholds": MAP_THRESHOLDS, "epochs": 24, "options": {"top_width": 256}}
+_EXPRESSIONS = {**_COMMON, "batch_size": 32}
 
 SYNTHETIC: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "cednn": _CEDNN,
         "cednn-ck-plus": _CEDNN,
-        "tra-net": {**_UNITS, "epochs": 40, "options": {"width": 16, "freeze": False}},
-        "lla-net": {**_COMMON, "batch_size": 32, "image_size": 64, "epochs": 20, "options": {"width": 16}},
-        "dba-net": {**_COMMON, "image_size": 64, "epochs": 20, "options": {"backbone": "timm/resnet10t"}},
+        "tra-net": {**_UNITS, "epochs": 20, "options": {"width": 16, "freeze": False}},
+        "lla-net": {**_EXPRESSIONS, "epochs": 20, "options": {"width": 16}},
+        "dba-net": {**_EXPRESSIONS, "epochs": 16, "options": {"backbone": "timm/resnet10t"}},
     }
 )
 """Name of a recipe to the values that are changed in it."""

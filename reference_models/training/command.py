@@ -19,6 +19,7 @@ Data = Annotated[
 Root = Annotated[Path | None, typer.Option(help="Your copy of the dataset.", show_default=False)]
 Prepared = Annotated[Path | None, typer.Option(help="What 'reference-models prepare' made of it.", show_default=False)]
 FoldNumber = Annotated[int, typer.Option("--fold", min=1, help="Number of the fold.")]
+IDENTITIES = 400
 Identities = Annotated[int, typer.Option(min=3, help="Number of synthetic persons.")]
 Unseen = Annotated[
     int, typer.Option(min=0, help="Persons of the held-out style that are scored beside, with synthetic faces.")
@@ -38,7 +39,7 @@ def train_command(
     select_on_test: Annotated[
         bool, typer.Option("--select-on-test", help="Choose the best epoch on the test side, as the papers do.")
     ] = False,
-    identities: Identities = 250,
+    identities: Identities = IDENTITIES,
     frames: Frames = 8,
     style: Style = "studio",
     unseen: Unseen = 60,
@@ -139,7 +140,7 @@ def eval_command(
     root: Root = None,
     prepared: Prepared = None,
     fold: FoldNumber = 1,
-    identities: Identities = 250,
+    identities: Identities = IDENTITIES,
     frames: Frames = 8,
     style: Style = "studio",
     output: Annotated[

@@ -42,7 +42,7 @@ class Source:
     prepared: Path | None = None
     fold: int = 1
     selection: Selection = "validation"
-    identities: int = 250
+    identities: int = 400
     frames: int = 8
     style: str = "studio"
     unseen: int = 0
