@@ -56,9 +56,9 @@ class Budget:
 
 
 _SMALL: Mapping[str, Mapping[str, Any]] = {
-    "tra-net": {**SYNTHETIC["tra-net"], "epochs": 4},
-    "cednn": {**SYNTHETIC["cednn"], "epochs": 4},
-    "dba-net": {**SYNTHETIC["dba-net"], "image_size": 48, "epochs": 6, "options": {"width": 16}},
+    "tra-net": {**SYNTHETIC["tra-net"], "image_size": 64, "epochs": 4},
+    "cednn": {**SYNTHETIC["cednn"], "image_size": 64, "epochs": 4},
+    "dba-net": {**SYNTHETIC["dba-net"], "image_size": 48, "batch_size": 16, "epochs": 5, "options": {"width": 16}},
     "lla-net": {**SYNTHETIC["lla-net"], "image_size": 48, "batch_size": 16, "epochs": 6},
 }
 _SMOKE = {"image_size": 32, "batch_size": 4, "epochs": 1}
@@ -80,7 +80,7 @@ BUDGETS: Mapping[str, Budget] = MappingProxyType(
                 meaning="two processor cores, some hours: small images, narrow networks but for CEDNN and its rivals",
                 identities=600,
                 frames=6,
-                replicates={"tra-net": 5, "cednn": 5, "dba-net": 6, "lla-net": 8},
+                replicates={"tra-net": 5, "cednn": 5, "dba-net": 5, "lla-net": 8},
                 fewer={"cednn-densenet121": 3, "cednn-igc-net": 3, "hog-*": 3, "mobilenet-*": 1},
                 changes=_SMALL,
             ),
