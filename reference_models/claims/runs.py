@@ -11,7 +11,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
@@ -35,6 +35,8 @@ from reference_models.training.sides import Sides, make_sides
 FORMAT = "reference-models claim run 1"
 FOLDS = 3
 RUNS, FACES = "runs", "faces"
+_NONE = object()
+_DEFAULTS = {each.name: each.default for each in fields(Recipe) if each.default is not MISSING}
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,12 @@ class Run:
 
     @cached_property
     def configuration(self) -> dict[str, Any]:
-        """Everything that decides its numbers, as plain values."""
-        recipe: dict[str, Any] = json.loads(json.dumps(asdict(self.recipe), default=str))
-        recipe["schedule"] = repr(self.recipe.schedule)
+        """Everything that decides its numbers, as plain values; what a recipe has by default is left out.
+
+        So results stay valid when recipes learn to say something new.
+        """
+        plain = {name: value for name, value in asdict(self.recipe).items() if value != _DEFAULTS.get(name, _NONE)}
+        recipe: dict[str, Any] = json.loads(json.dumps(plain | {"schedule": repr(self.recipe.schedule)}))
         data = self.population.fingerprint(self.recipe.labels, self.recipe.threshold, self.fold)
         return {"recipe": recipe, "replicate": self.replicate, "data": data}
 
