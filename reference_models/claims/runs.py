@@ -11,7 +11,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
@@ -80,7 +80,8 @@ class Run:
 
         So results stay valid when recipes learn to say something new.
         """
-        plain = {name: value for name, value in asdict(self.recipe).items() if value != _DEFAULTS.get(name, _NONE)}
+        said = asdict(replace(self.recipe, ours=""))
+        plain = {name: value for name, value in said.items() if value != _DEFAULTS.get(name, _NONE)}
         recipe: dict[str, Any] = json.loads(json.dumps(plain | {"schedule": repr(self.recipe.schedule)}))
         data = self.population.fingerprint(self.recipe.labels, self.recipe.threshold, self.fold)
         return {"recipe": recipe, "replicate": self.replicate, "data": data}
