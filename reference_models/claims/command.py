@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -88,15 +87,20 @@ def claims_command(
             )
             _swept(work, sweep, processes)
         results = collected(runs, output)
-        made = record(
-            claims, results, spent, about(shlex.join(["reference-models", *sys.argv[1:]])), left_out(runs, results)
-        )
+        made = record(claims, results, spent, about(_command(budget, only or [])), left_out(runs, results))
         _write(made, output, json_path)
     except (MissingExtraError, ValueError, TypeError, RuntimeError) as error:
         cli.fail(str(error))
     except OSError as error:
         cli.fail(f"cannot write to {output}: {error.strerror or error}; finished runs are kept")
     _show(made)
+
+
+def _command(budget: str, only: list[str]) -> str:
+    """Return the command that anyone would make this with."""
+    return shlex.join(
+        ["reference-models", "claims", "--budget", budget, *(part for o in only for part in ("--only", o))]
+    )
 
 
 def _swept(work: Any, sweep: Any, processes: int) -> None:

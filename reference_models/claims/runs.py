@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import lightning.pytorch as pl
@@ -27,14 +27,16 @@ from reference_models.claims.faces import Population
 from reference_models.claims.hog import HOG, hog_scores
 from reference_models.claims.variants import IMAGENET_MOBILENET
 from reference_models.output import write_atomically
-from reference_models.training.fit import Hardware, fit
+from reference_models.training.fit import fit
 from reference_models.training.metrics import NotFiniteError
 from reference_models.training.recipes import Recipe
 from reference_models.training.sides import Sides, make_sides
 
 FORMAT = "reference-models claim run 1"
 FOLDS = 3
-RUNS, FACES = "runs", "faces"
+RUNS, FACES, SCRATCH = "runs", "faces", "scratch"
+_NONE = object()
+_DEFAULTS = {each.name: each.default for each in fields(Recipe) if each.default is not MISSING}
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,13 @@ class Run:
 
     @cached_property
     def configuration(self) -> dict[str, Any]:
-        """Everything that decides its numbers, as plain values."""
-        recipe: dict[str, Any] = json.loads(json.dumps(asdict(self.recipe), default=str))
-        recipe["schedule"] = repr(self.recipe.schedule)
+        """Everything that decides its numbers, as plain values; what a recipe has by default is left out.
+
+        So results stay valid when recipes learn to say something new.
+        """
+        said = asdict(replace(self.recipe, ours=""))
+        plain = {name: value for name, value in said.items() if value != _DEFAULTS.get(name, _NONE)}
+        recipe: dict[str, Any] = json.loads(json.dumps(plain | {"schedule": repr(self.recipe.schedule)}))
         data = self.population.fingerprint(self.recipe.labels, self.recipe.threshold, self.fold)
         return {"recipe": recipe, "replicate": self.replicate, "data": data}
 
@@ -133,7 +139,10 @@ class Run:
             recipe = recipe.changed(options={"weights": str(weights)})
         sides = make_sides("synthetic", faces.records, faces, recipe, fold=self.fold)
         began = time.monotonic()
-        outcome = _MAKERS.get(recipe.network, _network)(recipe, sides, self.replicate)
+        scratch = folder / SCRATCH / self.path(folder).stem
+        shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
+        outcome = _MAKERS.get(recipe.network, _network)(recipe, sides, self.replicate, scratch)
+        shutil.rmtree(scratch, ignore_errors=True)
         result = {
             "format": FORMAT,
             "variant": self.variant.name,
@@ -161,30 +170,20 @@ class Curve(Callback):
         self.epochs.append({n: value for n, value in logged.items() if n.count("/") == 1 and math.isfinite(value)})
 
 
-def _network(recipe: Recipe, sides: Sides, seed: int) -> dict[str, Any]:
+def _network(recipe: Recipe, sides: Sides, seed: int, scratch: Path) -> dict[str, Any]:
     curve = Curve()
-    with TemporaryDirectory() as scratch:
-        try:
-            scores = fit(
-                recipe,
-                sides,
-                Path(scratch),
-                seed=seed,
-                hardware=Hardware(accelerator="auto"),
-                progress=False,
-                logs=False,
-                watchers=(curve,),
-            )
-        except NotFiniteError as error:
-            return {"failed": str(error), "scores": {}, "curve": curve.epochs}
+    try:
+        scores = fit(recipe, sides, scratch, seed=seed, progress=False, logs=False, watchers=(curve,))
+    except NotFiniteError as error:
+        return {"failed": str(error), "scores": {}, "curve": curve.epochs}
     scores = {name.removeprefix("test/"): value for name, value in scores.items() if math.isfinite(value)}
     scores["train/loss"] = fmean(epoch["train/loss"] for epoch in curve.epochs)
     return {"scores": scores, "curve": curve.epochs}
 
 
-def _hog(recipe: Recipe, sides: Sides, seed: int) -> dict[str, Any]:  # noqa: ARG001 - nothing is drawn
+def _hog(recipe: Recipe, sides: Sides, seed: int, scratch: Path) -> dict[str, Any]:  # noqa: ARG001 - needs neither
     return {"scores": hog_scores(recipe, sides)}
 
 
-_MAKERS: Mapping[str, Callable[[Recipe, Sides, int], dict[str, Any]]] = {HOG: _hog}
+_MAKERS: Mapping[str, Callable[[Recipe, Sides, int, Path], dict[str, Any]]] = {HOG: _hog}
 """What is no network and has no recipe to be trained by."""

@@ -29,7 +29,7 @@ from reference_models.claims.variants import VARIANTS
 LOCKS = "locks"
 
 WAIT = 1.0
-"""Seconds until a process looks again whether the faces that it waits for are there."""
+"""Seconds until a process looks again whether what it waits for is there."""
 
 Told = Callable[[str, str], None]
 """Is called with ``began``, ``ended`` or ``waits`` and the title of a run."""
@@ -61,7 +61,7 @@ class Work:
     renderers: int = 0
 
     def do(self, told: Told) -> None:
-        """Make every run that is not there and that nobody else is making, until there is none."""
+        """Make every run that is not there and that nobody else is making, until all are there."""
         torch.set_num_threads(self.threads)
         while (passed := self._once(told)) != (0, 0):
             if passed.made == 0:
@@ -77,6 +77,7 @@ class Work:
             try:
                 lock.acquire()
             except Timeout:
+                waiting += 1
                 continue
             try:
                 if run.result(self.folder) is None:

@@ -11,8 +11,8 @@ from reference_models.claims.hog import HOG
 
 IMAGENET_MOBILENET = "imagenet"
 """Value of the option ``weights`` that stands for the file which the user names."""
-FINE_TUNING = 0.01
-"""Learning rate of pretrained networks."""
+_FINE_TUNING = {"optimizer": "adamw", "learning_rate": 5e-4}
+"""How pretrained networks are trained on."""
 
 _ATTENTIONS = {
     "se": {"layer": "se", "where": "block"},
@@ -109,7 +109,7 @@ def _baselines() -> Iterator[Variant]:
             name=f"mobilenet-{layer}",
             title="MobileNetV2, ImageNet" if attached is None else f"MobileNetV2, ImageNet, with {layer}",
             recipe="cednn",
-            changes={**network, "attach": attached, "learning_rate": FINE_TUNING},
+            changes={**network, **_FINE_TUNING, "attach": attached},
         )
 
 

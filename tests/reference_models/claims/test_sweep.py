@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from typer.testing import CliRunner
 
 from reference_models import cli
 from reference_models.claims.budget import BUDGETS
+from reference_models.claims.conditions import of_a_run
 from reference_models.claims.registry import CLAIMS, chosen
 from reference_models.claims.report import claim_row, collected
 from reference_models.claims.runs import RUNS
@@ -30,7 +33,7 @@ def finished(folder: Path) -> dict[str, bytes]:
 
 def work(folder: Path) -> Work:
     runs = runs_for(chosen(["lla-net/beats-plain"]), BUDGETS["smoke"], baselines=False)
-    return Work(runs=runs, folder=folder, conditions={}, weights=None, threads=1)
+    return Work(runs=runs, folder=folder, conditions=of_a_run(1), weights=None, threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +47,10 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    with suppress(ProcessLookupError):
+        while True:  # its children, who are nobody's now, hold locks until they are gone
+            os.killpg(process.pid, 0)
+            time.sleep(0.02)
     assert finished(folder)
     return folder
 
@@ -65,14 +72,25 @@ def test_killed_it_goes_on_and_makes_nothing_twice(killed: Path):
         assert [set(epoch) >= {"train/loss", "val/loss", "val/f1"} for epoch in result["curve"]] == [True]
 
 
-def test_what_others_are_making_is_left_to_them(tmp_path: Path):
+def test_what_others_are_making_is_left_to_them(killed: Path, tmp_path: Path):
+    sweep(work(killed), processes=1, told=lambda *_: None)
     mine = work(tmp_path)
-    (tmp_path / LOCKS).mkdir()
-    locks = [FileLock(tmp_path / LOCKS / f"{run.path(tmp_path).stem}.lock") for run in mine.runs]
+    for folder in (LOCKS, RUNS):
+        (tmp_path / folder).mkdir()
+    locks = [FileLock(tmp_path / LOCKS / f"{run.path(tmp_path).stem}.lock", thread_local=False) for run in mine.runs]
     for lock in locks:
         lock.acquire()
+
+    def others_end() -> None:
+        for run, lock in zip(mine.runs, locks, strict=True):
+            run.path(tmp_path).write_bytes(run.path(killed).read_bytes())
+            lock.release()
+
+    timer = threading.Timer(1.5, others_end)
+    timer.start()
     sweep(mine, processes=1, told=lambda *event: pytest.fail(f"made: {event}"))
-    assert not finished(tmp_path)
+    timer.join()
+    assert finished(tmp_path) == finished(killed)
 
 
 def test_the_table_is_collected_without_training(killed: Path):
