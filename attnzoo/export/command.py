@@ -65,7 +65,7 @@ def export_command(
     from attnzoo.export.exported import export
     from attnzoo.export.files import check_writable
     from attnzoo.export.formats import FORMATS, require
-    from attnzoo.export.report import progress, summary
+    from attnzoo.export.progress import progress
     from attnzoo.export.subject import subject
 
     given = attachment or []
@@ -106,5 +106,4 @@ def export_command(
         raise
     except _REASONS as error:
         cli.fail(str(error).strip().splitlines()[0])
-    console = cli.console()
-    console.print(summary(exported, str(made.metadata["model"]), form.title))
+    cli.console().print(exported)
