@@ -25,7 +25,14 @@ _UNIT = {"order": "RGB", "range": [0, 1], "mean": [0, 0, 0], "std": [1, 1, 1]}
 _IMAGENET = {**_UNIT, "mean": list(IMAGENET[0]), "std": list(IMAGENET[1])}
 _VGGFACE2 = {"order": "BGR", "range": [0, 255], "mean": list(VGGFACE2_BGR), "std": [1, 1, 1]}
 VALUES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
-    {"cednn": _UNIT, "dba-net": _IMAGENET, "lla-net": _IMAGENET, "none": _UNIT, "tra-net": _VGGFACE2}
+    {
+        "cednn": _UNIT,
+        "dba-net": _IMAGENET,
+        "lla-net": _IMAGENET,
+        "moved": _UNIT,
+        "none": _UNIT,
+        "tra-net": _VGGFACE2,
+    }
 )
 """Augmentation to the values of the pictures: channels in ``order`` from ``range``, less ``mean``, over ``std``."""
 
