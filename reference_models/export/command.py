@@ -19,7 +19,8 @@ def export_command(
         Path | None, typer.Option("--output", "-o", help="The file; NETWORK.onnx by default.", show_default=False)
     ] = None,
     size: Annotated[
-        int | None, typer.Option(min=16, help="Side of the pictures, instead of the paper's.", show_default=False)
+        int | None,
+        typer.Option(min=16, max=4096, help="Side of the pictures, instead of the paper's.", show_default=False),
     ] = None,
     check: Annotated[bool, typer.Option(help="Run the file and compare it with the network.")] = True,
     tolerance: Annotated[
