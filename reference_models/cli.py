@@ -16,6 +16,8 @@ from rich.table import Table
 
 from reference_models.claims.command import claims_command
 from reference_models.data.command import check_data_command, folds_command, synth_command
+from reference_models.export.command import export_command
+from reference_models.export.int8_command import quantize_command
 from reference_models.faces.command import difference_command
 from reference_models.look.command import look_command
 from reference_models.prediction.command import predict_command
@@ -119,6 +121,8 @@ app.command("train")(train_command)
 app.command("eval")(eval_command)
 app.command("predict")(predict_command)
 app.command("claims")(claims_command)
+app.command("export")(export_command)
+app.command("quantize")(quantize_command)
 
 
 @app.command("list")

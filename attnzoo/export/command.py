@@ -36,10 +36,11 @@ def export_command(
         bool, typer.Option("--pretrained", help="The library's trained weights; needs the network or its cache.")
     ] = False,
     image_size: Annotated[
-        int | None, typer.Option(min=1, help="Height and width of the example; the model's own by default.")
+        int | None, typer.Option(min=1, max=4096, help="Height and width of the example; the model's own by default.")
     ] = None,
     num_classes: Annotated[
-        int | None, typer.Option(min=0, help="Outputs of the classifier, 0 for none; the model's own by default.")
+        int | None,
+        typer.Option(min=0, max=1_000_000, help="Outputs of the classifier, 0 for none; the model's own by default."),
     ] = None,
     dynamic: Annotated[str, typer.Option(help="What is to be free: batch,size, one of them, or none.")] = "batch,size",
     check: Annotated[bool, typer.Option(help="Run the file and compare it with the model.")] = True,
@@ -65,7 +66,7 @@ def export_command(
     from attnzoo.export.exported import export
     from attnzoo.export.files import check_writable
     from attnzoo.export.formats import FORMATS, require
-    from attnzoo.export.report import progress, summary
+    from attnzoo.export.progress import progress
     from attnzoo.export.subject import subject
 
     given = attachment or []
@@ -106,5 +107,4 @@ def export_command(
         raise
     except _REASONS as error:
         cli.fail(str(error).strip().splitlines()[0])
-    console = cli.console()
-    console.print(summary(exported, str(made.metadata["model"]), form.title))
+    cli.console().print(exported)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,9 @@ from attnzoo.export.axes import FREE, Arguments, Free, find_axes, tensors
 from attnzoo.export.files import check_writable, whole
 from attnzoo.export.formats import FORMATS, Format, Run, require
 from attnzoo.export.trace import Shape, trace
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 TOLERANCE = 1e-4
 """Largest difference by default, in units of the largest output or of 1, whichever is larger."""
@@ -33,6 +36,7 @@ class Exported:
         metadata: What the file says of itself.
         difference: Largest difference to the model over all inputs that were tried; None without a check.
         tried: How many inputs were tried.
+        runtime: By what.
     """
 
     path: Path
@@ -42,6 +46,30 @@ class Exported:
     metadata: Mapping[str, str]
     difference: float | None
     tried: int
+    runtime: str
+
+    def __rich__(self) -> Table:
+        """Return the table for ``rich``."""
+        from rich import box
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=box.SIMPLE_HEAD, title=self.metadata.get("model"), title_justify="left", show_header=False)
+        table.add_column(style="bold", no_wrap=True)
+        table.add_column(overflow="fold")
+        table.add_row("file", Text(f"{self.path}, {self.path.stat().st_size / 1e6:.1f} MB"))
+        for name, shape in self.inputs.items():
+            table.add_row("input", Text(f"{name} ({', '.join(map(str, shape))})"))
+        table.add_row("outputs", Text(", ".join(self.outputs)))
+        for sentence in self.fixed:
+            table.add_row("fixed", Text(sentence, style="yellow"))
+        if self.difference is None:
+            table.add_row("checked", Text("no", style="yellow"))
+        else:
+            said = f"{self.runtime}, {self.tried} inputs: largest difference {self.difference:.2g}"
+            table.add_row("checked", Text(said))
+        table.add_row("metadata", Text(", ".join(self.metadata)))
+        return table
 
 
 def export_onnx(
@@ -180,7 +208,7 @@ def export(
                     f"what {form.title} computes differs from the model by {difference:.3g}, and {tolerance:.3g} is "
                     "allowed: no file was written"
                 )
-    return Exported(path, graph.inputs, tuple(graph.outputs), graph.fixed, said, difference, len(tried))
+    return Exported(path, graph.inputs, tuple(graph.outputs), graph.fixed, said, difference, len(tried), form.title)
 
 
 @torch.no_grad()

@@ -53,6 +53,13 @@ def arguments(recipe: Recipe) -> dict[str, Any]:
 
 def logits_of(network: nn.Module, recipe: Recipe, batch: Batch) -> Tensor:
     """Return the network's logits (B, labels); of several views of each picture (B, V, ..), their mean."""
+    views = batch.image.shape[1] if batch.image.dim() == 5 else 1
+    logits: Tensor = network(*inputs_of(recipe, batch))
+    return logits.view(len(batch.image), views, -1).mean(1)
+
+
+def inputs_of(recipe: Recipe, batch: Batch) -> tuple[Tensor, ...]:
+    """Return what of a batch the recipe's network is called with; of several views of each picture, all as pictures."""
     image = batch.image
     views = image.shape[1] if image.dim() == 5 else 1
     inputs = [image.flatten(0, 1) if image.dim() == 5 else image]
@@ -60,8 +67,7 @@ def logits_of(network: nn.Module, recipe: Recipe, batch: Batch) -> Tensor:
         if batch.maps is None:
             raise ValueError(f"recipe {recipe.name!r} needs difference maps, and the data have none")
         inputs.append(batch.maps.to(image.dtype).repeat_interleave(views, 0))
-    logits: Tensor = network(*inputs)
-    return logits.view(len(image), views, -1).mean(1)
+    return tuple(inputs)
 
 
 def _units(recipe: Recipe) -> dict[str, Any]:

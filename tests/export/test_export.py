@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 import attnzoo
-from attnzoo import export_onnx, export_program
+from attnzoo import export_aoti, export_onnx, export_program
 from attnzoo.export.exported import largest_difference
 from tests.layers import cases
 
@@ -125,6 +126,21 @@ def test_a_program_runs_where_attnzoo_cannot_be_imported(tmp_path: Path):
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (0, '["a"]\n'), done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="AOTInductor compiles by g++")
+def test_a_compiled_library_at_any_batch_and_size(tmp_path: Path):
+    model = nn.Sequential(nn.Conv2d(3, 16, 3), attnzoo.SqueezeExcite(16)).eval()
+    path = tmp_path / "model.pt2"
+    exported = export_aoti(model, torch.rand(1, 3, 32, 32), path, metadata={"who": "me"})
+    assert exported.inputs == {"input": ("batch", 3, "height", "width")}
+    compiled = torch._inductor.aoti_load_package(str(path))
+    assert compiled.get_metadata()["who"] == "me"
+    for shape in ((1, 3, 33, 20), (4, 3, 32, 32)):
+        x = torch.randn(shape)
+        with torch.no_grad():
+            torch.testing.assert_close(compiled(x), model(x), rtol=TOLERANCE, atol=TOLERANCE)
 
 
 def test_a_fixed_size_is_said_in_the_models_words(tmp_path: Path):

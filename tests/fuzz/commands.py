@@ -43,11 +43,14 @@ _TEXTS = st.one_of(
 _NUMBERS = st.sampled_from(("0", "1", "2", "3", "16", "17", "33", "64", "-1", "x", "", "1.5", "9" * 30, "4097", "nan"))
 _FLOATS = st.sampled_from(("0", "0.5", "-1", "nan", "inf", "1e400", "x", "3"))
 _MODELS = st.sampled_from(("test_resnet", "test_vit", "test_byobnet", "resnet", "", "../x", "test_resnet.r160_in1k"))
+_NO_FILE = st.sampled_from(("none/x.onnx", "none/x.pt2", "folder", "x.png", "", "x" * 300 + ".onnx"))
 # What a command must be given so that it ends at once, whatever else it is given.
 _SHORT: Mapping[str, Mapping[str, st.SearchStrategy]] = {
     "attnzoo cost": {"model": _MODELS},
     "attnzoo attach": {"model": _MODELS},
     "attnzoo look": {"model": _MODELS},
+    "attnzoo export": {"model": _MODELS, "output": _NO_FILE},
+    "reference-models export": {"output": _NO_FILE},
     "reference-models demo": {"image": st.sampled_from(("none.png", "text.png", "folder", "tiny.png", ""))},
     "reference-models ledger": {"json_path": st.sampled_from(("none/x.json", "text.png/x.json", "none/../y"))},
     "reference-models synth": {

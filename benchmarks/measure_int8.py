@@ -1,0 +1,63 @@
+"""What int8 costs networks trained on synthetic faces: F1 on unseen persons, bytes, time of a face.
+
+    python -m benchmarks.measure_int8 runs/lla/model.safetensors runs/cednn/model.safetensors
+
+Name models that ``reference-models train`` has written; identities and frames are those that they were trained on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.interleaved import ROOT, circumstances, in_calm_environment, write
+from reference_models.export.int8 import Version, quantize
+from reference_models.export.subject import Subject, subject
+from reference_models.training.sources import Source
+
+RESULT = ROOT / "benchmarks/results/int8.json"
+SHOWN = ("f1", "accuracy")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="+", type=Path)
+    parser.add_argument("--identities", type=int, default=250)
+    parser.add_argument("--frames", type=int, default=8)
+    parser.add_argument("--faces", type=int, default=128, help="for the calibration")
+    parser.add_argument("--output", type=Path, default=RESULT)
+    options = parser.parse_args()
+    in_calm_environment("benchmarks.measure_int8")
+    torch.set_num_threads(1)
+    about = circumstances("benchmarks.measure_int8", threads=1)
+    about["versions"] |= {"onnxruntime": metadata.version("onnxruntime")}
+    rows: list[dict[str, Any]] = []
+    for model in options.models:
+        made = subject(str(model), None)
+        sides = Source(identities=options.identities, frames=options.frames).sides(made.recipe)
+        with tempfile.TemporaryDirectory() as folder:
+            versions = quantize(made, sides.validation, sides.test, Path(folder, "int8.onnx"), count=options.faces)
+        rows += [_row(one, made, len(sides.test)) for one in versions]
+    write(options.output, about, rows)
+
+
+def _row(one: Version, made: Subject, faces: int) -> dict[str, Any]:
+    return {
+        "network": made.recipe.network,
+        "options": json.dumps({"image_size": made.recipe.image_size, **made.recipe.options}),
+        "precision": one.name,
+        **{name: round(one.scores[name], 4) for name in SHOWN},
+        "test faces": faces,
+        "MB": round(one.size / 1e6, 3),
+        "ms a face": round(one.seconds * 1e3, 3),
+    }
+
+
+if __name__ == "__main__":
+    main()

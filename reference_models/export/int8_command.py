@@ -1,0 +1,80 @@
+"""``reference-models quantize``: a trained network in int8, and what that costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+
+def quantize_command(
+    model: Annotated[Path, typer.Argument(help="A model.safetensors that 'train' has written.", show_default=False)],
+    *,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The .onnx file to write.", show_default=False)],
+    faces: Annotated[int, typer.Option(min=1, help="Faces whose activations give the ranges.")] = 128,
+    data: Annotated[
+        str, typer.Option("--data", help="synthetic, or a dataset: disfa, disfa+, ck+, raf-db, aff-wild2, own.")
+    ] = "synthetic",
+    root: Annotated[Path | None, typer.Option(help="Your copy of the dataset.", show_default=False)] = None,
+    prepared: Annotated[
+        Path | None, typer.Option(help="What 'reference-models prepare' made of it.", show_default=False)
+    ] = None,
+    fold: Annotated[int, typer.Option("--fold", min=1, help="Number of the fold.")] = 1,
+    identities: Annotated[int, typer.Option(min=3, help="Number of synthetic persons.")] = 250,
+    frames: Annotated[int, typer.Option(min=1, help="Expressive frames, or portraits, of each synthetic person.")] = 8,
+) -> None:
+    """Write a trained network as ONNX in int8, and show what that costs: F1, bytes and time beside float32.
+
+    The ranges of the activations are taken from faces of the validation side, the scores from the test side. Name the
+    data that the network was trained on.
+
+    Examples:
+
+    reference-models quantize runs/lla/model.safetensors -o lla-int8.onnx
+
+    reference-models quantize runs/cednn/model.safetensors -o cednn-int8.onnx --faces 512
+    """  # noqa: D412 - typer keeps only paragraphs apart
+    from reference_models import cli
+    from reference_models.data import DataError
+    from reference_models.extras import MissingExtraError, load
+    from reference_models.output import OutputError, check_writable
+    from reference_models.preparation.items import PreparationError
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    try:
+        check_writable(output, suffix=".onnx")
+        load("onnxruntime", package="onnxruntime", extra="export")
+        from reference_models.export.int8 import quantize
+        from reference_models.export.subject import subject
+        from reference_models.training.sources import Source
+
+        made = subject(str(model), None)
+        source = Source(data=data, root=root, prepared=prepared, fold=fold, identities=identities, frames=frames)
+        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+            rendering = progress.add_task("rendering faces", total=None, visible=data == "synthetic")
+            sides = source.sides(
+                made.recipe, told=lambda done, total: progress.update(rendering, completed=done, total=total)
+            )
+            calibrating = progress.add_task("calibrating", total=min(faces, len(sides.validation)))
+            versions = quantize(
+                made,
+                sides.validation,
+                sides.test,
+                output,
+                count=faces,
+                told=lambda done: progress.update(calibrating, completed=done),
+            )
+    except (DataError, PreparationError, MissingExtraError, OutputError, OSError, ValueError) as error:
+        cli.fail(str(error).strip().splitlines()[0])
+    scores = [name for name in versions[0].scores if "/" not in name]
+    table = Table("", *(one.name for one in versions), box=box.SIMPLE_HEAD, title=f"{output}", title_justify="left")
+    for name in scores:
+        table.add_row(name, *(f"{one.scores[name]:.4f}" for one in versions))
+    table.add_row("MB", *(f"{one.size / 1e6:.2f}" for one in versions))
+    table.add_row("ms a face, one thread", *(f"{one.seconds * 1e3:.2f}" for one in versions))
+    Console().print(table)

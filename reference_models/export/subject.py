@@ -1,0 +1,90 @@
+"""What is exported: a network by name or a trained one from its file, with an input and what a user of it must know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from reference_models.checks import one_of
+from reference_models.data.augmentation import IMAGENET, VGGFACE2_BGR
+from reference_models.training.networks import build
+from reference_models.training.recipes import RECIPES, Recipe
+from reference_models.training.trained import read_model
+
+NETWORKS: Mapping[str, str] = MappingProxyType(
+    {"cednn": "cednn", "dba_net": "dba-net", "lla_net": "lla-net", "tra_net": "tra-net"}
+)
+"""Name of a network to the recipe that says how it is made."""
+_UNIT = {"order": "RGB", "range": [0, 1], "mean": [0, 0, 0], "std": [1, 1, 1]}
+_IMAGENET = {**_UNIT, "mean": list(IMAGENET[0]), "std": list(IMAGENET[1])}
+_VGGFACE2 = {"order": "BGR", "range": [0, 255], "mean": list(VGGFACE2_BGR), "std": [1, 1, 1]}
+VALUES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "cednn": _UNIT,
+        "dba-net": _IMAGENET,
+        "lla-net": _IMAGENET,
+        "moved": _UNIT,
+        "none": _UNIT,
+        "tra-net": _VGGFACE2,
+    }
+)
+"""Augmentation to the values of the pictures: channels in ``order`` from ``range``, less ``mean``, over ``std``."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is exported.
+
+    Attributes:
+        network: In evaluation.
+        recipe: How it was made.
+        example: Its arguments: a face of noise and, if it takes them, difference maps.
+        metadata: What a user of the file must know.
+    """
+
+    network: nn.Module
+    recipe: Recipe
+    example: tuple[Tensor, ...]
+    metadata: Mapping[str, Any]
+
+
+def subject(model: str, size: int | None) -> Subject:
+    """Return a network.
+
+    Args:
+        model: A name of :data:`NETWORKS`, which has random weights (seed 0), or the path of a ``model.safetensors``.
+        size: Side of the picture, for a network by name; None for the paper's.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If there is no such network, the file is damaged, or ``size`` is given for one that is trained.
+    """
+    if model.endswith(".safetensors"):
+        if size is not None:
+            raise ValueError(f"--size must be left out: {model} was trained at its own")
+        network, recipe = read_model(Path(model))
+    else:
+        one_of("MODEL", model, (*NETWORKS, "a .safetensors file"))
+        recipe = RECIPES[NETWORKS[model]].changed(**({} if size is None else {"image_size": size}))
+        torch.manual_seed(0)
+        network = build(recipe).eval()
+    side = recipe.image_size
+    generator = torch.Generator().manual_seed(0)
+    example = [torch.rand(1, 3, side, side, generator=generator)]
+    if recipe.maps:
+        example.append((torch.rand(1, 5, side, side, generator=generator) > 0.5).float())
+    metadata = {
+        "model": f"{recipe.network} ({'random weights' if model in NETWORKS else model})",
+        "task": recipe.labels.task,
+        "labels": list(recipe.labels.names),
+        "input_size": [3, side, side],
+        "values": dict(VALUES[recipe.augmentation]),
+        "alignment": recipe.preparation,
+    }
+    return Subject(network, recipe, tuple(example), metadata)
