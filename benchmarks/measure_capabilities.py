@@ -66,7 +66,7 @@ def judged(subject: Subject, capability: str, error: str) -> dict[str, str]:
     if not error:
         why = f"passes, but is declared as an exception: {declared}" if declared else ""
         return {"outcome": "fails" if declared else "passes", "reason": why}
-    return {"outcome": "by design", "reason": f"{declared} ({error})"} if declared else {"outcome": "fails", "reason": error}
+    return {"outcome": "by design" if declared else "fails", "reason": f"{declared} ({error})" if declared else error}
 
 
 def outcome(call: Callable[[], None], seconds: float) -> str:
