@@ -53,12 +53,23 @@ def main() -> int:
         _copy(tree)
         environment = _environment(tree, compiler)
         built = {**os.environ, "ATTNZOO_SANITIZE": "1"}
-        subprocess.run([sys.executable, "setup.py", "-q", "build_ext", "--inplace"], cwd=tree, env=built, check=True)  # noqa: S603
+        subprocess.run([sys.executable, "setup.py", "-q", "build_ext", "--inplace"], cwd=tree, env=built, check=True)
         rows = []
         for isa in arguments.isa:
             chosen = {**environment, "ATTNZOO_ISA": isa}
             _must_be_caught(tree, chosen)
-            command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-x", "-p", "no:cacheprovider", *arguments.tests]
+            command = [
+                sys.executable,
+                "-m",
+                "pytest",
+                "-q",
+                "-n",
+                "0",
+                "-x",
+                "-p",
+                "no:cacheprovider",
+                *arguments.tests,
+            ]
             run = subprocess.run(command, cwd=tree, env=chosen, capture_output=True, text=True, check=False)  # noqa: S603
             print(run.stdout[-3000:], run.stderr[-6000:], flush=True)
             passed = re.search(r"(\d+) passed", run.stdout)

@@ -91,10 +91,14 @@ def _networks() -> list[Subject]:
     small = {"image_size": 32}
     odd = ((65, 47), (33, 71))
     fixed = {"odd sizes": "the paper's classifier is a linear layer over maps of one size; image_size chooses it"}
+    whole = {
+        "FSDP2": "it keeps its weights channels-last, which fully_shard does not take; "
+        ".to(memory_format=torch.contiguous_format) first"
+    }
     cednn = network("cednn", variant="res-L3M6", top_width=16, attention_blocks=2, **small)
     return [
         Subject("TRA-Net", "network", network("tra_net", width=16, **small), _images, (32, 32), None, odd, fixed),
-        Subject("LLA-Net", "network", network("lla_net", width=8), _images, (32, 48), (40, 56), odd),
+        Subject("LLA-Net", "network", network("lla_net", width=8), _images, (32, 48), (40, 56), odd, whole),
         Subject("CEDNN", "network", cednn, _faces_with_maps, (32, 32), None, odd, fixed),
         Subject("DBA-Net", "network", network("dba_net", backbone="test_resnet"), _images, (64, 96), (96, 80), odd),
     ]
