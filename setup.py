@@ -36,6 +36,8 @@ class BuildKernels(build_ext):
     def build_extension(self, ext: Extension) -> None:
         """Compile and link one library."""
         sets = {"baseline": [], **(X86 if platform.machine() in {"x86_64", "AMD64"} else {})}
+        wanted = os.environ.get("ATTNZOO_BUILD", "").split() or list(sets)  # for builds of one set, to try something
+        sets = {isa: flags for isa, flags in sets.items() if isa in wanted}
         jobs = [(source, isa, flags) for source in ext.sources for isa, flags in sets.items()]
 
         def compiled(job: tuple[str, str, list[str]]) -> list[str]:

@@ -47,6 +47,7 @@ def main() -> int:
     about = circumstances("benchmarks.measure_versions", 1)
     about["tests"] = list(arguments.tests)
     rows = [tested(interpreter, arguments.tests) for interpreter in arguments.interpreters]
+    about["failures"] = {row["torch"]: row.pop("failures") for row in rows}
     write(arguments.output, about, rows)
     return int(any(row["failed"] or not row["passed"] for row in rows))
 

@@ -52,7 +52,7 @@ def main() -> int:
         tree = Path(folder)
         _copy(tree)
         environment = _environment(tree, compiler)
-        built = {**os.environ, "ATTNZOO_SANITIZE": "1"}
+        built = {**os.environ, "ATTNZOO_SANITIZE": "1", "ATTNZOO_BUILD": " ".join(arguments.isa)}
         subprocess.run([sys.executable, "setup.py", "-q", "build_ext", "--inplace"], cwd=tree, env=built, check=True)
         rows = []
         for isa in arguments.isa:
