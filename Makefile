@@ -1,7 +1,7 @@
 # Needs the development environment: pip install -e ".[all]"
 PYTHON ?= python
 
-.PHONY: check test bench docs
+.PHONY: check test bench docs sanitize fuzz
 
 check:  ## lint, format and types
 	$(PYTHON) -m ruff check .
@@ -20,6 +20,12 @@ bench:  ## what is measured, then what is counted; each writes its results under
 	$(PYTHON) benchmarks/sweep_attach.py
 	reference-models ledger --json benchmarks/results/ledger.json
 	$(PYTHON) -m benchmarks.build_triton
+
+sanitize:  ## the CPU kernels under AddressSanitizer and UBSan, over the tests of the operations
+	$(PYTHON) -m benchmarks.sanitize
+
+fuzz:  ## ten thousand calls and two thousand damaged files
+	$(PYTHON) -m benchmarks.fuzz --calls 10000 --files 2000
 
 docs:  ## bring the generated tables up to date, then build the site, where any warning is an error
 	$(PYTHON) docs/generate.py

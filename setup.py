@@ -6,6 +6,7 @@ torch alone (``attnzoo.ops.backends()`` says so). Everything else about the pack
 
 from __future__ import annotations
 
+import os
 import platform
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +17,9 @@ from setuptools.command.build_ext import build_ext
 KERNELS = Path("attnzoo/kernels/cpu")
 FLAGS = ["-std=gnu++17", "-O3", "-fPIC", "-fopenmp", "-fno-math-errno", "-fno-trapping-math"]
 FLAGS += ["-fvisibility=hidden", "-g0", "-Wno-maybe-uninitialized"]  # GCC 12 warns of its own AVX-512 header
+SANITIZERS = ["-O1", "-g1", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+if os.environ.get("ATTNZOO_SANITIZE") != "1":  # python -m benchmarks.sanitize sets it
+    SANITIZERS = []
 X86 = {
     "avx2": ["-mavx2", "-mfma", "-mf16c"],
     "avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mf16c"],
@@ -32,6 +36,8 @@ class BuildKernels(build_ext):
     def build_extension(self, ext: Extension) -> None:
         """Compile and link one library."""
         sets = {"baseline": [], **(X86 if platform.machine() in {"x86_64", "AMD64"} else {})}
+        wanted = os.environ.get("ATTNZOO_BUILD", "").split() or list(sets)  # for builds of one set, to try something
+        sets = {isa: flags for isa, flags in sets.items() if isa in wanted}
         jobs = [(source, isa, flags) for source in ext.sources for isa, flags in sets.items()]
 
         def compiled(job: tuple[str, str, list[str]]) -> list[str]:
@@ -40,14 +46,14 @@ class BuildKernels(build_ext):
                 [source],
                 output_dir=str(Path(self.build_temp, isa)),
                 macros=[("ATTNZOO_ISA", isa)],
-                extra_postargs=[*FLAGS, *flags],
+                extra_postargs=[*FLAGS, *flags, *SANITIZERS],
                 depends=ext.depends,
             )
 
         with ThreadPoolExecutor() as pool:
             objects = [name for names in pool.map(compiled, jobs) for name in names]
         self.compiler.link_shared_object(
-            objects, self.get_ext_fullpath(ext.name), extra_postargs=["-fopenmp"], target_lang="c++"
+            objects, self.get_ext_fullpath(ext.name), extra_postargs=["-fopenmp", *SANITIZERS], target_lang="c++"
         )
 
 

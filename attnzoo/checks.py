@@ -103,7 +103,7 @@ def feature_map(name: str, x: Any, channels: int, like: Tensor | None = None) ->
     Under autocast the dtype is not checked: casting is autocast's task.
 
     Raises:
-        TypeError: If ``x`` is no dense tensor, not floating, or its dtype is not that of ``like`` (the layer's weights).
+        TypeError: If ``x`` is no dense tensor, not floating, or of another dtype than ``like`` (the layer's weights).
         ValueError: If its rank, channel count or size is wrong.
     """
     if not isinstance(x, Tensor):

@@ -169,10 +169,11 @@ def show_cost(
     model: Annotated[str, typer.Argument(help="Name of a timm model, such as resnet18.", show_default=False)],
     *,
     image_size: Annotated[
-        int | None, typer.Option(min=1, help="Height and width of the image; the model's own by default.")
+        int | None, typer.Option(min=1, max=4096, help="Height and width of the image; the model's own by default.")
     ] = None,
     num_classes: Annotated[
-        int | None, typer.Option(min=0, help="Outputs of the classifier, 0 for none; the model's own by default.")
+        int | None,
+        typer.Option(min=0, max=1_000_000, help="Outputs of the classifier, 0 for none; the model's own by default."),
     ] = None,
     layers: Annotated[bool, typer.Option("--layers", help="Show each layer's share.")] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Say what each convention counts.")] = False,
@@ -230,8 +231,8 @@ def timm_model(name: str, num_classes: int | None, *, pretrained: bool = False) 
         return timm.create_model(
             name, pretrained=pretrained, **({} if num_classes is None else {"num_classes": num_classes})
         )
-    except (RuntimeError, ValueError) as error:
-        fail(f"timm cannot make {name!r}: {error}")
+    except (OSError, RuntimeError, ValueError) as error:  # OSError: weights that cannot be downloaded
+        fail(f"timm cannot make {name!r}: {str(error).strip().splitlines()[0]}")
 
 
 app.command("attach")(attach_command)

@@ -1,6 +1,6 @@
 """Try every cell of the capability table, each in a process of its own, and write results/capabilities.json.
 
-    python -m benchmarks.measure_capabilities [--only TEXT] [--seconds 300] [--output FILE]
+    python -m benchmarks.measure_capabilities [--only TEXT] [--subject TEXT] [--seconds 300] [--output FILE]
 
 What crashes a process, or hangs, is the outcome of its cell and of no other. Layers are compiled by inductor, whole
 models by aot_eager. Exit code 1 if a cell fails that is not an exception which its subject declares.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import multiprocessing
 import os
 import signal
@@ -36,7 +37,8 @@ _FORK = multiprocessing.get_context("fork")  # torch and timm are loaded once, f
 def main() -> int:
     """Try the cells and write what came of them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", help="only capabilities whose name holds this")
+    parser.add_argument("--only", default="", help="only capabilities whose name holds this; other rows stay")
+    parser.add_argument("--subject", default="", help="only subjects whose name holds this; other rows stay")
     parser.add_argument("--seconds", type=float, default=300, help="a cell that takes longer hangs")
     parser.add_argument("--output", type=Path, default=RESULT)
     arguments = parser.parse_args()
@@ -46,18 +48,20 @@ def main() -> int:
 
     about = circumstances("benchmarks.measure_capabilities", 1)
     about["versions"] |= {name: metadata.version(name) for name in PACKAGES}
-    rows = []
+    known = json.loads(arguments.output.read_text())["rows"] if arguments.output.exists() else []
+    rows = {(row["capability"], row["subject"]): row for row in known}
     for name, tried in _cells().items():
-        if arguments.only not in name:
-            continue
         for subject in subjects().values():
+            if arguments.only not in name or arguments.subject not in subject.name:
+                continue
             start = time.monotonic()
             error = outcome(lambda tried=tried, subject=subject: tried(subject), arguments.seconds)
             row = {"capability": name, "subject": subject.name, "group": subject.group, **judged(subject, name, error)}
-            rows.append(row)
+            rows[name, subject.name] = row
             print(*row.values(), f"{time.monotonic() - start:.1f} s", sep=" | ", flush=True)
-    write(arguments.output, about, rows)
-    return int(any(row["outcome"] == "fails" for row in rows))
+    cells = [rows[name, subject] for name in _cells() for subject in subjects() if (name, subject) in rows]
+    write(arguments.output, about, cells)
+    return int(any(row["outcome"] == "fails" for row in cells))
 
 
 def judged(subject: Subject, capability: str, error: str) -> dict[str, str]:
@@ -66,7 +70,7 @@ def judged(subject: Subject, capability: str, error: str) -> dict[str, str]:
     if not error:
         why = f"passes, but is declared as an exception: {declared}" if declared else ""
         return {"outcome": "fails" if declared else "passes", "reason": why}
-    return {"outcome": "by design", "reason": f"{declared} ({error})"} if declared else {"outcome": "fails", "reason": error}
+    return {"outcome": "by design" if declared else "fails", "reason": f"{declared} ({error})" if declared else error}
 
 
 def outcome(call: Callable[[], None], seconds: float) -> str:

@@ -15,7 +15,7 @@ import os
 import subprocess
 import sys
 import tempfile
-import xml.etree.ElementTree as ET  # noqa: N817 - its name everywhere
+import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ def main() -> int:
     about = circumstances("benchmarks.measure_versions", 1)
     about["tests"] = list(arguments.tests)
     rows = [tested(interpreter, arguments.tests) for interpreter in arguments.interpreters]
+    about["failures"] = {row["torch"]: row.pop("failures") for row in rows}
     write(arguments.output, about, rows)
     return int(any(row["failed"] or not row["passed"] for row in rows))
 
@@ -58,8 +59,8 @@ def tested(interpreter: Path, tests: list[str]) -> dict[str, Any]:
     versions = json.loads(subprocess.run(asked, capture_output=True, text=True, check=True, env=outside).stdout)  # noqa: S603
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.xml")
-        command = [interpreter, "-m", "pytest", "-q", "-n", "1", "-p", "no:cacheprovider", f"--junitxml={report}", *tests]
-        subprocess.run(list(map(str, command)), cwd=ROOT, env=outside, check=False)  # noqa: S603
+        command = [str(interpreter), "-m", "pytest", "-q", "-n", "1", "-p", "no:cacheprovider", f"--junitxml={report}"]
+        subprocess.run([*command, *tests], cwd=ROOT, env=outside, check=False)  # noqa: S603
         cases = list(ET.parse(report).getroot().iter("testcase"))  # noqa: S314 - pytest has just written it
     bad = [f"{case.get('classname')}::{case.get('name')}" for case in cases if _has(case, "failure", "error")]
     skipped = sum(_has(case, "skipped") for case in cases)

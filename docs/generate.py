@@ -291,6 +291,14 @@ def triton(path: Path, name: str) -> str:  # noqa: ARG001 - every part is given 
     return f"{table(header, rows)}\n\n{note}"
 
 
+def hardening(path: Path, name: str) -> str:  # noqa: ARG001 - every part is given its file
+    """Return a table of what was tried of every layer and reader, see hardening.py."""
+    result = json.loads((ROOT / f"benchmarks/results/{name}.json").read_text())
+    tables = runpy.run_path(str(Path(__file__).with_name("hardening.py")))["TABLES"]
+    header, rows, note = tables[name](result)
+    return f"{table(header, rows)}\n\n{note}"
+
+
 def goals(path: Path) -> str:  # noqa: ARG001 - every part is given its file
     """Return what the operations are held to beside what was measured."""
     rows = json.loads((ROOT / "benchmarks/results/ops-cpu.json").read_text())["rows"]
@@ -320,6 +328,7 @@ PARTS: Mapping[str, Callable[..., str]] = {
     "goals": goals,
     "sweep": sweep,
     "triton": triton,
+    "hardening": hardening,
 }
 
 

@@ -24,7 +24,7 @@ def attach_command(
         str | None, typer.Option(help="Only these stages, counted from 1: 3,4.", show_default=False)
     ] = None,
     image_size: Annotated[
-        int | None, typer.Option(min=1, help="Height and width of the image; the model's own by default.")
+        int | None, typer.Option(min=1, max=4096, help="Height and width of the image; the model's own by default.")
     ] = None,
     init: Annotated[str, typer.Option(help="identity (starts as the bare model) or paper.")] = "identity",
     previous: Annotated[
@@ -80,7 +80,7 @@ def attach_command(
         if not guided:
             costs.append(cost(network, images[:1]))
     except _COST_REASONS as error:
-        cli.fail(str(error).strip().splitlines()[0])
+        cli.fail(cli.first_line(error))
     console = cli.console()
     console.print(attachment.plan)
     if costs:

@@ -248,7 +248,10 @@ def _match(word: str | re.Pattern[str], known: Iterable[str]) -> list[str]:
     if isinstance(word, re.Pattern):
         compiled = word
     elif word.startswith("re:"):
-        compiled = re.compile(word.removeprefix("re:"))
+        try:
+            compiled = re.compile(word.removeprefix("re:"))
+        except (re.error, RecursionError) as error:
+            raise ValueError(f"where: {word!r} is no regular expression: {error}") from error
     elif any(sign in word for sign in "*?["):
         compiled = pattern(word)
     else:

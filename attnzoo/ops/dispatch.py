@@ -39,7 +39,7 @@ R = TypeVar("R")
 
 
 class _Chosen(threading.local):
-    """The context's choice; torch.compile guards on what a thread's object holds, but on context variables since 2.14."""
+    """The context's choice, a thread's own: torch.compile reads context variables only since torch 2.14."""
 
     name = "auto"
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
+import zlib
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+# Pillow's decoders have no exception of their own for damaged files: these are what they let through.
+_DAMAGE = (
+    *(ArithmeticError, AttributeError, EOFError, LookupError, OSError, RuntimeError),
+    *(SyntaxError, TypeError, ValueError, struct.error, zlib.error),
+)
 _REASONS = (AssertionError, ImportError, OSError, RuntimeError, TypeError, ValueError)  # models and layers say it so
 
 
@@ -79,7 +87,7 @@ def look_command(
         if page is not None:
             r.page(page, pixels, title=title)
     except _REASONS as error:
-        cli.fail(str(error).strip().splitlines()[0])
+        cli.fail(cli.first_line(error))
     console = cli.console()
     console.print(r.table())
     for alert in r.alerts():
@@ -110,10 +118,15 @@ def _read(path: Path) -> Any:
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
     try:
-        with Image.open(path) as image:
-            return np.array(ImageOps.exif_transpose(image).convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # Pillow's remarks on odd metadata
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=_FORMATS) as image:
+                return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+    except _DAMAGE as error:
         raise ValueError(f"{path} is no image that can be read: {error}") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ValueError(f"{path} has too many pixels: {error}") from error
 
 
 def _normalised(pixels: Any, config: dict[str, Any]) -> Any:

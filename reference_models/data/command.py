@@ -129,7 +129,9 @@ def synth_command(
     ] = 8,
     size: Annotated[
         int | None,
-        typer.Option(min=16, help="Side of the pictures in pixels; 224, or 100 for raf-db.", show_default=False),
+        typer.Option(
+            min=16, max=4096, help="Side of the pictures in pixels; 224, or 100 for raf-db.", show_default=False
+        ),
     ] = None,
     style: Annotated[str, typer.Option(help="studio, or held-out: other heads, skin, light and camera.")] = "studio",
     seed: Annotated[int, typer.Option(min=0, help="What everything is drawn from.")] = 0,

@@ -84,6 +84,6 @@ class Labels:
         record: Any = json.loads(text)
         if not isinstance(record, dict) or set(record) != {"task", "names"} or not isinstance(record["names"], list):
             raise ValueError(f"labels must be an object with task and names, got {text[:80]!r}")
-        if not all(isinstance(name, str) for name in record["names"]):
-            raise ValueError(f"names must be texts, got {record['names']}")
+        if not all(isinstance(text, str) for text in (record["task"], *record["names"])):
+            raise ValueError(f"task and names must be texts, got {record['task']!r} and {record['names']}")
         return cls(record["task"], tuple(record["names"]))

@@ -17,7 +17,10 @@ MAX_PIXELS = 64_000_000
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
 # Pillow's decoders have no exception of their own for damaged files: these are what they let through.
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
+_DAMAGE = (
+    *(ArithmeticError, AttributeError, EOFError, LookupError, OSError, RuntimeError),
+    *(SyntaxError, TypeError, ValueError, struct.error, zlib.error),
+)
 _PLAIN_MODES = ("L", "LA", "RGB", "RGBA")
 
 RGBImage = NDArray[np.uint8]

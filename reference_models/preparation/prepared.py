@@ -110,7 +110,7 @@ def _numbers(path: Path) -> tuple[Points, Transform, float | None]:
         raise PreparationError(f"{path} cannot be read: {error.strerror}") from error
     except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise PreparationError(f"{path} is damaged: {error}") from error
-    finite = np.isfinite(points).all() and np.isfinite(transform).all() and (center_row is None or isfinite(center_row))
+    finite = np.isfinite(points).all() and np.isfinite(transform).all() and isfinite(center_row or 0)
     if points.ndim != 2 or points.shape[1] != 2 or transform.shape != (2, 3) or not finite:
-        raise PreparationError(f"{path} is damaged: points (N, 2), transform (2, 3) and centre row must be finite numbers")
+        raise PreparationError(f"{path} is damaged: points (N, 2), transform (2, 3), centre row must be finite numbers")
     return points, transform, center_row

@@ -49,7 +49,8 @@ def train_command(
     ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of weights, order and augmentation.")] = 0,
     size: Annotated[
-        int | None, typer.Option(min=16, help="Side of the pictures, instead of the recipe's.", show_default=False)
+        int | None,
+        typer.Option(min=16, max=4096, help="Side of the pictures, instead of the recipe's.", show_default=False),
     ] = None,
     width: Annotated[
         int | None, typer.Option(min=1, help="Width of the network, instead of the recipe's.", show_default=False)

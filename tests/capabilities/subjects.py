@@ -1,6 +1,7 @@
 """What the table's columns are: every registered layer, two models with attention attached, and the four networks.
 
-The networks are narrow ones on small pictures: what they can do does not depend on their width.
+The networks are narrow ones on small pictures: what they can do does not depend on their width. What takes any size is
+given oblong maps: from a square one torch.compile concludes that height and width are the same.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def _attached() -> list[Subject]:
         "B = 0": "timm's ViT reshapes its patches with an open dimension, which an empty batch leaves undecided",
     }
     return [
-        Subject("ResNet + cbam", "attached", resnet, _images, (64, 64), (64, 96), odd),
+        Subject("ResNet + cbam", "attached", resnet, _images, (64, 96), (96, 80), odd),
         Subject("ViT + se", "attached", vit, _images, (64, 64), None, odd, vits_own),
     ]
 
@@ -90,12 +91,16 @@ def _networks() -> list[Subject]:
     small = {"image_size": 32}
     odd = ((65, 47), (33, 71))
     fixed = {"odd sizes": "the paper's classifier is a linear layer over maps of one size; image_size chooses it"}
+    whole = {
+        "FSDP2": "it keeps its weights channels-last, which fully_shard does not take; "
+        ".to(memory_format=torch.contiguous_format) first"
+    }
     cednn = network("cednn", variant="res-L3M6", top_width=16, attention_blocks=2, **small)
     return [
         Subject("TRA-Net", "network", network("tra_net", width=16, **small), _images, (32, 32), None, odd, fixed),
-        Subject("LLA-Net", "network", network("lla_net", width=8), _images, (32, 32), (40, 48), odd),
+        Subject("LLA-Net", "network", network("lla_net", width=8), _images, (32, 48), (40, 56), odd, whole),
         Subject("CEDNN", "network", cednn, _faces_with_maps, (32, 32), None, odd, fixed),
-        Subject("DBA-Net", "network", network("dba_net", backbone="test_resnet"), _images, (64, 64), (64, 96), odd),
+        Subject("DBA-Net", "network", network("dba_net", backbone="test_resnet"), _images, (64, 96), (96, 80), odd),
     ]
 
 
@@ -110,7 +115,7 @@ def _with_attention(model: nn.Module, layer: str, device: str) -> nn.Module:
 
 
 def _settled(model: nn.Module) -> nn.Module:
-    """Give normalisations statistics as after some training; weights as they are drawn, or a deep model would explode."""
+    """Give normalisations statistics as after some training; weights stay as drawn, or a deep model would explode."""
     for name, buffer in model.named_buffers():
         if name.endswith("running_mean"):
             buffer.add_(torch.randn_like(buffer) * 0.1)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.capabilities.subjects import Subject
-
 Check = Callable[..., None]
 
 

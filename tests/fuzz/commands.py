@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import typing
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import click
+import huggingface_hub.constants
 import typer
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -17,24 +19,56 @@ import attnzoo.cli
 import reference_models.cli
 from tests.fuzz.mutations import ODD_VALUES
 
+huggingface_hub.constants.HF_HUB_OFFLINE = True  # --pretrained must fail at once, not after its retries
 EXIT_CODES = {0, 1, 2}
 """All is well; something in the data is wrong; the input was wrong."""
-PROGRAMS: Mapping[str, click.Group] = MappingProxyType(
-    {
-        "attnzoo": typer.main.get_command(attnzoo.cli.app),
-        "reference-models": typer.main.get_command(reference_models.cli.app),
-    }
+PROGRAMS = MappingProxyType({"attnzoo": attnzoo.cli.app, "reference-models": reference_models.cli.app})
+
+
+def _name(command: Any) -> str:
+    return command.name or command.callback.__name__.replace("_", "-")
+
+
+COMMANDS = MappingProxyType(
+    {(program, _name(one)): one.callback for program, app in PROGRAMS.items() for one in app.registered_commands}
 )
-COMMANDS = tuple((program, name) for program, group in PROGRAMS.items() for name in sorted(group.commands))
 
 _TEXTS = st.one_of(
     st.sampled_from(
         (
-            *("cbam", "se", "llam", "dba", "difference_gate", "timm/eca", "timm/", "timm/*", "unary", "disfa", "raf-db"),
-            *("own", "tra-net", "lla-net", "studio", "held-out", "stage", "block", "branch", "layer1*", "re:(", "re:.*"),
-            *("re:" + "(" * 200, "[", "*", "1,2", "3", "a,b", ",", "-1", "nan", "inf", "1e9", "NAME=", "=", "a=b=c", ""),
+            *("cbam", "se", "llam", "dba", "difference_gate", "timm/eca", "timm/", "timm/*", "unary", "disfa", "own"),
+            *(
+                "raf-db",
+                "tra-net",
+                "lla-net",
+                "studio",
+                "held-out",
+                "stage",
+                "block",
+                "branch",
+                "layer1*",
+                "re:(",
+                "[/]",
+            ),
+            *(
+                "re:" + "(" * 200,
+                "re:.*",
+                "[",
+                "*",
+                "1,2",
+                "3",
+                "a,b",
+                ",",
+                "-1",
+                "nan",
+                "inf",
+                "1e9",
+                "NAME=",
+                "=",
+                "",
+            ),
             *("rd_ratio=0.5", "rd_ratio=x", "bias=None", "kernel_size=4", "epochs=1e9", "options.width=0", "labels=3"),
-            *("x=" + "[" * 500, "x={1:", "image_size=" + "9" * 40, "first", "dataset", "--", "-o", "[red]", "[/]"),
+            *("x=" + "[" * 500, "x={1:", "image_size=" + "9" * 40, "first", "dataset", "--", "-o", "[red]", ""),
         )
     ),
     st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=12),
@@ -91,18 +125,22 @@ def call(data: st.DataObject, program: str, name: str, folder: Path, known: list
     Raises:
         AssertionError: If it ended in anything but an exit code that is documented.
     """
-    command = PROGRAMS[program].commands[name]
+    callback = COMMANDS[program, name]
     short = _SHORT.get(f"{program} {name}", {})
     arguments: list[str] = []
-    for parameter in command.params:
-        if parameter.name in short or parameter.required or data.draw(st.integers(0, 3)) == 0:
-            arguments += _drawn(data, parameter, short.get(parameter.name or ""), known)
+    for key, hint in typing.get_type_hints(callback, include_extras=True).items():
+        if key == "return":
+            continue
+        kind, info = typing.get_args(hint)
+        needed = isinstance(info, typer.models.ArgumentInfo) or not _has_default(callback, key)
+        if key in short or needed or data.draw(st.integers(0, 3)) == 0:
+            arguments += _drawn(data, key, kind, info, short.get(key), known)
     if data.draw(st.integers(0, 19)) == 0:
         arguments.append(data.draw(st.sampled_from(("--nonsense", "-x", "--help", "more", "--=", "-"))))
     before = Path.cwd()
     os.chdir(folder)
     try:
-        result = CliRunner().invoke(PROGRAMS[program], [name, *arguments], env={"HF_HUB_OFFLINE": "1", "COLUMNS": "80"})
+        result = CliRunner().invoke(PROGRAMS[program], [name, *arguments], env={"COLUMNS": "80"})
     finally:
         os.chdir(before)
     wrong = result.exception is not None and not isinstance(result.exception, SystemExit)
@@ -113,20 +151,27 @@ def call(data: st.DataObject, program: str, name: str, folder: Path, known: list
     return 1
 
 
-def _drawn(data: st.DataObject, parameter: Any, strategy: st.SearchStrategy | None, known: list[str]) -> list[str]:
+def _has_default(callback: Any, key: str) -> bool:
+    return inspect.signature(callback).parameters[key].default is not inspect.Parameter.empty
+
+
+def _drawn(
+    data: st.DataObject, key: str, kind: Any, info: Any, strategy: st.SearchStrategy | None, known: list[str]
+) -> list[str]:
     """Return a parameter with a value, as one writes it."""
-    if getattr(parameter, "is_flag", False):
-        return [parameter.opts[0]]
-    kind = parameter.type
-    if strategy is None and isinstance(kind, click.Choice):
-        strategy = st.one_of(st.sampled_from(list(map(str, kind.choices))), _TEXTS)
-    elif strategy is None and isinstance(kind, click.types.IntParamType):
-        strategy = _NUMBERS
-    elif strategy is None and isinstance(kind, click.types.FloatParamType):
-        strategy = _FLOATS
-    elif strategy is None:
-        strategy = st.sampled_from(known) if "Path" in type(kind).__name__ else _TEXTS
+    kinds = {kind, *typing.get_args(kind), *(each for one in typing.get_args(kind) for each in typing.get_args(one))}
+    flag = (info.param_decls or (f"--{key.replace('_', '-')}",))[0]
+    if bool in kinds:
+        return [flag]
+    if strategy is None:
+        allowed = [one for one in kinds if isinstance(one, str)]  # those of a Literal
+        strategy = next((found for each, found in _by_type(known).items() if each in kinds), _TEXTS)
+        strategy = st.one_of(st.sampled_from(allowed), _TEXTS) if allowed else strategy
     value = str(data.draw(strategy))
-    if isinstance(parameter, click.Argument):
+    if isinstance(info, typer.models.ArgumentInfo):
         return [value]
-    return [f"{parameter.opts[0]}={value}"] if parameter.opts[0].startswith("--") else [parameter.opts[0], value]
+    return [f"{flag}={value}"] if flag.startswith("--") else [flag, value]
+
+
+def _by_type(known: list[str]) -> Mapping[type, st.SearchStrategy]:
+    return {int: _NUMBERS, float: _FLOATS, Path: st.sampled_from(known)}

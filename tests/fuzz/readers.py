@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -108,9 +109,13 @@ def _dataset(name: str, make: Callable[[Path], object], *patterns: str) -> Reade
 def _own(folder: Path) -> None:
     trees.picture(folder / "anna/a.png")
     trees.picture(folder / "anna/b.png")
-    line = '{"image": "anna/%s.png", "subject": "anna", "sequence": "anna", "frame": %d, "units": [1, 12], "levels": %s%s}'
-    rest = ', "neutral": "anna/a.png", "box": [0, 0, 4, 4], "expression": "fear"'
-    trees.text(folder / "records.jsonl", "\n".join([line % ("a", 1, "[0, 0]", ""), line % ("b", 2, "[0, 4]", rest)]))
+    known = {"subject": "anna", "sequence": "anna", "units": [1, 12]}
+    rest = {"neutral": "anna/a.png", "box": [0, 0, 4, 4], "expression": "fear"}
+    rows = (
+        {"image": "anna/a.png", "frame": 1, "levels": [0, 0]},
+        {"image": "anna/b.png", "frame": 2, "levels": [0, 4]},
+    )
+    trees.text(folder / "records.jsonl", "\n".join(json.dumps({**known, **row, **rest}) for row in rows))
 
 
 def _manifest(folder: Path) -> list[Path]:
@@ -134,12 +139,13 @@ def _prepared(folder: Path) -> list[Path]:
     store.finish({"bad.png": "it is damaged"})
     out = folder / "out"
     journal = out / "journal.jsonl"
-    journal.write_text('{"identity": {"format": 1}}\n{"name": "a", "entry": {"cache": "x", "outcome": "one", "files": {}}}\n')
+    lines = ({"identity": {"format": 1}}, {"name": "a", "entry": {"cache": "x", "outcome": "one", "files": {}}})
+    journal.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     journal.rename(folder / "journal.jsonl")
     return [out / "manifest.json", out / "manifest.json", out / "points/a/b.png.json", out / "faces/a/b.png.png"]
 
 
-def _read_prepared(folder: Path, path: Path) -> None:  # noqa: ARG001 - a reader like the others
+def _read_prepared(folder: Path, path: Path) -> None:
     prepared = Prepared(folder / "out")
     for name in prepared:
         prepared[name].maps()

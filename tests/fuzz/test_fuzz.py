@@ -27,7 +27,7 @@ def test_layers(data: st.DataObject, name: str):
     layers.call(data, name)
 
 
-@pytest.mark.parametrize(("program", "name"), commands.COMMANDS, ids=" ".join)
+@pytest.mark.parametrize(("program", "name"), list(commands.COMMANDS), ids=lambda word: word)
 def test_commands(tmp_path: Path, program: str, name: str):
     known = commands.paths(tmp_path)
 
