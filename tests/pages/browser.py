@@ -49,6 +49,10 @@ class Visit:
             self.page.click(f"#tab-{name}")
             yield name
 
+    def show_all(self) -> None:
+        """Show all sections at once, as they are without the script."""
+        self.page.eval_on_selector_all("main > section", "all => all.forEach(each => { each.hidden = false; })")
+
     def width(self) -> int:
         """Return how wide the page is that can be scrolled to."""
         return self.page.evaluate("document.documentElement.scrollWidth")
