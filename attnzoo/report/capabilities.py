@@ -39,11 +39,7 @@ def _cells(results: Results) -> Iterator[Any]:
     subjects = {row["subject"]: row["group"] for row in rows}
     columns = [Column("subject"), Column("group", choice=True), *map(Column, names)]
     shown = [
-        [
-            Cell(subject, whole=True),
-            Cell(group),
-            *(MARKS.get(found.get((subject, name), ""), Cell("-")) for name in names),
-        ]
+        [Cell(subject, whole=True), Cell(group), *(_mark(found.get((subject, name))) for name in names)]
         for subject, group in subjects.items()
     ]
     yield Table("works-all", KNOWN["capabilities"][0], columns, shown, source(result))

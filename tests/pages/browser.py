@@ -75,7 +75,7 @@ def visit(browser: Browser, path: Path, *, scheme: str = "light", size: dict[str
     context = browser.new_context(color_scheme=scheme, viewport=size, offline=True, reduced_motion="reduce")
     try:
         page = context.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(60_000)
         seen = Visit(page)
         page.on("console", lambda message: seen.said.append(message.text))
         page.on("pageerror", lambda error: seen.said.append(str(error)))
