@@ -1,7 +1,7 @@
 # Needs the development environment: pip install -e ".[all]"
 PYTHON ?= python
 
-.PHONY: check test bench docs sanitize fuzz
+.PHONY: check test bench docs report sanitize fuzz
 
 check:  ## lint, format and types
 	$(PYTHON) -m ruff check .
@@ -13,6 +13,7 @@ test:
 
 bench:  ## what is measured, then what is counted; each writes its results under benchmarks/results
 	$(PYTHON) -m benchmarks.measure_ops
+	$(PYTHON) -m benchmarks.measure_layers
 	$(PYTHON) -m benchmarks.measure_resnet50
 	$(PYTHON) -m benchmarks.measure_cednn
 	$(PYTHON) -m benchmarks.measure_networks
@@ -30,3 +31,6 @@ fuzz:  ## ten thousand calls and two thousand damaged files
 docs:  ## bring the generated tables up to date, then build the site, where any warning is an error
 	$(PYTHON) docs/generate.py
 	$(PYTHON) -m mkdocs build --strict
+
+report:  ## one page of cost and speed from the committed results
+	attnzoo report -o report.html

@@ -31,6 +31,8 @@ from reference_models.claims import tables as claim_tables
 
 ROOT = Path(__file__).parents[1]
 FILES = ("README.md", "docs/**/*.md", "reference_models/README.md", "benchmarks/README.md")
+GOALS = ROOT / "benchmarks/results/goals.json"
+"""A file that is generated as a whole, from the other results."""
 CHANNELS, SIZE = 192, 28
 PYRAMID = ((24, 56), (48, 28), (96, 14), (192, 7))
 TAKES = {
@@ -47,12 +49,14 @@ _PART = re.compile(
 
 
 def files() -> list[Path]:
-    """Return the files that may hold generated parts, sorted."""
-    return sorted({path for pattern in FILES for path in ROOT.glob(pattern)})
+    """Return the files that may hold generated parts, and the one that is generated, sorted."""
+    return sorted({GOALS, *(path for pattern in FILES for path in ROOT.glob(pattern))})
 
 
 def updated(path: Path) -> str:
     """Return the text that the file ``path`` should have."""
+    if path == GOALS:
+        return _goals()
 
     def replace(match: re.Match[str]) -> str:
         arguments = [match["argument"]] if match["argument"] else []
@@ -330,6 +334,13 @@ PARTS: Mapping[str, Callable[..., str]] = {
     "triton": triton,
     "hardening": hardening,
 }
+
+
+def _goals() -> str:
+    if str(ROOT) not in sys.path:
+        sys.path.append(str(ROOT))  # benchmarks is not installed
+    text: str = importlib.import_module("benchmarks.goals").text()
+    return text
 
 
 def _outcome(line: Mapping[str, Any], where: str, checks: Sequence[str]) -> str:

@@ -101,7 +101,9 @@ class Picture:
         from PIL import Image
 
         buffer = io.BytesIO()
-        Image.fromarray(self.pixels).save(buffer, "JPEG", quality=88)
+        Image.fromarray(self.pixels).save(
+            buffer, "JPEG", quality=88, subsampling=0
+        )  # a map of colours is read by its colours
         return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 

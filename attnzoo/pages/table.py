@@ -40,6 +40,7 @@ class Cell:
         share: Length of a bar behind a mark at 1; None draws none.
         code: Whether the text is a name or a command.
         note: A smaller line below.
+        whole: Whether the text stays on one line.
     """
 
     text: str
@@ -48,6 +49,7 @@ class Cell:
     share: float | None = None
     code: bool = False
     note: str = ""
+    whole: bool = False
 
     @property
     def order(self) -> float | str:

@@ -96,6 +96,6 @@ def _claims(networks: str, claims: Sequence[Mapping[str, Any]]) -> Cell:
     """Return how many claims of the networks that use the layer hold."""
     found = []
     for network in filter(None, networks.split(", ")):
-        verdicts = [claim.get("verdict") for claim in claims if network in map(str, claim.values())]
+        verdicts = [claim["verdict"] for claim in claims if claim["paper"] == network]
         found.append(f"{network}: {verdicts.count('holds')} of {len(verdicts)} hold" if verdicts else network)
     return Cell("; ".join(found) or "-")

@@ -107,7 +107,7 @@ def _others(results: Results) -> Table | Missing:
     ]
     rows = [
         [
-            Cell(row["subject"]),
+            Cell(row["subject"], whole=True),
             Cell(row["mode"]),
             Cell(sizes(row["shape"])),
             Cell(row["candidate"]),

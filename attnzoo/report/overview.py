@@ -22,7 +22,7 @@ def _tiles(results: Results) -> Iterator[Tile]:
         agree, printed = (sum(total[key] for total in ledger["totals"]) for key in ("agree", "printed"))
         yield _tile(agree, printed, "of the figures that the papers print are reproduced", "figures")
     if claims := results.rows("claims-small"):
-        held = sum(claim.get("verdict") == "holds" for claim in claims)
+        held = sum(claim["verdict"] == "holds" for claim in claims)
         yield _tile(held, len(claims), "of the papers' claims hold on synthetic faces", "claims")
     if goals := results.rows("goals"):
         yield _tile(sum(goal["held"] for goal in goals), len(goals), "goals of speed are held", "goals")
@@ -31,6 +31,9 @@ def _tiles(results: Results) -> Iterator[Tile]:
         for where in ("stage", "block"):
             passed, families = (sum(total[key] for total in totals) for key in (where, "families"))
             yield _tile(passed, families, f"families of models take attention at every {where}", "attach")
+    if cells := results.rows("capabilities"):
+        passed = sum(cell["outcome"] == "passes" for cell in cells)
+        yield _tile(passed, len(cells), "cells of the capability table pass", "works")
 
 
 def _tile(part: int, whole: int, what: str, section: str) -> Tile:

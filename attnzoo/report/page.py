@@ -7,9 +7,11 @@ from collections.abc import Callable
 from attnzoo import __version__
 from attnzoo.pages import Section, render
 from attnzoo.report.attaching import attaching
+from attnzoo.report.capabilities import capabilities
+from attnzoo.report.claims import claims
 from attnzoo.report.goals import goals
 from attnzoo.report.layers import layers
-from attnzoo.report.ledgers import claims, reproduction
+from attnzoo.report.ledger import reproduction
 from attnzoo.report.networks import networks
 from attnzoo.report.operations import operations
 from attnzoo.report.others import others
@@ -25,6 +27,7 @@ SECTIONS: tuple[Callable[[Results], Section], ...] = (
     operations,
     networks,
     attaching,
+    capabilities,
     others,
 )
 """The sections in order; the last one shows what the ones before it have left."""

@@ -49,6 +49,10 @@ class Visit:
             self.page.click(f"#tab-{name}")
             yield name
 
+    def show_all(self) -> None:
+        """Show all sections at once, as they are without the script."""
+        self.page.eval_on_selector_all("main > section", "all => all.forEach(each => { each.hidden = false; })")
+
     def width(self) -> int:
         """Return how wide the page is that can be scrolled to."""
         return self.page.evaluate("document.documentElement.scrollWidth")
@@ -71,7 +75,7 @@ def visit(browser: Browser, path: Path, *, scheme: str = "light", size: dict[str
     context = browser.new_context(color_scheme=scheme, viewport=size, offline=True, reduced_motion="reduce")
     try:
         page = context.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(60_000)
         seen = Visit(page)
         page.on("console", lambda message: seen.said.append(message.text))
         page.on("pageerror", lambda error: seen.said.append(str(error)))

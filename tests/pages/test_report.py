@@ -131,6 +131,59 @@ def test_a_folder_with_next_to_nothing_makes_a_page_that_says_so(tmp_path: Path)
     assert table(tree, "others-recorder-rows")
 
 
+def claim(verdict: str, **kwargs) -> dict:
+    empty = {"mean": None, "deviation": None}
+    row = {"paper": "TRA-Net", "claim": "masks help", "source": "Table 2", "printed": ["59.0", "49.9"], "score": "f1"}
+    row |= {"compared": ["TRA-Net", "without"], "first": empty, "second": empty, "n": 0, "verdict": verdict}
+    row |= {"difference": {**empty, "low": None, "high": None, "count": 0}, "remark": "", **kwargs}
+    return row
+
+
+def test_claims_are_shown_whether_they_hold_or_not(tmp_path: Path):
+    first, second = {"mean": 0.612345, "deviation": 0.0123}, {"mean": 0.5, "deviation": 0.02}
+    difference = {"mean": 0.112345, "deviation": 0.02, "low": 0.09, "high": 0.13, "count": 5}
+    counted = {"ratio": 0.18, "at most": 0.5, "first": {"mean": 327859728, "deviation": 0.0}, "paper": "CEDNN"}
+    claims = [
+        claim("holds", first=first, second=second, difference=difference, n=5, remark="at 64 pixels"),
+        claim("does not hold", printed=None),
+        claim("undecided"),
+        claim("holds", **counted),
+    ]
+    (tmp_path / "claims-small.json").write_text(json.dumps({"rule": {"confidence": 0.9}, "rows": claims}))
+    shutil.copy(RESULTS / "layers-cpu.json", tmp_path)
+    assert report("--results", tmp_path, "-o", tmp_path / "report.html").exit_code == 0
+    tree = check((tmp_path / "report.html").read_text())
+    one, two, three, four = table(tree, "claims-all")
+    assert one[1:3] == ["masks help at 64 pixels", "59.0 : 49.9 Table 2"]
+    assert one[5:] == ["0.6123 ± 0.012", "0.5 ± 0.02", "+0.112 +0.090 to +0.130", "5", "holds"]
+    assert (two[2], two[7], two[9], three[9]) == ("- Table 2", "-", "does not hold", "undecided")
+    assert four[5:8] == ["327,859,728", "-", "ratio 0.18 at most 0.5"]
+    layers = {row[0]: row[10] for row in table(tree, "layers-all") if row[1] == "attnzoo"}
+    assert layers["region_mask"] == "TRA-Net: 1 of 3 hold"
+    assert layers["se"] == "CEDNN: 1 of 1 hold; TRA-Net: 1 of 3 hold"
+    (tile,) = with_class(tree, "tile")
+    assert spoken(tile) == "2 of 4 of the papers' claims hold on synthetic faces"
+
+
+def test_capabilities_are_shown_cell_by_cell_and_why_one_does_not_pass(tmp_path: Path):
+    cells = (("se", "export", "passes"), ("se", "vmap", "by design"), ("cbam", "export", "fails"))
+    rows = [
+        {"capability": capability, "subject": subject, "group": "layers", "outcome": said, "reason": f"for {said}"}
+        for subject, capability, said in cells
+    ]
+    (tmp_path / "capabilities.json").write_text(json.dumps({"rows": rows}))
+    exported = [{"group": "layers", "case": "se", "onnxruntime": 1e-7, "error": None}]
+    (tmp_path / "export.json").write_text(json.dumps({"rows": exported}))
+    assert report("--results", tmp_path, "-o", tmp_path / "report.html").exit_code == 0
+    tree = check((tmp_path / "report.html").read_text())
+    assert table(tree, "works-all") == [["se", "layers", "yes", "by design"], ["cbam", "layers", "no", "-"]]
+    why = [["se", "vmap", "by design", "for by design"], ["cbam", "export", "fails", "for fails"]]
+    assert table(tree, "works-why") == why
+    assert table(tree, "export-all") == [["layers", "se", "1e-07", "-"]]
+    (tile,) = with_class(tree, "tile")
+    assert spoken(tile) == "1 of 3 cells of the capability table pass"
+
+
 def test_markup_in_a_result_is_text(tmp_path: Path):
     row = {"layer": "<script>alert(1)</script>", "value": '"><img src=x onerror=alert(1)>'}
     (tmp_path / "mine.json").write_text(json.dumps({"command": "<b>", "rows": [row]}))
@@ -161,9 +214,3 @@ def test_what_is_wrong_is_said_in_one_sentence(tmp_path: Path, monkeypatch: pyte
         assert result.stderr.startswith(f"attnzoo: {sentence}"), result.stderr
         assert result.stderr.count("\n") == 1
     assert not output.exists()
-
-
-def test_the_committed_goals_are_those_of_the_committed_results():
-    from benchmarks import goals
-
-    assert (RESULTS / "goals.json").read_text() == goals.text(), "run: python docs/generate.py"
