@@ -51,6 +51,11 @@ def fail(message: str) -> NoReturn:
     raise typer.Exit(2)
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, or its kind where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def console() -> Console:
     """Return a console as wide as the terminal; files and pipes get lines of :data:`PIPE_WIDTH` characters."""
     console = Console()

@@ -2,8 +2,8 @@
 
     python -m benchmarks.audit_dependencies [--pip-audit PROGRAM] [--output FILE]
 
-The licences are those that the installed packages state. The vulnerabilities are asked for by pip-audit, which needs the
-network; without it none is claimed to be absent.
+The licences are those that the installed packages state. The vulnerabilities are asked for by pip-audit, which needs
+the network; without it none is claimed to be absent.
 """
 
 from __future__ import annotations

@@ -81,11 +81,11 @@ def text(folder: Path = RESULTS) -> str:
 
 
 def _at_least(name: str, goal: float, measured: float) -> Verdict:
-    return Verdict(name, f">= {goal:.3g}", measured, 1, measured >= goal)
+    return Verdict(name, f">= {goal:.3g}", measured, None, 1, measured >= goal)
 
 
 def _at_most(name: str, goal: float, measured: float, cases: int = 1) -> Verdict:
-    return Verdict(name, f"<= {goal:.3g}", measured, cases, measured <= goal)
+    return Verdict(name, f"<= {goal:.3g}", measured, None, cases, measured <= goal)
 
 
 def _rows(folder: Path, name: str) -> list[Mapping[str, Any]]:

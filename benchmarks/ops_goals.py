@@ -41,13 +41,13 @@ class Verdict(NamedTuple):
     """One goal beside what was measured; ``cases`` says over how many shapes and layouts.
 
     ``at_floor`` is what a layer would reach that takes the floor's copies of the map, each as long as the copy of
-    the same case, and no time besides: for its calls, for waking threads, for its weights.
+    the same case, and no time besides: for its calls, for waking threads, for its weights; None where no floor is known.
     """
 
     name: str
     goal: str
     measured: float
-    at_floor: float
+    at_floor: float | None
     cases: int
     held: bool
 
