@@ -123,20 +123,19 @@ def _told(error: BaseException) -> str:
 
 
 def _drawn(call: Callable[[Any], int], count: int, seed_: int, sender: Connection) -> None:
-    """Call with what hypothesis draws, until there were ``count`` calls."""
+    """Call with what hypothesis draws, until there were ``count`` calls or more."""
     done = 0
     while done < count:
         before = done
 
         @seed(seed_ + done)
-        @settings(max_examples=count, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=count - done, deadline=None, database=None, suppress_health_check=list(HealthCheck))
         @given(data=st.data())
         def run(data: Any) -> None:
             nonlocal done
-            if done < count:
-                done += call(data)
-                if done % 20 == 0:
-                    sender.send(("tried", done))
+            done += call(data)
+            if done % 20 == 0:
+                sender.send(("tried", done))
 
         run()
         sender.send(("tried", done))

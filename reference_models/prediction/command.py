@@ -55,7 +55,7 @@ def predict_command(
         predictions = list(predict(network, recipe, images, neutral=neutral))
         if output is not None:
             write_whole(FORMATS[output.suffix](predictions), output)
-    except (ImageError, NoFaceError, OutputError, MissingExtraError, FileNotFoundError, ValueError) as error:
+    except (ImageError, NoFaceError, OutputError, MissingExtraError, OSError, ValueError) as error:
         cli.fail(str(error))
     table = Table("image", "most probable first", box=box.SIMPLE_HEAD)
     for one in predictions:
