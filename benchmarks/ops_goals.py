@@ -41,7 +41,7 @@ class Verdict(NamedTuple):
     """One goal beside what was measured; ``cases`` says over how many shapes and layouts.
 
     ``at_floor`` is what a layer would reach that takes the floor's copies of the map, each as long as the copy of
-    the same case, and no time besides: for its calls, for waking threads, for its weights; None where no floor is known.
+    the same case, and no time besides: for its calls, for waking threads, for its weights. None: no floor is known.
     """
 
     name: str

@@ -42,6 +42,5 @@ def test_the_page_runs_from_its_first_line_to_its_last(tmp_path, monkeypatch):
                 assert f"{INSTALL} && pytest" in readme  # with it, these tests were installed
             else:
                 run(command, tmp_path)
-    assert {"portraits.png", "gates.png", "expressions.safetensors", "cbam.safetensors"} <= {
-        path.name for path in tmp_path.iterdir()
-    }
+    made = {"portraits.png", "gates.png", "look.png", "look.html", "cbam.safetensors", "expressions.onnx"}
+    assert made <= {path.name for path in tmp_path.iterdir()}

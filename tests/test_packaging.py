@@ -54,7 +54,7 @@ def test_all_includes_every_other_extra():
 
 def test_torch_has_no_upper_cap():
     (torch,) = (requirement for requirement in PROJECT["dependencies"] if re.match(r"torch\b", requirement))
-    assert torch == "torch>=2.6"
+    assert torch == "torch>=2.8"
 
 
 def test_readme_opens_with_the_two_commands():

@@ -67,7 +67,7 @@ def export_command(
     from attnzoo.export.files import check_writable
     from attnzoo.export.formats import FORMATS, require
     from attnzoo.export.progress import progress
-    from attnzoo.export.subject import subject
+    from attnzoo.subject import subject
 
     given = attachment or []
     if given and len(given) != len(layers or []):
@@ -106,5 +106,5 @@ def export_command(
     except typer.Exit:
         raise
     except _REASONS as error:
-        cli.fail(str(error).strip().splitlines()[0])
+        cli.fail(cli.first_line(error))
     cli.console().print(exported)

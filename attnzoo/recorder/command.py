@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import warnings
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +22,9 @@ _REASONS = (AssertionError, ImportError, OSError, RuntimeError, TypeError, Value
 
 def look_command(
     image: Annotated[Path, typer.Argument(help="A photograph.", show_default=False)],
-    model: Annotated[str, typer.Argument(help="Name of a timm model, such as resnet18.", show_default=False)],
+    model: Annotated[
+        str, typer.Argument(help="Name of a timm model, or torchvision/NAME.", metavar="MODEL", show_default=False)
+    ],
     layers: Annotated[
         list[str] | None,
         typer.Argument(help="Attentions to attach, from attnzoo list or timm/NAME; none for a model that has its own."),
@@ -36,9 +39,19 @@ def look_command(
         list[Path] | None,
         typer.Option(help="What Attachment.save wrote, once for each layer, in their order.", show_default=False),
     ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="The whole model's state dict, with attention or without: .safetensors.", show_default=False),
+    ] = None,
     pretrained: Annotated[
-        bool, typer.Option("--pretrained", help="timm's trained weights; needs the network or timm's cache.")
+        bool, typer.Option("--pretrained", help="The library's trained weights; needs the network or its cache.")
     ] = False,
+    image_size: Annotated[
+        int | None, typer.Option(min=1, max=4096, help="Height and width; the model's own by default.")
+    ] = None,
+    num_classes: Annotated[
+        int | None, typer.Option(min=0, max=10**6, help="Outputs of the classifier; the model's own by default.")
+    ] = None,
     only: Annotated[str, typer.Option(help="Shell-style pattern: only gates of these names.")] = "*",
 ) -> None:
     """Show what the gates of a timm model say to one photograph: a sheet of overlays, a page, a table of statistics.
@@ -56,28 +69,37 @@ def look_command(
     attnzoo look photo.jpg resnet18 cbam --page look.html
 
     attnzoo look photo.jpg resnet50 cbam --attachment trained.safetensors --only '*:spatial'
+
+    attnzoo look photo.jpg resnet18 cbam --weights model.safetensors --num-classes 7 --image-size 112
     """  # noqa: D412 - typer keeps only paragraphs apart
     import torch
 
     from attnzoo import cli, files
     from attnzoo.recorder.recording import record
+    from attnzoo.subject import subject
 
     saved = attachment or []
     if saved and len(saved) != len(layers or []):
         cli.fail(f"--attachment must be given once for each of the {len(layers or [])} layers, got {len(saved)}")
-    torch.manual_seed(0)
-    network = cli.timm_model(model, None, pretrained=pretrained).eval()
     try:
         files.check_writable(output, ".png")
         if page is not None:
             files.check_writable(page, ".html")
         pixels = _read(image)
-        attachments = [_attach(network, layer, where) for layer in layers or []]
-        for each, file in zip(attachments, saved, strict=False):
-            each.load(file)
-        with torch.inference_mode(), warnings.catch_warnings(), record(network, only=only) as r:
+        made = subject(
+            model,
+            layers or [],
+            where=where,
+            init="identity",
+            attachments=saved,
+            weights=weights,
+            image_size=image_size,
+            num_classes=num_classes,
+            pretrained=pretrained,
+        )
+        with torch.inference_mode(), warnings.catch_warnings(), record(made.model, only=only) as r:
             warnings.simplefilter("ignore", RuntimeWarning)  # the table shows it
-            network(_normalised(pixels, network.pretrained_cfg))
+            made.model(_normalised(pixels, made.metadata))
         if not r.gates:
             raise ValueError(
                 f"{model} has no gate to see, or none matches --only: name a layer to attach, such as cbam"
@@ -86,6 +108,8 @@ def look_command(
         r.sheet(output, pixels, title=title)
         if page is not None:
             r.page(page, pixels, title=title)
+    except typer.Exit:  # a RuntimeError, and said already
+        raise
     except _REASONS as error:
         cli.fail(cli.first_line(error))
     console = cli.console()
@@ -95,15 +119,6 @@ def look_command(
     console.print(f"Sheet: {output}", markup=False)
     if page is not None:
         console.print(f"Page: {page}", markup=False)
-
-
-def _attach(network: Any, layer: str, where: str) -> Any:
-    from attnzoo.attach import attach
-    from attnzoo.registry import layer_info
-
-    if layer_info(layer).kind == "guided":
-        raise ValueError(f"{layer} is guided by maps, and a photograph has none: use attnzoo.record in Python")
-    return attach(network, layer, where)
 
 
 def _read(path: Path) -> Any:
@@ -129,8 +144,8 @@ def _read(path: Path) -> Any:
         raise ValueError(f"{path} has too many pixels: {error}") from error
 
 
-def _normalised(pixels: Any, config: dict[str, Any]) -> Any:
-    """Return the photograph as the model takes it (1, 3, H, W), by what timm says of the model."""
+def _normalised(pixels: Any, config: Mapping[str, Any]) -> Any:
+    """Return the photograph as the model takes it (1, 3, H, W), by what its library says of the model."""
     import numpy as np
     import torch
     from PIL import Image

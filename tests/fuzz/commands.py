@@ -98,6 +98,7 @@ _SHORT: Mapping[str, Mapping[str, st.SearchStrategy]] = {
         "recipe": st.sampled_from(("lla-net", "lla-net", "cednn-ck-plus", "none", "")),
         "width": st.sampled_from(("0", "2", "18", "x")),
     },
+    "reference-models claims": {"only": st.sampled_from(("none", "", "[", "tra-net/none"))},
     "reference-models eval": {"data": st.sampled_from(("own", "none", "disfa"))},
     "reference-models prepare": {"workers": st.sampled_from(("0", "1", "x")), "dataset": _TEXTS},
 }

@@ -84,7 +84,7 @@ def _arguments(info: attnzoo.LayerInfo, layer: nn.Module, draw: Callable[..., An
         arguments = _with_one_changed(arguments, change, index % 2)
         if not all(isinstance(each, torch.Tensor | list | tuple | dict) for each in arguments):
             return arguments
-        if any(not isinstance(leaf, torch.Tensor) for each in arguments for leaf in _flat(each)):
+        if not all(_dense(leaf) for each in arguments for leaf in _flat(each)):
             return arguments
     if draw(st.integers(0, 9)) == 0:
         return draw(st.sampled_from(((), arguments * 2, (None,), ([],), (arguments,), (arguments[0], 0.5))))
@@ -94,6 +94,11 @@ def _arguments(info: attnzoo.LayerInfo, layer: nn.Module, draw: Callable[..., An
 def _with_one_changed(arguments: Any, change: Callable[[torch.Tensor], Any], index: int) -> Any:
     number = itertools.count()
     return cases.mapped(arguments, lambda x: change(x) if next(number) == index else x)
+
+
+def _dense(value: Any) -> bool:
+    """Whether the changes can change it further."""
+    return isinstance(value, torch.Tensor) and value.layout is torch.strided
 
 
 def _flat(value: Any) -> list[Any]:

@@ -1,4 +1,4 @@
-"""A model by name, with its attentions and weights, and an image as it takes it: what ``attnzoo export`` exports."""
+"""A model by name, with its attentions and weights, and an image as it takes it: what a command looks at or exports."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _IMAGENET = {"input_size": (3, 224, 224), "mean": (0.485, 0.456, 0.406), "std": 
 
 @dataclass(frozen=True)
 class Subject:
-    """What is exported.
+    """What a command is about.
 
     Attributes:
         model: In evaluation.
@@ -59,7 +59,7 @@ def subject(
     example = torch.rand(1, channels, height, width, generator=torch.Generator().manual_seed(0))
     for place, layer in enumerate(layers):
         if layer_info(layer).kind == "guided":
-            raise ValueError(f"{layer} is guided by maps, which have to be given as well: use attnzoo.export_onnx")
+            raise ValueError(f"{layer} is guided by maps, which a command cannot be given: use Python")
         attachment = attach(model, layer, where, init=init, example_inputs=example)  # type: ignore[arg-type]
         if attachments:
             attachment.load(attachments[place])
