@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import struct
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -47,7 +48,9 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
             "convert one that you trust with safetensors.torch.save_file"
         )
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # torch's remark on protocols that it then refuses
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except _DAMAGE as error:
         raise ValueError(f"{path} holds no plain tensors or is damaged: {error}") from error
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):

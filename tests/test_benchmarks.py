@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 def run(*arguments: str) -> str:
     # a worker of pytest-xdist says so in its environment, and pytest-benchmark believes it
     outside = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
+    outside["COLUMNS"] = "160"  # of a table whose words are looked for
     command = [sys.executable, *arguments]
     done = subprocess.run(command, cwd=ROOT, env=outside, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

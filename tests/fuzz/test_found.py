@@ -10,6 +10,7 @@ import huggingface_hub.constants
 import pytest
 import safetensors.torch
 import torch
+from PIL import Image
 from torch import nn
 from typer.testing import CliRunner, Result
 
@@ -184,7 +185,8 @@ def test_a_regular_expression_that_is_none():
 def test_pretrained_weights_without_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
-    result = called("look", "none.png", "test_vit3", "--pretrained")
+    Image.new("RGB", (8, 8)).save(tmp_path / "photo.png")
+    result = called("look", str(tmp_path / "photo.png"), "test_vit3", "--pretrained")
     assert result.exit_code == 2
     assert "timm cannot make 'test_vit3': " in result.stderr
 
