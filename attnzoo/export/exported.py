@@ -105,7 +105,7 @@ def export_onnx(
 
     Example:
         >>> import tempfile
-        >>> network = nn.Sequential(nn.Conv2d(3, 16, 3), SqueezeExcite(16)).eval()
+        >>> network = nn.Sequential(nn.Conv2d(3, 16, 3), attnzoo.SqueezeExcite(16)).eval()
         >>> exported = export_onnx(network, torch.rand(2, 3, 32, 32), Path(tempfile.mkdtemp(), "network.onnx"))
         >>> exported.inputs, exported.difference < 1e-5
         ({'input': ('batch', 3, 'height', 'width')}, True)
