@@ -60,9 +60,8 @@ def main() -> int:
             chosen = {**environment, "ATTNZOO_ISA": isa}
             _must_be_caught(tree, chosen)
             command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider"]
-            run = subprocess.run(
-                [*command, *arguments.tests], cwd=tree, env=chosen, capture_output=True, text=True, check=False
-            )  # noqa: S603
+            command += arguments.tests
+            run = subprocess.run(command, cwd=tree, env=chosen, capture_output=True, text=True, check=False)  # noqa: S603
             print(run.stdout[-3000:], run.stderr[-6000:], flush=True)
             passed = re.search(r"(\d+) passed", run.stdout)
             found = FOUND.search(run.stdout + run.stderr)
