@@ -14,13 +14,14 @@ import re
 import subprocess
 import sys
 import tempfile
+import tomllib
 from importlib import metadata
 from pathlib import Path
 
 from benchmarks.interleaved import ROOT, circumstances, write
 
 RESULT = ROOT / "benchmarks" / "results" / "dependencies.json"
-_REQUIREMENT = re.compile(r"([\w.-]+)(?:\[[\w,-]+\])?[^;]*(?:;\s*extra\s*==\s*[\"'](\w+)[\"'])?")
+_NAME = re.compile(r"[\w.-]+")
 _LONGEST = 60
 _CLASSIFIER = "License :: OSI Approved :: "
 
@@ -48,25 +49,23 @@ def main() -> int:
     ]
     write(arguments.output, about, rows)
     print(said)
-    return int(any(row["known vulnerabilities"] not in {"none", "not asked"} for row in rows))
+    return int(any(row["known vulnerabilities"] not in {"none", "not asked", "not known"} for row in rows))
 
 
 def _needed() -> dict[str, list[str]]:
     """Return the direct dependencies with the extras that need them; an empty list for all."""
-    found: dict[str, list[str]] = {}
-    for line in metadata.requires("attnzoo") or ():
-        match = _REQUIREMENT.match(line)
-        if match is None or match[1] == "attnzoo":
-            continue
-        found.setdefault(match[1], [])
-        if match[2] and match[2] != "all":
-            found[match[1]].append(match[2])
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = {name: lines for name, lines in project["optional-dependencies"].items() if name != "all"}
+    found: dict[str, list[str]] = {_NAME.match(line)[0]: [] for line in project["dependencies"]}
+    for extra, lines in extras.items():
+        for line in lines:
+            found.setdefault(_NAME.match(line)[0], []).append(extra)
     return dict(sorted(found.items(), key=lambda item: item[0].lower()))
 
 
 def _licence(name: str) -> str:
     about = metadata.metadata(name)
-    stated = about.get("License-Expression") or about.get("License") or ""
+    stated = (about.get("License-Expression") or about.get("License") or "").replace("UNKNOWN", "")
     if stated and "\n" not in stated and len(stated) <= _LONGEST:
         return stated
     classified = [line.removeprefix(_CLASSIFIER) for line in about.get_all("Classifier", ()) if _CLASSIFIER in line]
@@ -90,8 +89,10 @@ def _vulnerabilities(program: str, versions: dict[str, str]) -> tuple[dict[str, 
     found = {}
     for package in json.loads(run.stdout)["dependencies"]:
         ids = [one["id"] for one in package.get("vulns", ())]
-        found[package["name"].lower()] = package.get("skip_reason") or ", ".join(ids) or "none"
-    return found, f"asked of PyPI by {program.rpartition('/')[2]}"
+        found[package["name"].lower()] = "not known" if "skip_reason" in package else ", ".join(ids) or "none"
+    unknown = sum(answer == "not known" for answer in found.values())
+    said = f"pip-audit asked PyPI for {len(found)} packages"
+    return found, said + (f", which answered for {len(found) - unknown}: the others are not known" if unknown else "")
 
 
 if __name__ == "__main__":

@@ -36,4 +36,15 @@ def fuzzed(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]], str]:
     return ["what", "targets", "tried", "not documented"], rows, said
 
 
-TABLES = {"capabilities": capabilities, "fuzz": fuzzed}
+def dependencies(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]], str]:
+    """Return the direct dependencies with their licences, and below them what is known of vulnerabilities."""
+    asked = [row["known vulnerabilities"] for row in result["rows"]]
+    shown = ["package", "needed for", "version", "licence"]
+    if any(answer not in {"not known", "not asked"} for answer in asked):
+        shown.append("known vulnerabilities")
+    said = f"Vulnerabilities: {result['vulnerabilities']}. "
+    said += f"`python -m benchmarks.audit_dependencies`, commit {result['commit'][:10]}, {result['date']}."
+    return shown, [[row[column] for column in shown] for row in result["rows"]], said
+
+
+TABLES = {"capabilities": capabilities, "fuzz": fuzzed, "dependencies": dependencies}
