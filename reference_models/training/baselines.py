@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
 import torchvision
 from torch import nn
 
 from reference_models.checks import positive_int
+from reference_models.weights import read_weights
 
 PREFIX = "torchvision/"
 
@@ -43,11 +43,10 @@ def classifier(name: str, outputs: int, *, weights: str | None = None, **options
 
 
 def _load(model: nn.Module, path: Path) -> None:
-    if not path.is_file():
-        raise FileNotFoundError(f"no weights file at {path}")
+    weights = read_weights(path)
     try:
-        model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    except (RuntimeError, TypeError, AttributeError) as error:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
         raise ValueError(
             f"weights must be those of {type(model).__name__}, and {path} holds others: {error}"
         ) from error
