@@ -190,11 +190,13 @@ def transformed() -> bool:
     return _peek_transform() is not None or forward_ad._current_level >= 0  # noqa: SLF001
 
 
+def plain_eager() -> bool:
+    """Tell whether nobody traces, transforms or looks at operators: counters, fake tensors, selective checkpointing."""
+    return not torch.compiler.is_compiling() and _traced() is None and _dispatch_modes() == 0 and not transformed()
+
+
 def _traced_or_transformed() -> bool:
-    if torch.compiler.is_compiling():
-        return exporting()
-    # torch.jit.trace, and dispatch modes (counters, fake tensors, selective checkpointing), which look at operators
-    return _traced() is not None or _dispatch_modes() > 0 or transformed()
+    return exporting() if torch.compiler.is_compiling() else not plain_eager()
 
 
 def _home(family: str) -> str:

@@ -225,7 +225,11 @@ def in_natural_order(weight: Tensor, groups: int) -> Tensor:
     """Return a dense weight (C, C, 1, 1) for the 1x1 convolution (C, ``groups``, 1, 1) between two permutations."""
     members = len(weight) // groups
     blocks = weight.view(members, groups, groups).permute(1, 2, 0)  # (to group, from group, member)
-    return torch.diag_embed(blocks).transpose(1, 2).reshape(len(weight), len(weight), 1, 1)
+    if torch.is_grad_enabled() or not dispatch.plain_eager():
+        return torch.diag_embed(blocks).transpose(1, 2).reshape(len(weight), len(weight), 1, 1)
+    dense = weight.new_zeros((groups, members, groups, members))  # written once
+    dense.diagonal(dim1=1, dim2=3).copy_(blocks)
+    return dense.view(len(weight), len(weight), 1, 1)
 
 
 torch.library.define(
