@@ -113,15 +113,20 @@ def _binary(batch: int, maps: int, size: tuple[int, int]) -> Tensor:
     return (torch.rand(batch, maps, *size) > 0.5).float()
 
 
-def randomise(model: nn.Module) -> nn.Module:
-    """Move zeros away from 0 (blends, last normalisations) and statistics from 0 and 1: nothing is hidden then."""
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if not parameter.any():
-                parameter.normal_(std=0.1)
-        for name, buffer in model.named_buffers():
-            if name.endswith("running_mean"):
-                buffer.normal_(std=0.1)
-            elif name.endswith("running_var"):
-                buffer.uniform_(0.8, 1.2)
+@torch.no_grad()
+def settled(model: nn.Module, arguments: tuple[Any, ...]) -> nn.Module:
+    """Return the model in evaluation, as after some training: zeros moved away, statistics those of its own maps.
+
+    With zeros (blends, last normalisations) something would be hidden, with other statistics a deep network explodes.
+    """
+    for parameter in model.parameters():
+        if not parameter.any():
+            parameter.normal_(std=0.1)
+    model.train()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.train()  # frozen blocks too
+            module.reset_running_stats()
+            module.momentum = None  # the mean of all batches
+    model(*arguments)
     return model.eval()
