@@ -130,7 +130,7 @@ def quantize(
     draft = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     with tempfile.TemporaryDirectory() as folder:
         whole, prepared = Path(folder, "float32.onnx"), Path(folder, "prepared.onnx")
-        exported = export_onnx(made.network, made.example, whole, metadata=made.metadata)
+        exported = export_onnx(made.network, made.example, whole, dynamic=("batch",), metadata=made.metadata)
         quant_pre_process(whole, prepared, skip_symbolic_shape=True)
         try:
             quantize_static(
@@ -147,7 +147,12 @@ def quantize(
             networks = {name: OnnxNetwork(file) for name, file in files.items()}
             seconds = times(networks, made.example)
             versions = [
-                Version(name, evaluate(network, made.recipe, test), files[name].stat().st_size, seconds[name])
+                Version(
+                    name,
+                    evaluate(network, made.recipe, test, calibration=made.calibration),
+                    files[name].stat().st_size,
+                    seconds[name],
+                )
                 for name, network in networks.items()
             ]
             draft.replace(path)

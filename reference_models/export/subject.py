@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from reference_models.checks import one_of
 from reference_models.data.augmentation import IMAGENET, VGGFACE2_BGR
+from reference_models.training.calibration import Calibration
 from reference_models.training.networks import build
 from reference_models.training.recipes import RECIPES, Recipe
-from reference_models.training.trained import read_model
+from reference_models.training.trained import read_calibration, read_model
 
 NETWORKS: Mapping[str, str] = MappingProxyType(
     {"cednn": "cednn", "dba_net": "dba-net", "lla_net": "lla-net", "tra_net": "tra-net"}
@@ -46,12 +47,14 @@ class Subject:
         recipe: How it was made.
         example: Its arguments: a face of noise and, if it takes them, difference maps.
         metadata: What a user of the file must know.
+        calibration: How the outputs of a trained network of action units become presence and levels.
     """
 
     network: nn.Module
     recipe: Recipe
     example: tuple[Tensor, ...]
     metadata: Mapping[str, Any]
+    calibration: Calibration | None
 
 
 def subject(model: str, size: int | None) -> Subject:
@@ -69,11 +72,12 @@ def subject(model: str, size: int | None) -> Subject:
         if size is not None:
             raise ValueError(f"--size must be left out: {model} was trained at its own")
         network, recipe = read_model(Path(model))
+        calibration = read_calibration(Path(model))
     else:
         one_of("MODEL", model, (*NETWORKS, "a .safetensors file"))
         recipe = RECIPES[NETWORKS[model]].changed(**({} if size is None else {"image_size": size}))
         torch.manual_seed(0)
-        network = build(recipe).eval()
+        network, calibration = build(recipe).eval(), None
     side = recipe.image_size
     generator = torch.Generator().manual_seed(0)
     example = [torch.rand(1, 3, side, side, generator=generator)]
@@ -86,5 +90,6 @@ def subject(model: str, size: int | None) -> Subject:
         "input_size": [3, side, side],
         "values": dict(VALUES[recipe.augmentation]),
         "alignment": recipe.preparation,
+        **({} if calibration is None else {"calibration": calibration.plain()}),
     }
-    return Subject(network, recipe, tuple(example), metadata)
+    return Subject(network, recipe, tuple(example), metadata, calibration)
