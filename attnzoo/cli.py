@@ -16,7 +16,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from attnzoo import __version__
+from attnzoo import __version__, options
 from attnzoo.attach.command import attach_command
 from attnzoo.export.command import export_command
 from attnzoo.recorder.command import look_command
@@ -171,15 +171,10 @@ def _argument(parameter: inspect.Parameter) -> str:
 
 @app.command("cost")
 def show_cost(
-    model: Annotated[str, typer.Argument(help="Name of a timm model, such as resnet18.", show_default=False)],
+    model: options.TimmModel,
     *,
-    image_size: Annotated[
-        int | None, typer.Option(min=1, max=4096, help="Height and width of the image; the model's own by default.")
-    ] = None,
-    num_classes: Annotated[
-        int | None,
-        typer.Option(min=0, max=1_000_000, help="Outputs of the classifier, 0 for none; the model's own by default."),
-    ] = None,
+    image_size: options.ImageSize = None,
+    num_classes: options.NumClasses = None,
     layers: Annotated[bool, typer.Option("--layers", help="Show each layer's share.")] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Say what each convention counts.")] = False,
 ) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -22,6 +24,20 @@ def check_writable(path: Path, suffix: str) -> None:
         raise ValueError(f"the output's folder {path.parent} is not writable")
 
 
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Yield a place beside ``path`` to write to; it becomes ``path`` at the end, or vanishes with any exception.
+
+    An older file under that name stays until then. The place has the same ending: some writers go by it.
+    """
+    draft = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield draft
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
 def write(path: Path, content: bytes, suffix: str) -> None:
     """Write the file so that it appears whole or not at all.
 
@@ -30,10 +46,5 @@ def write(path: Path, content: bytes, suffix: str) -> None:
         ValueError: If ``path`` cannot be one, see :func:`check_writable`.
     """
     check_writable(path, suffix)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        unfinished.write_bytes(content)
-        unfinished.replace(path)
-    except OSError:
-        unfinished.unlink(missing_ok=True)
-        raise
+    with whole(path) as draft:
+        draft.write_bytes(content)

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from attnzoo.attach import attach
 from attnzoo.registry import layer_info
 
+REASONS = (AssertionError, ImportError, OSError, RuntimeError, TypeError, ValueError)
+"""How models and layers say what does not suit them."""
 _TORCHVISION = "torchvision/"
 _IMAGENET = {"input_size": (3, 224, 224), "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
@@ -52,6 +54,10 @@ def subject(
         OSError: If a file cannot be read.
         ValueError: If a name is unknown, or a file or layer does not fit.
     """
+    if attachments and len(attachments) != len(layers):
+        raise ValueError(
+            f"--attachment must be given once for each of the {len(layers)} layers, got {len(attachments)}"
+        )
     model, config = _built(name, num_classes, pretrained)
     channels, height, width = config["input_size"]
     if image_size is not None:

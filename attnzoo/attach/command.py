@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from attnzoo import options
+
 _COST_REASONS = (
     AssertionError,
     RuntimeError,
@@ -16,16 +18,14 @@ _COST_REASONS = (
 
 
 def attach_command(
-    model: Annotated[str, typer.Argument(help="Name of a timm model, such as resnet18.", show_default=False)],
+    model: options.TimmModel,
     layer: Annotated[str, typer.Argument(help="A name from attnzoo list, or timm/NAME.", show_default=False)],
     *,
-    where: Annotated[str, typer.Option(help="stage, block, branch, a module's name, a glob, or re:PATTERN.")] = "stage",
+    where: options.Where = "stage",
     stages: Annotated[
         str | None, typer.Option(help="Only these stages, counted from 1: 3,4.", show_default=False)
     ] = None,
-    image_size: Annotated[
-        int | None, typer.Option(min=1, max=4096, help="Height and width of the image; the model's own by default.")
-    ] = None,
+    image_size: options.ImageSize = None,
     init: Annotated[str, typer.Option(help="identity (starts as the bare model) or paper.")] = "identity",
     previous: Annotated[
         str, typer.Option(help="For paired layers: input, first_conv, or a module inside the site.")

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from attnzoo import files
 from attnzoo.export.axes import FREE, Arguments, Free, find_axes, tensors
-from attnzoo.export.files import check_writable, whole
 from attnzoo.export.formats import FORMATS, Format, Run, require
 from attnzoo.export.trace import Shape, trace
 
@@ -127,18 +127,8 @@ def export_program(
 
     ``torch.export.load(path).module()`` is what computes; the metadata are among its extra files as ``attnzoo.json``.
 
-    Args:
-        model: As of :func:`export_onnx`, and so are all others.
-        example: What the model is called with.
-        path: Ends in ``.pt2``; it appears whole or not at all.
-        dynamic: What is to be free.
-        metadata: Written into the file.
-        check: Whether the file is loaded, run and compared.
-        tolerance: Largest difference.
-
-    Raises:
-        ValueError: If an argument is wrong, the model cannot be traced, or the file does not agree with the model; the
-            message has the largest difference, and there is no file.
+    Arguments, checks and errors are those of :func:`export_onnx`, but ``path`` ends in ``.pt2`` and nothing is needed
+    beside torch.
     """
     return export(FORMATS["pt2"], model, example, path, dynamic, metadata, check, tolerance)
 
@@ -156,21 +146,11 @@ def export_aoti(
     """Write a model as a compiled library, by AOTInductor, for this kind of processor and this version of torch.
 
     ``torch._inductor.aoti_load_package(path)`` is what computes, or torch's C++ without Python. The compiler of C++
-    that ``torch.compile`` uses is needed here, and minutes.
-
-    Args:
-        model: As of :func:`export_onnx`, and so are all others.
-        example: What the model is called with.
-        path: Ends in ``.pt2``; it appears whole or not at all.
-        dynamic: What is to be free.
-        metadata: Written into the file.
-        check: Whether the file is loaded, run and compared.
-        tolerance: Largest difference.
+    that ``torch.compile`` uses is needed here, and minutes. Arguments, checks and errors are those of
+    :func:`export_onnx`, but ``path`` ends in ``.pt2``.
 
     Raises:
         RuntimeError: If it cannot be compiled.
-        ValueError: If an argument is wrong, the model cannot be traced, or the file does not agree with the model; the
-            message has the largest difference, and there is no file.
     """
     return export(FORMATS["aoti"], model, example, path, dynamic, metadata, check, tolerance)
 
@@ -189,7 +169,7 @@ def export(
     """Write a model in one of the formats, see :func:`export_onnx`; ``stage`` is told what begins."""
     path = Path(path)
     _check(model, tolerance)
-    check_writable(path, form.suffix)
+    files.check_writable(path, form.suffix)
     require(form.packages)
     stage("Trying other batches and sizes")
     axes = find_axes(model, (example,) if isinstance(example, Tensor) else tuple(example), dynamic)
@@ -197,7 +177,7 @@ def export(
     graph = trace(model, axes)
     said = _metadata(metadata or {})
     difference, tried = None, (axes.example, *axes.others) if check else ()
-    with whole(path) as draft:
+    with files.whole(path) as draft:
         stage(f"Writing for {form.title}")
         form.write(graph, draft, said)
         if check:

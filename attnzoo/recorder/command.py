@@ -11,20 +11,19 @@ from typing import Annotated, Any
 
 import typer
 
+from attnzoo import options
+
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 # Pillow's decoders have no exception of their own for damaged files: these are what they let through.
 _DAMAGE = (
     *(ArithmeticError, AttributeError, EOFError, LookupError, OSError, RuntimeError),
     *(SyntaxError, TypeError, ValueError, struct.error, zlib.error),
 )
-_REASONS = (AssertionError, ImportError, OSError, RuntimeError, TypeError, ValueError)  # models and layers say it so
 
 
 def look_command(
     image: Annotated[Path, typer.Argument(help="A photograph.", show_default=False)],
-    model: Annotated[
-        str, typer.Argument(help="Name of a timm model, or torchvision/NAME.", metavar="MODEL", show_default=False)
-    ],
+    model: options.Model,
     layers: Annotated[
         list[str] | None,
         typer.Argument(help="Attentions to attach, from attnzoo list or timm/NAME; none for a model that has its own."),
@@ -34,24 +33,12 @@ def look_command(
     page: Annotated[
         Path | None, typer.Option(help="A page to write too, .html: pictures, figures, warnings.", show_default=False)
     ] = None,
-    where: Annotated[str, typer.Option(help="stage, block, branch, a module's name, a glob, or re:PATTERN.")] = "stage",
-    attachment: Annotated[
-        list[Path] | None,
-        typer.Option(help="What Attachment.save wrote, once for each layer, in their order.", show_default=False),
-    ] = None,
-    weights: Annotated[
-        Path | None,
-        typer.Option(help="The whole model's state dict, with attention or without: .safetensors.", show_default=False),
-    ] = None,
-    pretrained: Annotated[
-        bool, typer.Option("--pretrained", help="The library's trained weights; needs the network or its cache.")
-    ] = False,
-    image_size: Annotated[
-        int | None, typer.Option(min=1, max=4096, help="Height and width; the model's own by default.")
-    ] = None,
-    num_classes: Annotated[
-        int | None, typer.Option(min=0, max=10**6, help="Outputs of the classifier; the model's own by default.")
-    ] = None,
+    where: options.Where = "stage",
+    attachment: options.Attachments = None,
+    weights: options.Weights = None,
+    pretrained: options.Pretrained = False,
+    image_size: options.ImageSize = None,
+    num_classes: options.NumClasses = None,
     only: Annotated[str, typer.Option(help="Shell-style pattern: only gates of these names.")] = "*",
 ) -> None:
     """Show what the gates of a timm model say to one photograph: a sheet of overlays, a page, a table of statistics.
@@ -76,11 +63,8 @@ def look_command(
 
     from attnzoo import cli, files
     from attnzoo.recorder.recording import record
-    from attnzoo.subject import subject
+    from attnzoo.subject import REASONS, subject
 
-    saved = attachment or []
-    if saved and len(saved) != len(layers or []):
-        cli.fail(f"--attachment must be given once for each of the {len(layers or [])} layers, got {len(saved)}")
     try:
         files.check_writable(output, ".png")
         if page is not None:
@@ -91,7 +75,7 @@ def look_command(
             layers or [],
             where=where,
             init="identity",
-            attachments=saved,
+            attachments=attachment or [],
             weights=weights,
             image_size=image_size,
             num_classes=num_classes,
@@ -110,7 +94,7 @@ def look_command(
             r.page(page, pixels, title=title)
     except typer.Exit:  # a RuntimeError, and said already
         raise
-    except _REASONS as error:
+    except REASONS as error:
         cli.fail(cli.first_line(error))
     console = cli.console()
     console.print(r.table())

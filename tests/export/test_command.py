@@ -72,7 +72,7 @@ def test_a_model_of_torchvision():
         (["test_resnet", "--to", "tflite"], "--to must be one of"),
         (["test_resnet", "cbm"], "no layer named 'cbm'"),
         (["test_resnet", "difference_gate"], "difference_gate is guided by maps"),
-        (["test_resnet", "-o", "model.pt2"], "path must end in .onnx, got model.pt2"),
+        (["test_resnet", "-o", "model.pt2"], "the output model.pt2 must end in .onnx"),
         (["test_resnet", "--attachment", "a.safetensors"], "--attachment must be given once for each of the 0 layers"),
         (["test_resnet", "--weights", "a.pth"], "--weights must be a .safetensors file, got a.pth"),
         (["test_resnet", "--weights", "absent.safetensors"], "No such file or directory"),

@@ -194,8 +194,8 @@ def test_the_largest_difference_is_in_units_of_the_output_and_infinite_for_other
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"path": "model.pt"}, "path must end in .pt2, got model.pt"),
-        ({"path": "nowhere/model.pt2"}, "path must be in a folder that exists"),
+        ({"path": "model.pt"}, "the output model.pt must end in .pt2"),
+        ({"path": "nowhere/model.pt2"}, "the output's folder nowhere does not exist"),
         ({"model": nn.Dropout()}, "model must be in evaluation, call model.eval.*: the model itself is training"),
         ({"example": torch.rand(1, 4, 8, 8)}, "the model does not take the example of 1x4x8x8: Given groups=1"),
         ({"dynamic": ("time",)}, "dynamic must be one of"),
