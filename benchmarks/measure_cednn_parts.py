@@ -47,13 +47,10 @@ def inference(rounds: int) -> list[dict[str, Any]]:
     with torch.inference_mode(), ops.backend("native"):
         blocks = cednn_inference.plan(network)
         features = blocks(face, None)
-        reduced = cednn_top.pointwise(network.reduce, features)
-        top = cednn_top.whole(network.top1, reduced)
+        layers = (network.reduce, network.top1, network.top2, network.fc)
         parts: dict[str, tuple[Callable[[], Tensor], Sequence[nn.Module]]] = {
             "blocks": (lambda: blocks(face, None), [network.blocks]),
-            "reduce": (lambda: cednn_top.pointwise(network.reduce, features), [network.reduce]),
-            "top1": (lambda: cednn_top.whole(network.top1, reduced), [network.top1]),
-            "top2": (lambda: cednn_top.whole(network.top2, top), [network.top2]),
+            "top": (lambda: cednn_top.logits(*layers, features), layers),
             "whole network": (lambda: network(face), [network]),
         }
         for name, (call, modules) in parts.items():

@@ -54,7 +54,7 @@ def main() -> int:
         "--only", nargs="+", choices=NETWORKS, default=list(NETWORKS), help="of 'networks': those that are trained now"
     )
     parser.add_argument("--runs", type=Path, default=RUNS, help="of 'networks': folder of the runs [%(default)s]")
-    parser.add_argument("--identities", type=int, default=1000, help="of 'networks': persons [%(default)s]")
+    parser.add_argument("--identities", type=int, default=2000, help="of 'networks': persons [%(default)s]")
     arguments = parser.parse_args()
     what = arguments.what
     rows = networks(arguments.only, arguments.runs, arguments.identities) if what == "networks" else PARTS[what]()

@@ -104,11 +104,13 @@ def _train(layer: nn.Module, x: Tensor, gradient: Tensor) -> Tensor:
 
 
 def saved_bytes(call: Callable[[], object]) -> int:
-    """Return the bytes that one training step keeps for its backward pass, each storage once."""
+    """Return the bytes that one training step keeps for its backward pass, each storage once, without parameters."""
     storages: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
-        storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        owner = tensor if tensor._base is None else tensor._base  # noqa: SLF001 - a view holds no memory of its own
+        if not isinstance(owner, nn.Parameter):  # those are there in any case
+            storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):

@@ -151,11 +151,7 @@ class CEDNN(nn.Module):
             )
         fused = cednn_inference.plan(self)
         features = self._features(x, maps) if fused is None else fused(x, maps)
-        features = cednn_top.pointwise(self.reduce, features)
-        features = cednn_top.whole(self.top1, features)  # (B, top_width, 1, 1)
-        features = cednn_top.whole(self.top2, features)
-        logits: Tensor = self.fc(features.flatten(1))
-        return logits
+        return cednn_top.logits(self.reduce, self.top1, self.top2, self.fc, features)
 
     def _features(self, x: Tensor, maps: Tensor | None) -> Tensor:
         """Return what the blocks make, (B, 64 * ``width``, H / 32, W / 32)."""

@@ -1,4 +1,4 @@
-"""The three convolutions of CEDNN's top, each with its ReLU, as the products of matrices that they are."""
+"""CEDNN's top: three convolutions, each with its ReLU, and a linear layer, as products of matrices."""
 
 from __future__ import annotations
 
@@ -10,21 +10,25 @@ from attnzoo import ops
 from reference_models.cednn_inference import is_plain
 
 
-def pointwise(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """Return the ReLU of a 1x1 convolution of a small map (B, C, H, W)."""
-    if torch.is_grad_enabled() or not is_plain(conv, nn.Conv2d) or conv.bias is None:
-        return F.relu(conv(x))
-    batch, channels, height, width = x.shape
-    weight = conv.weight.flatten(1)
-    if batch != 1:
-        y = torch.baddbmm(conv.bias[:, None], weight.expand(batch, -1, -1), x.flatten(2)).relu_()
-        return y.unflatten(2, (height, width))
-    pixels = x.permute(0, 2, 3, 1).reshape(-1, channels)
-    return ops.linear(pixels, weight, conv.bias, relu=True).t().reshape(1, -1, height, width)
+def logits(reduce: nn.Conv2d, top1: nn.Conv2d, top2: nn.Conv2d, fc: nn.Linear, x: Tensor) -> Tensor:
+    """Return ``fc(relu(top2(relu(top1(relu(reduce(x)))))))`` of a small map (B, C, H, W), as (B, C').
 
-
-def whole(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """Return the ReLU of a convolution whose kernel covers all of ``x`` (B, C, H, W), as (B, C', 1, 1)."""
-    if not is_plain(conv, nn.Conv2d) or conv.kernel_size != x.shape[2:]:
-        return F.relu(conv(x))
-    return ops.linear(x.flatten(1), conv.weight.flatten(1), conv.bias, relu=True)[:, :, None, None]
+    Args:
+        reduce: A 1x1 convolution.
+        top1: A convolution whose kernel covers the whole map.
+        top2: A 1x1 convolution.
+        fc: A linear layer.
+        x: The map.
+    """
+    if not all(is_plain(module, nn.Conv2d, nn.Linear) for module in (top1, top2, fc)):
+        return fc(F.relu(top2(F.relu(top1(F.relu(reduce(x)))))).flatten(1))  # type: ignore[no-any-return]
+    top = [ops.Layer(m.weight.flatten(1), m.bias, relu=m is not fc) for m in (top1, top2, fc)]
+    infers = not torch.is_grad_enabled() and is_plain(reduce, nn.Conv2d)
+    if not infers or reduce.bias is None:
+        return ops.linears(F.relu(reduce(x)).flatten(1), top)
+    weight = reduce.weight.flatten(1)
+    if len(x) == 1:
+        pixels = x[0].flatten(1).t()
+        return ops.linears(pixels, [ops.Layer(weight, reduce.bias, relu=True, gathered=True), *top])
+    reduced = torch.baddbmm(reduce.bias[:, None], weight.expand(len(x), -1, -1), x.flatten(2)).relu_()
+    return ops.linears(reduced.flatten(1), top)

@@ -288,15 +288,17 @@ class IGCBlock(nn.Module):
         """
         if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
             return None
-        branch, branch_layer, fuse, norm = self.children()
+        within: Any = self._modules.values()  # in half the time of children()
+        branch, branch_layer, fuse, norm = within
         if type(branch) is not InterleavedGroupConv or type(branch_layer) is not nn.Identity:
             return None
-        conv1, norm1, conv2, norm2 = branch.children()
+        within = branch._modules.values()  # noqa: SLF001
+        conv1, norm1, conv2, norm2 = within
         convs, norms = (conv1, conv2, fuse), (norm1, norm2, norm)
         plain = all(type(conv) is nn.Conv2d for conv in convs) and all(map(_in_evaluation, norms))
         if not plain or any(map(_watched, (branch, branch_layer, *convs, *norms))):
             return None
-        return _stages(branch, fuse, norm)
+        return Stage.of(conv1, norm1), Stage.of(conv2, norm2), Stage.of(fuse, norm)
 
     def extra_repr(self) -> str:
         """Return the options that the submodules do not show."""
@@ -308,7 +310,7 @@ def _stages(branch: InterleavedGroupConv, fuse: nn.Module, norm: nn.Module) -> t
 
 
 def _in_evaluation(norm: nn.Module) -> bool:
-    return type(norm) is nn.BatchNorm2d and not norm.training and norm.running_mean is not None
+    return type(norm) is nn.BatchNorm2d and not norm.training and norm._buffers.get("running_mean") is not None  # noqa: SLF001
 
 
 def _watched(module: nn.Module) -> bool:

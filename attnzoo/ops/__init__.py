@@ -6,7 +6,7 @@ from attnzoo.ops.global_pool import Pooled, global_pool
 from attnzoo.ops.igc_block import IGCOutput, Stage, igc_block
 from attnzoo.ops.igc_chain import IGCLink, igc_chain
 from attnzoo.ops.igc_training import IGCTraining, Moments, igc_training
-from attnzoo.ops.linear import linear
+from attnzoo.ops.linear import Layer, linear, linears
 from attnzoo.ops.llam_gate import llam_gate
 from attnzoo.ops.noting import note_gates
 from attnzoo.ops.spatial_conv import spatial_conv
@@ -19,6 +19,7 @@ __all__ = [
     "IGCLink",
     "IGCOutput",
     "IGCTraining",
+    "Layer",
     "Moments",
     "Pooled",
     "Squeezed",
@@ -32,6 +33,7 @@ __all__ = [
     "igc_chain",
     "igc_training",
     "linear",
+    "linears",
     "llam_gate",
     "note_gates",
     "spatial_conv",

@@ -1,6 +1,9 @@
-"""A linear layer of a few vectors: what counts is that its weights are read from memory once."""
+"""Linear layers of a few vectors: what counts is that weights are read from memory once, and threads woken once."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,16 +34,63 @@ def linear(
         RuntimeError: If the backend asked for cannot run.
         ValueError: If a shape does not fit.
     """
+    _check(x, weight, bias)
+    if not dispatch.takes_native(x, backend, _unfit(x, weight, bias)):
+        y = F.linear(x, weight, bias)
+        return F.relu(y) if relu else y
+    return dispatch.operator("linear", _forward)(x, weight, bias, relu)
+
+
+def _check(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
     if x.dim() != 2 or x.shape[1] == 0:
         raise ValueError(f"x must have shape (N, C), got {tuple(x.shape)}")
     if weight.dim() != 2 or weight.shape[1] != x.shape[1]:
         raise ValueError(f"weight must have shape (C', {x.shape[1]}), got {tuple(weight.shape)}")
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"bias must have shape ({len(weight)},), got {tuple(bias.shape)}")
-    if not dispatch.takes_native(x, backend, _unfit(x, weight, bias)):
-        y = F.linear(x, weight, bias)
-        return F.relu(y) if relu else y
-    return dispatch.operator("linear", _forward)(x, weight, bias, relu)
+
+
+class Layer(NamedTuple):
+    """A layer of a chain; see ``linear``.
+
+    Attributes:
+        weight: (C', C).
+        bias: (C',), or None.
+        relu: Whether negative values become 0.
+        gathered: Whether all vectors that it makes become one, channel by channel, for the next layer.
+    """
+
+    weight: Tensor
+    bias: Tensor | None = None
+    relu: bool = False
+    gathered: bool = False
+
+
+def linears(x: Tensor, layers: Sequence[Layer], *, backend: str | None = None) -> Tensor:
+    """Return what linear layers make of vectors, one after the other.
+
+    Args:
+        x: Vectors (N, C), which the first layer takes.
+        layers: At least one.
+        backend: Overrides ``attnzoo.ops.backend`` for this call.
+
+    Returns:
+        The last layer's vectors (N, C'), or (1, N C') if it gathers them.
+
+    Raises:
+        RuntimeError: If the backend asked for cannot run.
+        ValueError: If a shape does not fit, or there are no layers.
+    """
+    if not layers:
+        raise ValueError("layers must be at least one, got none")
+    unfit = next(filter(None, (_unfit(x, weight, bias) for weight, bias, _, _ in layers)), None)
+    # in a compiled graph each layer is an operator
+    if torch.compiler.is_compiling() or not dispatch.takes_native(x, backend, unfit):
+        for weight, bias, relu, gathered in layers:
+            x = linear(x, weight, bias, relu=relu, backend=backend)
+            x = x.t().reshape(1, -1) if gathered else x
+        return x
+    return _chain(x, layers)
 
 
 def _unfit(x: Tensor, weight: Tensor, bias: Tensor | None) -> str | None:
@@ -66,11 +116,22 @@ torch.library.register_fake("attnzoo::linear", _output)
 
 
 def _forward(x: Tensor, weight: Tensor, bias: Tensor | None, relu: bool) -> Tensor:
-    from attnzoo.kernels.cpu import launch_igc
-
-    y = _output(x, weight, bias, relu)
-    launch_igc.linear(x.contiguous(), weight.contiguous(), None if bias is None else bias.contiguous(), relu, y)
-    return y
+    return _chain(x, [Layer(weight, bias, relu)])
 
 
 torch.library.impl("attnzoo::linear", "CPU", _forward)
+
+
+def _chain(x: Tensor, layers: Sequence[Layer]) -> Tensor:
+    from attnzoo.kernels.cpu import launch_linear
+
+    x = x.contiguous()
+    made = []
+    for weight, bias, relu, gathered in layers:
+        _check(x, weight, bias)
+        y = x.new_empty((len(weight), len(x)) if gathered else (len(x), len(weight)))
+        own = None if bias is None else bias.contiguous()
+        made.append(launch_linear.Layer(x, weight.contiguous(), own, relu, gathered, y))
+        x = y.view(1, -1) if gathered else y
+    launch_linear.linears(made)
+    return x

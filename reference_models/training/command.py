@@ -19,7 +19,7 @@ Data = Annotated[
 Root = Annotated[Path | None, typer.Option(help="Your copy of the dataset.", show_default=False)]
 Prepared = Annotated[Path | None, typer.Option(help="What 'reference-models prepare' made of it.", show_default=False)]
 FoldNumber = Annotated[int, typer.Option("--fold", min=1, help="Number of the fold.")]
-IDENTITIES = 1000
+IDENTITIES = 2000
 Identities = Annotated[int, typer.Option(min=3, help="Number of synthetic persons.")]
 Unseen = Annotated[
     int, typer.Option(min=0, help="Persons of the held-out style that are scored beside, with synthetic faces.")

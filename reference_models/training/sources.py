@@ -43,7 +43,7 @@ class Source:
     prepared: Path | None = None
     fold: int = 1
     selection: Selection = "validation"
-    identities: int = 1000
+    identities: int = 2000
     frames: int = 8
     style: str = "studio"
     unseen: int = 0

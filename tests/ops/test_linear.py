@@ -11,14 +11,15 @@ from tests.ops import cases
 from tests.ops.cases import native_only
 
 if cases.HAS_NATIVE:
-    from attnzoo.kernels.cpu import launch_igc, library
+    from attnzoo.kernels.cpu import launch_linear, library
+    from attnzoo.kernels.cpu.launch_linear import Layer
 
 
 @native_only
 @pytest.mark.parametrize("isa", library.instruction_sets() if cases.HAS_NATIVE else [])
 def test_kernel_agrees_with_float64_at_every_edge(isa: str, monkeypatch: pytest.MonkeyPatch):
     kernels = library.Kernels(isa)
-    monkeypatch.setattr(launch_igc, "kernels", lambda: kernels)
+    monkeypatch.setattr(launch_linear, "kernels", lambda: kernels)
     n = cases.lanes()
     for batch in (1, 3, 4, 9, 64):
         for inputs in (1, n - 1, n, n + 1, 1027):
@@ -26,7 +27,7 @@ def test_kernel_agrees_with_float64_at_every_edge(isa: str, monkeypatch: pytest.
                 x, weight, bias = torch.randn(batch, inputs), torch.randn(outputs, inputs), torch.randn(outputs)
                 expected = F.linear(x.double(), weight.double(), bias.double())
                 whole = torch.full((batch * outputs + 64,), torch.nan)
-                launch_igc.linear(x, weight, bias, False, whole[32:-32].view(batch, outputs))
+                launch_linear.linears([Layer(x, weight, bias, False, False, whole[32:-32].view(batch, outputs))])
                 assert int(whole.isnan().sum()) == 64
                 got = whole[32:-32].view(batch, outputs).double()
                 magnitudes = F.linear(x.abs(), weight.abs(), bias.abs())  # what rounding is in proportion to
@@ -39,12 +40,12 @@ def test_kernel_agrees_with_float64_at_every_edge(isa: str, monkeypatch: pytest.
 @pytest.mark.parametrize("isa", library.instruction_sets() if cases.HAS_NATIVE else [])
 def test_infinity_in_the_overlap_of_the_last_step_is_counted_once(isa: str, monkeypatch: pytest.MonkeyPatch):
     kernels = library.Kernels(isa)
-    monkeypatch.setattr(launch_igc, "kernels", lambda: kernels)
+    monkeypatch.setattr(launch_linear, "kernels", lambda: kernels)
     for at in range(21):
         x = torch.rand(1, 21)
         x[0, at] = torch.inf
         y = torch.empty(1, 5)
-        launch_igc.linear(x, torch.rand(5, 21) + 0.1, None, False, y)
+        launch_linear.linears([Layer(x, torch.rand(5, 21) + 0.1, None, False, False, y)])
         assert bool((y == torch.inf).all())
 
 
@@ -83,3 +84,31 @@ def test_bad_shapes():
         ops.linear(torch.ones(2, 3), torch.ones(5, 4))
     with pytest.raises(ValueError, match=r"bias must have shape \(5,\), got \(4,\)"):
         ops.linear(torch.ones(2, 3), torch.ones(5, 3), torch.ones(4))
+
+
+@pytest.mark.parametrize("backend", ["torch", pytest.param("native", marks=native_only)])
+def test_chain_is_one_layer_after_the_other(backend: str):
+    shapes = ((7, 20), (33, 7 * 9), (5, 33))
+    weights, biases = [torch.randn(shape) for shape in shapes], [torch.randn(7), None, torch.randn(5)]
+    layers = [
+        ops.Layer(w, b, relu=i < 2, gathered=i == 0) for i, (w, b) in enumerate(zip(weights, biases, strict=True))
+    ]
+    x = torch.randn(9, 20)
+    first = F.relu(F.linear(x.double(), weights[0].double(), layers[0].bias.double()))  # (9, 7)
+    second = F.relu(weights[1].double() @ first.t().flatten())
+    expected = weights[2].double() @ second + layers[2].bias.double()
+    got = ops.linears(x, layers, backend=backend)
+    assert got.shape == (1, 5)
+    torch.testing.assert_close(got[0].double(), expected, rtol=1e-4, atol=1e-4)
+    assert ops.linears(x, layers[:1], backend=backend).shape == (1, 63)
+
+
+def test_chain_has_gradients_and_checks_shapes():
+    x, weight = torch.randn(3, 6).double().requires_grad_(), torch.randn(5, 6).double().requires_grad_()
+    layers = lambda *t: [ops.Layer(t[1], gathered=True, relu=True), ops.Layer(t[2])]  # noqa: E731
+    last = torch.randn(2, 15).double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda *t: ops.linears(t[0], layers(*t)), (x, weight, last))
+    with pytest.raises(ValueError, match="layers must be at least one"):
+        ops.linears(x, [])
+    with pytest.raises(ValueError, match=r"weight must have shape \(C', 5\), got \(2, 15\)"):
+        ops.linears(torch.ones(3, 6), [ops.Layer(torch.ones(5, 6)), ops.Layer(torch.ones(2, 15))])

@@ -1,48 +1,23 @@
-"""Calls the kernel of the IGC block on tensors. Maps are contiguous, of one dtype; all else is contiguous float32."""
+"""Calls the kernel of the IGC block on tensors: packed records say everything.
+
+Maps are contiguous, of one dtype; all else is contiguous float32.
+"""
 
 from __future__ import annotations
 
-import ctypes
+import struct
 from collections.abc import Sequence
-from ctypes import c_double, c_float, c_int32, c_int64, c_void_p
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from attnzoo.kernels.cpu.launch import DTYPES, _check, _pointer
+from attnzoo.kernels.cpu.launch import DTYPES, _check
 from attnzoo.kernels.cpu.library import kernels
 
-
-class Stage(ctypes.Structure):
-    """``AttnzooStage`` of igc_block.cpp."""
-
-    _fields_ = (
-        ("weight", c_void_p),
-        ("bias", c_void_p),
-        ("gain", c_void_p),
-        ("offset", c_void_p),
-        ("mean", c_void_p),
-        ("variance", c_void_p),
-        ("epsilon", c_double),
-    )
-
-
-class Block(ctypes.Structure):
-    """``AttnzooIgc`` of igc_block.cpp."""
-
-    _fields_ = (
-        *((name, c_int64) for name in ("batch", "channels", "height", "width", "groups", "outputs")),
-        *((name, c_int64) for name in ("given", "maps", "span")),
-        ("plus", c_float),
-        *((name, c_int32) for name in ("dense", "pool", "dtype", "threads")),
-    )
-
-
-class Maps(ctypes.Structure):
-    """``AttnzooIgcMaps`` of igc_block.cpp."""
-
-    _fields_ = tuple((name, c_void_p) for name in ("x", "maps", "gate", "y", "means"))
+_STAGE = struct.Struct("=6qd")  # AttnzooStage of igc_block.cpp
+_BLOCK = struct.Struct("=9qf4i4x")  # AttnzooIgc
+_MAPS = struct.Struct("=5q")  # AttnzooIgcMaps
 
 
 class Link(NamedTuple):
@@ -79,27 +54,22 @@ def igc_blocks(x: Tensor, links: Sequence[Link]) -> None:
 
     A block's C channels are those of what it reads over and over.
     """
-    count, threads = len(links), torch.get_num_threads()
-    blocks, stages, maps = (Block * count)(), (Stage * (3 * count))(), (Maps * count)()
+    threads, dtype = torch.get_num_threads(), DTYPES[x.dtype]
+    blocks, stages, maps = bytearray(), bytearray(), bytearray()
     read = x
-    for i, link in enumerate(links):
+    for link in links:
         batch, given, height, width = read.shape
         channels, (outputs, depth) = len(link.weights[0]), link.weights[2].shape[:2]
         guides = 0 if link.maps is None else link.maps.shape[1]
-        blocks[i] = Block(
+        blocks += _BLOCK.pack(
             *(batch, channels, height, width, link.groups, outputs),
             *(given, guides, min(given, channels // (guides + 1)), link.plus),
-            *(depth != channels, link.pool, DTYPES[x.dtype], threads),
+            *(depth != channels, link.pool, dtype, threads),
         )
-        norms = [_pointer(t) for t in link.norms]
-        for k, weight in enumerate(link.weights):
-            stages[3 * i + k] = Stage(weight.data_ptr(), *norms[5 * k : 5 * k + 5], link.epsilons[k])
-        maps[i] = Maps(*map(_pointer, (read, link.maps, link.gate, link.y, link.means)))
+        at = [0 if t is None else t.data_ptr() for t in (*link.weights, *link.norms)]
+        for k, epsilon in enumerate(link.epsilons):
+            stages += _STAGE.pack(at[k], *at[3 + 5 * k : 8 + 5 * k], epsilon)
+        beside = (read, link.maps, link.gate, link.y, link.means)
+        maps += _MAPS.pack(*(0 if t is None else t.data_ptr() for t in beside))
         read = link.y
-    _check(kernels().igc_block(count, blocks, stages, maps))
-
-
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None, relu: bool, y: Tensor) -> None:
-    """Fill ``y`` (N, C') with ``x`` (N, C) times ``weight`` (C', C), plus ``bias`` (C',)."""
-    sizes = (*x.shape, len(weight), relu, torch.get_num_threads())
-    _check(kernels().linear(*sizes, *map(_pointer, (x, weight, bias, y))))
+    _check(kernels().igc_block(len(links), *map(bytes, (blocks, stages, maps))))

@@ -1,5 +1,15 @@
-// A linear layer of a few vectors, with ReLU or without: the weights, which are most of the memory, are read once.
-#include "kernel.h"
+// Linear layers of a few vectors, one on what the other has made: the weights, which are most of the memory, are read
+// once, and the threads are woken once.
+#include "crew.h"
+
+// y (batch, outputs) = x (batch, inputs) times weight (outputs, inputs), transposed, plus bias (outputs) or null.
+struct AttnzooLinear {
+  int64_t batch, inputs, outputs;
+  int64_t rectified;   // whether negative values become 0
+  int64_t transposed;  // whether y is (outputs, batch)
+  const float *x, *weight, *bias;
+  float* y;
+};
 
 namespace attnzoo {
 namespace ATTNZOO_ISA {
@@ -33,43 +43,53 @@ ATTNZOO_HOT void dot(const float* weight, const float* x, int64_t length, float*
     for (int v = 0; v < V; ++v) out[v * out_stride + o] = sum<N>(sums[o][v]);
 }
 
+// The outputs from kOutputs * task on, of all vectors; the last task overlaps the one before.
+inline void outputs(const AttnzooLinear& layer, int64_t task) {
+  const int64_t inputs = layer.inputs, count = smaller(kOutputs, layer.outputs);
+  const int64_t first = smaller(task * kOutputs, larger(0, layer.outputs - kOutputs));
+  const float* weight = layer.weight + first * inputs;
+  float found[kTogether * kOutputs];
+  with_lanes(inputs, [&](auto vector) {
+    constexpr int N = lanes(decltype(vector){});
+    for (int64_t b = 0; b < layer.batch;) {
+      const float* x = layer.x + b * inputs;
+      int64_t done = 1;
+      if (count < kOutputs) {
+        for (int64_t o = 0; o < count; ++o) {
+          float total = 0;
+          for (int64_t i = 0; i < inputs; ++i) total += weight[o * inputs + i] * x[i];
+          found[o] = total;
+        }
+      } else if (layer.batch - b >= kTogether) {
+        dot<kTogether, N>(weight, x, inputs, found, kOutputs);
+        done = kTogether;
+      } else {
+        dot<1, N>(weight, x, inputs, found, kOutputs);
+      }
+      for (int64_t v = b; v < b + done; ++v) {
+        for (int64_t o = first; o < first + count; ++o) {
+          const float value = found[(v - b) * kOutputs + o - first] + (layer.bias ? layer.bias[o] : 0);
+          layer.y[layer.transposed ? o * layer.batch + v : v * layer.outputs + o] =
+              layer.rectified && value < 0 ? 0 : value;
+        }
+      }
+      b += done;
+    }
+  });
+}
+
 }  // namespace ATTNZOO_ISA
 }  // namespace attnzoo
 
 using namespace attnzoo::ATTNZOO_ISA;
 
-// y (batch, outputs) = x (batch, inputs) times weight (outputs, inputs), transposed, plus bias (outputs) or null.
-ATTNZOO_EXPORT(linear)(int64_t batch, int64_t inputs, int64_t outputs, int rectified, int threads, const float* x,
-                       const float* weight, const float* bias, float* y) {
-  parallel(threads, ceil_div(outputs, kOutputs), inputs * outputs, [&](int64_t task) {
-    const int64_t first = smaller(task * kOutputs, larger(0, outputs - kOutputs));  // the last task overlaps
-    const int64_t count = smaller(kOutputs, outputs);
-    float found[kTogether * kOutputs];
-    with_lanes(inputs, [&](auto vector) {
-      constexpr int N = lanes(decltype(vector){});
-      for (int64_t b = 0; b < batch;) {
-        const int64_t together = batch - b >= kTogether ? kTogether : 1;
-        if (count < kOutputs) {
-          for (int64_t o = 0; o < count; ++o) {
-            float total = 0;
-            for (int64_t i = 0; i < inputs; ++i) total += weight[o * inputs + i] * x[b * inputs + i];
-            found[o] = total;
-          }
-        } else if (together == kTogether) {
-          dot<kTogether, N>(weight + first * inputs, x + b * inputs, inputs, found, kOutputs);
-        } else {
-          dot<1, N>(weight + first * inputs, x + b * inputs, inputs, found, kOutputs);
-        }
-        const int64_t done = count < kOutputs ? 1 : together;
-        for (int64_t v = 0; v < done; ++v) {
-          for (int64_t o = 0; o < count; ++o) {
-            const float value = found[v * kOutputs + o] + (bias ? bias[first + o] : 0);
-            y[(b + v) * outputs + first + o] = rectified && value < 0 ? 0 : value;
-          }
-        }
-        b += done;
-      }
-    });
+ATTNZOO_EXPORT(linears)(int64_t count, int threads, const AttnzooLinear* layers) {
+  int64_t weights = 0;
+  for (int64_t i = 0; i < count; ++i) weights += layers[i].inputs * layers[i].outputs;
+  together(threads, weights, [&](Crew crew) {
+    for (int64_t i = 0; i < count; ++i) {
+      crew.each(ceil_div(layers[i].outputs, kOutputs), [&](int64_t task) { outputs(layers[i], task); });
+    }
   });
   return kDone;
 }
