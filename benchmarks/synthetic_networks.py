@@ -21,8 +21,8 @@ from skimage.feature import hog
 from sklearn.linear_model import Ridge
 from sklearn.metrics import f1_score
 
+from attnzoo.files import write_atomically
 from reference_models.data.dataset import FaceDataset
-from reference_models.output import write_atomically
 from reference_models.training.budgets import for_synthetic
 from reference_models.training.calibration import Calibration
 from reference_models.training.fit import LAST, fit

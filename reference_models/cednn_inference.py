@@ -71,4 +71,4 @@ def halved(maps: Tensor) -> Tensor:
 
 def is_plain(module: nn.Module, *kinds: type[nn.Module]) -> bool:
     """Tell whether a module is just one of these kinds, and nobody watches it."""
-    return type(module) in kinds and not (module._forward_hooks or module._forward_pre_hooks)  # noqa: SLF001
+    return type(module) in kinds and not ops.watched(module)

@@ -99,11 +99,11 @@ def demo(
 
     reference-models demo smile.jpg --neutral rest.jpg
     """  # noqa: D412 - typer keeps only paragraphs apart
+    from attnzoo.files import OutputError
     from reference_models.demo import run
     from reference_models.extras import MissingExtraError
     from reference_models.faces.images import ImageError
     from reference_models.faces.landmarks import NoFaceError
-    from reference_models.output import OutputError
 
     try:
         run(image, output, neutral, console=Console(), progress=Console(stderr=True))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import metadata
@@ -13,6 +11,7 @@ from typing import Any
 
 from rich.table import Table
 
+from attnzoo.files import write_atomically
 from reference_models.ledger import UNITS, Figure, totals
 
 
@@ -75,23 +74,7 @@ def write_json(figures: Sequence[Figure], path: Path) -> None:
     Raises:
         OSError: If the directory does not exist or cannot be written.
     """
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=path.name, delete=False, encoding="utf-8") as file:
-        unfinished = Path(file.name)
-        try:
-            json.dump(as_record(figures), file, indent=2)
-            file.write("\n")
-            file.close()
-            unfinished.chmod(0o666 & ~_umask())
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    """Return the process's mask for new files, which temporary files do not follow."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
+    write_atomically(path, (json.dumps(as_record(figures), indent=2) + "\n").encode())
 
 
 def _reasons(figures: Sequence[Figure]) -> list[str]:

@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from reference_models.output import write_atomically
+from attnzoo.files import write_atomically
 
 MAX_LISTED = 8
 # torch's reader of pickles has no exception of its own for damaged files: these are what it lets through.

@@ -24,6 +24,7 @@ COPIED = (
     "attnzoo",
     "tests/__init__.py",
     "tests/conftest.py",
+    "tests/capabilities",
     "tests/layers",
     "tests/oracles",
     "tests/ops",
@@ -66,10 +67,10 @@ def verdict(subject: Subject, mutation: Mutation | None) -> tuple[bool, str]:
             command = [sys.executable, "-m", "pytest", "-n", "0", "-q", "-x", "-p", "no:cacheprovider", *tests.split()]
             environment = {**os.environ, "PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1"}
             done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
-            if done.returncode not in {0, 1}:
+            failed = [line for line in done.stdout.splitlines() if line.startswith("FAILED ")]
+            if done.returncode not in {0, 1} or (done.returncode == 1) != bool(failed):
                 raise RuntimeError(f"{subject.source}, {mutation}: pytest could not run\n{done.stdout}{done.stderr}")
-            if done.returncode == 1:
-                failed = [line for line in done.stdout.splitlines() if line.startswith("FAILED ")]
+            if failed:
                 return True, failed[0].split("::")[1].split(" - ")[0]
     return False, ""
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
+
+from attnzoo import files
 
 _METADATA = "attnzoo"
 _KINDS = {"version": str, "layer": str, "options": dict, "init": str, "backbone": str, "channels": dict}
@@ -23,17 +23,7 @@ def save(path: Path, state: Mapping[str, Tensor], spec: Mapping[str, Any]) -> No
 
     metadata = {_METADATA: json.dumps({"version": __version__, **spec}, sort_keys=True)}
     content = serialise({name: tensor.contiguous() for name, tensor in state.items()}, metadata=metadata)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    files.write_atomically(path, content, durable=True)
 
 
 def load(path: Path, spec: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -124,9 +114,3 @@ def _differences(saved: Mapping[str, Any], spec: Mapping[str, Any]) -> list[str]
         if site in here and there[site] != here[site]
     ]
     return found
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

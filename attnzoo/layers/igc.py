@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attnzoo import checks
-from attnzoo.ops import Stage, autograd, dispatch, igc_block, igc_training, running_statistics
+from attnzoo.ops import Stage, dispatch, igc_block, igc_training, running_statistics, watched
 from attnzoo.ops.igc_block import in_natural_order
 from attnzoo.registry import register
 
@@ -108,7 +108,7 @@ class InterleavedGroupConv(nn.Module):
     def _is_plain(self) -> bool:
         """Tell whether the second half may be computed without calling its modules."""
         plain = type(self.conv2) is nn.Conv2d and type(self.norm2) is nn.BatchNorm2d
-        return plain and self.norm2.running_mean is not None and not (_watched(self.conv2) or _watched(self.norm2))
+        return plain and self.norm2.running_mean is not None and not watched(self.conv2, self.norm2)
 
     def _without_permutations(self, z: Tensor) -> Tensor:
         """Return the normalised second convolution of ``z``, as one dense convolution, which costs less than copies.
@@ -233,7 +233,7 @@ class IGCBlock(nn.Module):
             TypeError: As ``forward``.
             ValueError: As ``forward``.
         """
-        return F.max_pool2d(self(x), 2) if autograd.watched(self) else self._made(x, pool=True)
+        return F.max_pool2d(self(x), 2) if watched(self) else self._made(x, pool=True)
 
     def _made(self, x: Tensor, pool: bool) -> Tensor:
         checks.feature_map("x", x, self.channels, like=self.fuse.weight)
@@ -273,7 +273,7 @@ class IGCBlock(nn.Module):
         conv1, norm1, conv2, norm2 = branch.children()
         convs, norms = (conv1, conv2, fuse), (norm1, norm2, norm)
         plain = all(type(conv) is nn.Conv2d for conv in convs) and all(map(running_statistics.in_training, norms))
-        if not plain or any(map(autograd.watched, (branch, branch_layer, *convs, *norms))):
+        if not plain or watched(branch, branch_layer, *convs, *norms):
             return False
         large = x.shape[2] * x.shape[3] >= _PIXELS_A_MEMBER * (self.channels // branch.groups)
         known = all(t.dtype == torch.float32 and t.is_cpu for t in self.parameters())
@@ -296,7 +296,7 @@ class IGCBlock(nn.Module):
         conv1, norm1, conv2, norm2 = within
         convs, norms = (conv1, conv2, fuse), (norm1, norm2, norm)
         plain = all(type(conv) is nn.Conv2d for conv in convs) and all(map(_in_evaluation, norms))
-        if not plain or any(map(_watched, (branch, branch_layer, *convs, *norms))):
+        if not plain or watched(branch, branch_layer, *convs, *norms):
             return None
         return Stage.of(conv1, norm1), Stage.of(conv2, norm2), Stage.of(fuse, norm)
 
@@ -311,7 +311,3 @@ def _stages(branch: InterleavedGroupConv, fuse: nn.Module, norm: nn.Module) -> t
 
 def _in_evaluation(norm: nn.Module) -> bool:
     return type(norm) is nn.BatchNorm2d and not norm.training and norm._buffers.get("running_mean") is not None  # noqa: SLF001
-
-
-def _watched(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks)  # noqa: SLF001

@@ -12,6 +12,7 @@ from attnzoo.ops.noting import note_gates
 from attnzoo.ops.spatial_conv import spatial_conv
 from attnzoo.ops.split_rows import split_rows
 from attnzoo.ops.squeeze_channels import Squeezed, squeeze_channels
+from attnzoo.ops.watching import watched
 from attnzoo.ops.winograd import convolve
 
 __all__ = [
@@ -39,4 +40,5 @@ __all__ = [
     "spatial_conv",
     "split_rows",
     "squeeze_channels",
+    "watched",
 ]

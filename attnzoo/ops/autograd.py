@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from attnzoo.ops import dispatch
 
@@ -84,9 +84,3 @@ def like(gradient: Tensor, x: Tensor) -> Tensor:
 def accumulator(x: Tensor) -> torch.dtype:
     """Return the dtype that sums over ``x`` are made and kept in: at least float32."""
     return torch.promote_types(x.dtype, torch.float32)
-
-
-def watched(module: nn.Module) -> bool:
-    """Tell whether hooks of any kind wait for a module to be called."""
-    forward = module._forward_hooks or module._forward_pre_hooks  # noqa: SLF001
-    return bool(forward or module._backward_hooks or module._backward_pre_hooks)  # noqa: SLF001

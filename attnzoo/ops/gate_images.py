@@ -23,6 +23,7 @@ from attnzoo.ops.global_pool import reference as pooled
 from attnzoo.ops.noting import listened, note_gates
 from attnzoo.ops.spatial_conv import reference as convolved
 from attnzoo.ops.squeeze_channels import reference as squeezed
+from attnzoo.ops.watching import watched
 
 if TYPE_CHECKING:
     from attnzoo.kernels.cpu.launch_gates import Options, Weights
@@ -85,7 +86,7 @@ def gate_images(
         TypeError: If ``x`` is no floating tensor of the weights' dtype.
         ValueError: If its shape does not fit.
     """
-    if any(map(autograd.watched, (*around, *(bottleneck or ())[:3], *(convolution or ())))):
+    if watched(*around, *(bottleneck or ())[:3], *(convolution or ())):
         return None
     try:
         weights, options = _read(bottleneck, convolution, float(residual))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attnzoo.ops import autograd, dispatch
+from attnzoo.ops.watching import watched
 
 _PIXELS = 1500
 """From this many on it is faster, though the weights are transformed at every call; measured."""
@@ -40,7 +41,7 @@ def convolve(conv: nn.Module, x: Tensor) -> Tensor:
 
 def may_bypass(conv: nn.Module) -> TypeGuard[nn.Conv2d]:
     """Tell whether nobody sees that another operation takes the place of calling ``conv``."""
-    return type(conv) is nn.Conv2d and not autograd.watched(conv)
+    return type(conv) is nn.Conv2d and not watched(conv)
 
 
 def keeps_size(conv: nn.Conv2d) -> bool:

@@ -63,9 +63,10 @@ class FeatureMaps:
             OSError: If the file system refuses.
             ValueError: If ``path`` cannot be a PNG: another name, a folder, in no folder.
         """
+        files.check_writable(Path(path), ".png")
         grids = self.grids(rows=rows, index=index)
         titles = [f"{word} {self.module}" for word in ("before", "after")]
-        files.write(Path(path), sheet.draw_grids(grids, titles), ".png")
+        files.write_atomically(Path(path), sheet.draw_grids(grids, titles))
 
 
 def feature_maps(model: nn.Module, module: str, *inputs: Any, **kwargs: Any) -> FeatureMaps:

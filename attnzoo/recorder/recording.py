@@ -210,7 +210,7 @@ class Recorder:
 
         files.check_writable(Path(path), ".png")
         drawn = sheet.draw(self.gates, self.statistics(), image, index=index, title=title)
-        files.write(Path(path), drawn, ".png")
+        files.write_atomically(Path(path), drawn)
 
     def page(
         self, path: str | Path, image: NDArray[np.uint8] | Tensor, *, index: int = 0, title: str = "What the gates said"
@@ -235,7 +235,7 @@ class Recorder:
 
         files.check_writable(Path(path), ".html")
         drawn = page.draw(self.gates, self.statistics(), image, index=index, title=title)
-        files.write(Path(path), drawn, ".html")
+        files.write_atomically(Path(path), drawn)
 
     def table(self) -> Any:
         """Return the statistics as a ``rich`` table."""

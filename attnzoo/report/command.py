@@ -40,7 +40,7 @@ def report_command(
         files.check_writable(output, ".html")
         found = Results(default_folder() if results is None else results)
         content = page(found).encode()
-        files.write(output, content, ".html")
+        files.write_output(output, content)
     except (ImportError, OSError, ValueError) as error:
         cli.fail(str(error))
     typer.echo(f"Report: {output}, {len(content) / 1e6:.1f} MB, from {len(found.names)} results in {found.folder}")

@@ -130,8 +130,8 @@ def _swept(work: Any, sweep: Any, processes: int) -> None:
 def _write(made: Any, output: Path, json_path: Path | None) -> None:
     import json
 
+    from attnzoo.files import write_atomically
     from reference_models.claims.tables import as_markdown
-    from reference_models.output import write_atomically
 
     output.mkdir(parents=True, exist_ok=True)
     text = (json.dumps(made, indent=1, allow_nan=False) + "\n").encode()

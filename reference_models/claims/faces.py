@@ -15,12 +15,12 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 import attnzoo
+from attnzoo.files import write_atomically
 from reference_models.data.folds import make_folds
 from reference_models.data.labels import Labels
 from reference_models.data.manifest import make_manifest
 from reference_models.data.records import Record
 from reference_models.data.synthetic import plan
-from reference_models.output import write_atomically
 from reference_models.preparation.recipe import RECIPES as PREPARATIONS
 from reference_models.preparation.recipe import Recipe as Preparation
 from reference_models.training.recipes import Recipe

@@ -21,12 +21,12 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 
+from attnzoo.files import write_atomically
 from reference_models.claims.budget import Budget
 from reference_models.claims.claim import Variant
 from reference_models.claims.faces import Population
 from reference_models.claims.hog import HOG, hog_scores
 from reference_models.claims.variants import IMAGENET_MOBILENET
-from reference_models.output import write_atomically
 from reference_models.training.fit import fit
 from reference_models.training.metrics import NotFiniteError
 from reference_models.training.recipes import Recipe

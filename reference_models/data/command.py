@@ -162,10 +162,10 @@ def synth_command(
     """  # noqa: D412 - typer keeps only paragraphs apart
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from attnzoo.files import OutputError, check_writable, write_output
     from reference_models import cli
     from reference_models.data.tree import DataError
     from reference_models.extras import MissingExtraError
-    from reference_models.output import OutputError, check_writable, write_whole
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
@@ -174,7 +174,7 @@ def synth_command(
         from reference_models.data.synthetic.sheet import sheet_file
 
         if sheet is not None:
-            check_writable(sheet)
+            check_writable(sheet, ".png")
         with Progress(*columns, console=Console(stderr=True)) as progress:
             task = progress.add_task("rendering", total=None)
             done = write(
@@ -191,7 +191,7 @@ def synth_command(
         if sheet is not None:
             kind = writing(layout).kind
             shots = plan(kind, identities=min(identities, 6), frames=frames, seed=seed, style_name=style)
-            write_whole(sheet_file(contact_sheet(shots)), sheet)
+            write_output(sheet, sheet_file(contact_sheet(shots)))
     except OSError as error:
         cli.fail(f"cannot write {error.filename or output}: {error.strerror}; the same command continues from here")
     except (DataError, MissingExtraError, OutputError, ValueError) as error:

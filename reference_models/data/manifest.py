@@ -13,11 +13,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from attnzoo.files import write_atomically
 from reference_models.data.folds import Fold, Selection
 from reference_models.data.labels import Labels
 from reference_models.data.records import Record
 from reference_models.data.tree import DataError
-from reference_models.output import write_atomically
 
 FORMAT = "reference-models folds 1"
 MAX_BYTES = 64 * 1024**2

@@ -18,10 +18,10 @@ from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any, get_args
 
+from attnzoo.files import write_atomically
 from reference_models.data.labels import KNOWN_EXPRESSIONS
 from reference_models.data.records import PRESENT, Record, Split
 from reference_models.data.tree import DataError, Tree, inside
-from reference_models.output import write_atomically
 
 FILE = "records.jsonl"
 _DEFAULTS = {each.name: each.default for each in fields(Record)}

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from attnzoo.files import check_writable, write_output
 from reference_models import overlay
 from reference_models.demo.backbone import BACKBONE, Attended, attend
 from reference_models.demo.networks import NetworkRun, align, plans, run_networks
@@ -22,7 +23,6 @@ from reference_models.faces.difference import difference
 from reference_models.faces.images import RGBImage, read_image
 from reference_models.faces.landmarks import choose, detect
 from reference_models.ledger import OPERATIONS, Claim
-from reference_models.output import check_writable, write_whole
 
 UNTRAINED = (
     "The four networks have random weights, for the papers published none: their costs are real, their outputs mean"
@@ -47,7 +47,7 @@ def run(image: Path | None, output: Path, neutral: Path | None, *, console: Cons
         OutputError: If ``output`` cannot be written; that is checked first.
     """
     start = time.perf_counter()
-    check_writable(output)
+    check_writable(output, ".png")
     with _one_thread(), progress.status("Reading the photograph and finding the face") as status:
         photograph, name = _photograph(image)
         face = choose(detect(photograph), name=name)
@@ -69,7 +69,7 @@ def run(image: Path | None, output: Path, neutral: Path | None, *, console: Cons
         console.print(UNTRAINED)
         status.update("Drawing the sheet")
         sheet = overlay.Sheet(Path(name).name, photograph, face, frames.tra_net, attended.gates, levels)
-        write_whole(overlay.draw(sheet), output)
+        write_output(output, overlay.draw(sheet))
     console.print(
         f"Attention overlay: [bold]{escape(str(output))}[/bold] ({time.perf_counter() - start:.0f} s after loading)"
     )

@@ -39,15 +39,15 @@ def quantize_command(
 
     reference-models quantize runs/cednn/model.safetensors -o cednn-int8.onnx --faces 512
     """  # noqa: D412 - typer keeps only paragraphs apart
+    from attnzoo.files import OutputError, check_writable
     from reference_models import cli
     from reference_models.data import DataError
     from reference_models.extras import MissingExtraError, load
-    from reference_models.output import OutputError, check_writable
     from reference_models.preparation.items import PreparationError
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     try:
-        check_writable(output, suffix=".onnx")
+        check_writable(output, ".onnx")
         load("onnxruntime", package="onnxruntime", extra="export")
         from reference_models.export.int8 import quantize
         from reference_models.export.subject import subject

@@ -53,6 +53,7 @@ def difference_command(
 
     reference-models difference first.png last.png --neutral-points first.txt --action-points last.txt
     """  # noqa: D412 - typer keeps only paragraphs apart
+    from attnzoo.files import check_writable, write_output
     from reference_models import cli
     from reference_models.difference_sheet import draw_difference
     from reference_models.faces.alignment import AlignedFace, align_chip
@@ -60,7 +61,6 @@ def difference_command(
     from reference_models.faces.face import choose
     from reference_models.faces.given import GivenDetector, read_points
     from reference_models.faces.landmarks import DlibDetector
-    from reference_models.output import check_writable, write_whole
 
     def aligned(path: Path, points: Path | None) -> tuple[RGBImage, AlignedFace]:
         photograph = read_image(path)
@@ -82,17 +82,17 @@ def difference_command(
         return buffer.getvalue()
 
     try:
-        check_writable(output)
+        check_writable(output, ".png")
         if arrays is not None:
-            check_writable(arrays, suffix=".npz")
+            check_writable(arrays, ".npz")
         with Console(stderr=True).status("Finding the faces"):
             _, at_rest = aligned(neutral, neutral_points)
             photograph, acting = aligned(action, action_points)
             found = difference(at_rest, acting, margin=margin, relative=relative, mask_from=mask_from)
             title = f"{neutral.name}  →  {action.name}"
-            write_whole(draw_difference(found, action_photograph=photograph, title=title), output)
+            write_output(output, draw_difference(found, action_photograph=photograph, title=title))
         if arrays is not None:
-            write_whole(written(found), arrays)
+            write_output(arrays, written(found))
     except (ValueError, MissingExtraError) as error:
         cli.fail(str(error))
     table = Table(box=box.SIMPLE_HEAD)

@@ -11,13 +11,13 @@ from rich.markup import escape
 
 import attnzoo
 import reference_models
+from attnzoo.files import check_writable
 from reference_models import checks
 from reference_models.demo.networks import align, plans
 from reference_models.faces.alignment import align_chip
 from reference_models.faces.difference import difference
 from reference_models.faces.images import read_image
 from reference_models.faces.landmarks import choose, detect
-from reference_models.output import check_writable
 from reference_models.weights import load_weights, read_weights
 
 NETWORKS = ("cednn", "dba_net", "lla_net", "tra_net")
@@ -57,9 +57,9 @@ def run(
     checks.one_of("--model", model, NETWORKS)
     if neutral is not None and model != "cednn":
         raise ValueError(f"--neutral is for cednn, whose difference maps it gives, got --model {model}")
-    check_writable(output)
+    check_writable(output, ".png")
     if page is not None:
-        check_writable(page, suffix=".html")
+        check_writable(page, ".html")
     with progress.status("Finding the face") as status:
         photograph = read_image(image)
         frames = align(photograph, choose(detect(photograph), name=str(image)))

@@ -36,12 +36,12 @@ def predict_command(
 
     reference-models predict *.jpg --model runs/lla/model.safetensors -o expressions.csv
     """  # noqa: D412 - typer keeps only paragraphs apart
+    from attnzoo.files import OutputError, check_writable, write_output
     from reference_models import cli
     from reference_models.checks import one_of
     from reference_models.extras import MissingExtraError
     from reference_models.faces.images import ImageError
     from reference_models.faces.landmarks import NoFaceError
-    from reference_models.output import OutputError, check_writable, write_whole
 
     try:
         from reference_models.prediction.files import FORMATS
@@ -50,11 +50,11 @@ def predict_command(
 
         if output is not None:
             one_of("--output's suffix", output.suffix, FORMATS)
-            check_writable(output, suffix=output.suffix)
+            check_writable(output, output.suffix)
         network, recipe = read_model(model)
         predictions = list(predict(network, recipe, images, neutral=neutral))
         if output is not None:
-            write_whole(FORMATS[output.suffix](predictions), output)
+            write_output(output, FORMATS[output.suffix](predictions))
     except (ImageError, NoFaceError, OutputError, MissingExtraError, OSError, ValueError) as error:
         cli.fail(str(error))
     table = Table("image", "most probable first", box=box.SIMPLE_HEAD)

@@ -86,9 +86,9 @@ def prepare_command(
 
     reference-models prepare CK+ -o frames --dataset ck+ --neutral dataset --workers 4
     """  # noqa: D412 - typer keeps only paragraphs apart
+    from attnzoo.files import OutputError
     from reference_models import cli
     from reference_models.extras import MissingExtraError
-    from reference_models.output import OutputError
     from reference_models.preparation.plan import planned
     from reference_models.preparation.run import prepare
     from reference_models.preparation.workers import cores

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from attnzoo.checks import positive_int
+from attnzoo.files import OutputError
 from reference_models.extras import MissingExtraError, load
 from reference_models.faces.face import Outcome
-from reference_models.output import OutputError
 from reference_models.preparation.items import Item
 from reference_models.preparation.recipe import Recipe
 from reference_models.preparation.steps import STAGES, Done

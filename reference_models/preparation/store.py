@@ -21,8 +21,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+from attnzoo.files import OutputError
 from reference_models.faces.face import Outcome
-from reference_models.output import OutputError
 from reference_models.preparation.items import PreparationError
 
 MANIFEST, JOURNAL, UNFINISHED = "manifest.json", "journal.jsonl", ".unfinished"

@@ -17,7 +17,7 @@ import torch
 from lightning.pytorch.plugins.io import CheckpointIO
 from torch import Tensor
 
-from reference_models.output import write_atomically
+from attnzoo.files import write_atomically
 
 FORMAT = "reference-models training state 1"
 
@@ -43,7 +43,7 @@ class SafeCheckpointIO(CheckpointIO):
         tensors: dict[str, Tensor] = {}
         tree = _encoded(checkpoint, tensors, "")
         metadata = {"format": FORMAT, "tree": json.dumps(tree)}
-        write_atomically(path, safetensors.torch.save(tensors, metadata))
+        write_atomically(path, safetensors.torch.save(tensors, metadata), durable=True)
 
     def load_checkpoint(
         self,

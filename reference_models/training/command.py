@@ -172,7 +172,7 @@ def eval_command(
         )
         scores = evaluate(network, recipe, _sides(source, recipe).test, calibration=read_calibration(model))
         if output is not None:
-            from reference_models.output import write_atomically
+            from attnzoo.files import write_atomically
 
             write_atomically(output, (json.dumps(scores, indent=1) + "\n").encode())
     except (DataError, PreparationError, MissingExtraError, ValueError, TypeError) as error:

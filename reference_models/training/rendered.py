@@ -15,13 +15,13 @@ from torch.utils.data import DataLoader, Dataset
 
 import attnzoo
 from attnzoo import DIFFERENCE_THRESHOLDS
+from attnzoo.files import write_atomically
 from reference_models.data.records import Record
 from reference_models.data.synthetic import Shot
 from reference_models.faces.alignment import AlignedFace
 from reference_models.faces.difference import Pixels, binary_maps, difference
 from reference_models.faces.given import GivenDetector
 from reference_models.faces.images import RGBImage
-from reference_models.output import write_atomically
 from reference_models.preparation.recipe import Recipe as Preparation
 from reference_models.preparation.steps import align
 

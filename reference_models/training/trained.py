@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 import attnzoo
+from attnzoo.files import write_atomically
 from reference_models.data.labels import Labels
 from reference_models.label_order import KEY as LABELS
-from reference_models.output import write_atomically
 from reference_models.training.calibration import Calibration
 from reference_models.training.networks import build
 from reference_models.training.recipes import RECIPES, Recipe

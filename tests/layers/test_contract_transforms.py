@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as hooks
+from torch.utils.hooks import RemovableHandle
 
-from attnzoo import LayerInfo, create
+from attnzoo import LayerInfo, create, layer_info, list_layers
 from tests.layers import cases
 from tests.layers.cases import contract
 
@@ -149,6 +152,37 @@ def test_inner_convolutions_may_be_watched_and_replaced(name: str, grad: bool):
             setattr(layer.get_submodule(parent), child, Doubled(each))
             assert not torch.allclose(layer(x), plain), key
             setattr(layer.get_submodule(parent), child, each)
+
+
+@pytest.mark.parametrize("register", [hooks.register_module_forward_hook, hooks.register_module_forward_pre_hook])
+@contract("global_forward_hooks")
+def test_global_forward_hooks_see_every_inner_module(info: LayerInfo, register: Callable[..., RemovableHandle]):
+    """In evaluation without gradients, where fused operations take the place of most modules."""
+    layer, seen = cases.make(info), []
+    arguments = cases.inputs(info, layer)
+    with torch.no_grad():
+        expected = layer(*arguments)
+        handle = register(lambda called, *_: seen.append(called))
+        try:
+            torch.testing.assert_close(layer(*arguments), expected, rtol=1e-4, atol=1e-5)
+        finally:
+            handle.remove()
+    assert {each for each in layer.modules() if not isinstance(each, nn.ModuleList)} == set(seen)
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+@pytest.mark.parametrize("name", [name for name in list_layers() if layer_info(name).kind in {"unary", "paired"}])
+def test_global_backward_hooks_see_every_inner_module(name: str, training: bool):
+    """Of the layers that return one tensor: torch warns of all others."""
+    info = layer_info(name)
+    layer, seen = cases.make(info).train(training), []
+    arguments = cases.mapped(cases.inputs(info, layer), lambda x: x.requires_grad_())
+    handle = hooks.register_module_full_backward_hook(lambda called, *_: seen.append(called))
+    try:
+        cases.with_random_gradient(layer(*arguments))
+    finally:
+        handle.remove()
+    assert set(layer.modules()) == set(seen)
 
 
 class Doubled(nn.Module):

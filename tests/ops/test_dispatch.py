@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,11 +21,12 @@ from tests.ops.cases import native_only
 
 
 @pytest.fixture
-def not_built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Make this an installation without a compiler."""
+def not_built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Make this an installation without a compiler; return where its library would be."""
     monkeypatch.setattr(library, "PATH", tmp_path / "libattnzoo.so")
     for cached in (library._open, library.kernels):
         monkeypatch.setattr(library, cached.__name__, cached.__wrapped__)
+    return tmp_path / "libattnzoo.so"
 
 
 def test_backends_say_what_is_there():
@@ -31,16 +34,48 @@ def test_backends_say_what_is_there():
     assert ops.backends()["torch"] == (True, f"torch {torch.__version__}")
 
 
-def test_without_the_library_torch_serves_and_says_so(not_built: None):
+def torch_serves_because(reason: str) -> None:
+    """Check that native kernels are refused for this reason, and that every operation and layer works without."""
     info = ops.backends()["native"]
     assert not info.available
-    assert "was not built: install attnzoo where there is a C++17 compiler" in info.detail
+    assert re.search(reason, info.detail)
     x = torch.randn(1, 3, 4, 5)
     torch.testing.assert_close(ops.global_pool(x).values[0], x.mean((2, 3)))
-    with pytest.raises(RuntimeError, match=r"backend 'native' is not available: .*was not built"):
+    assert dispatch.choose(x, None) == "torch"
+    assert not dispatch.native_in_eager(x)
+    with pytest.raises(RuntimeError, match=rf"backend 'native' is not available: .*{reason}"):
         ops.global_pool(x, backend="native")
     with pytest.raises(RuntimeError, match="not available"), ops.backend("native"):
         pytest.fail("entered a context whose backend is missing")
+
+
+def test_without_the_library_torch_serves_and_says_so(not_built: Path):
+    torch_serves_because("was not built: install attnzoo where there is a C")
+
+
+def compile_library(path: Path, functions: list[str]) -> None:
+    """Build a library whose functions answer 1, as an instruction set does that the machine has."""
+    source = path.with_suffix(".c")
+    source.write_text("".join(f"int {name}(void) {{ return 1; }}\n" for name in functions))
+    subprocess.run([str(COMPILER), "-shared", "-fPIC", "-o", str(path), str(source)], check=True)
+
+
+COMPILER = shutil.which("cc") or shutil.which("gcc")
+WHOLE = ["attnzoo_has_baseline", *(f"attnzoo_{name}_baseline" for name in library._SIGNATURES)]
+
+
+@pytest.mark.skipif(COMPILER is None, reason="there is no C compiler")
+@pytest.mark.parametrize("missing", [WHOLE[0], WHOLE[1], WHOLE[-1]])
+def test_with_a_library_of_older_sources_torch_serves_and_says_how_to_build_it(not_built: Path, missing: str):
+    compile_library(not_built, [name for name in WHOLE if name != missing])
+    torch_serves_because(f"older than the package, it lacks {missing}: build it again, by python setup.py build_ext")
+
+
+@pytest.mark.skipif(COMPILER is None, reason="there is no C compiler")
+def test_a_library_that_lacks_nothing_is_taken(not_built: Path):
+    """So that it is the missing function, above, and not the compiler's work."""
+    compile_library(not_built, WHOLE)
+    assert ops.backends()["native"] == (True, f"baseline kernels in {not_built}")
 
 
 CALLS: list[Callable[..., object]] = [

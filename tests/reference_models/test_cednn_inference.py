@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.nn.modules import module
 
 from attnzoo import ops
 from reference_models import CEDNN, cednn_inference
@@ -121,6 +122,31 @@ def test_whoever_looks_sees_the_modules(fused):
         network.blocks[0].norm.train()
         network(*given)
         assert fused.pop() is False, "a norm in training uses the batch's own statistics"
+
+
+@pytest.mark.parametrize("register", [module.register_module_forward_hook, module.register_module_forward_pre_hook])
+def test_global_hooks_see_every_module(fused, register):
+    network, given, seen = randomise(CEDNN(se="first", image_size=32, top_width=32)).eval(), inputs(32), []
+    with torch.no_grad():
+        expected = network(*given)
+        assert fused.pop() is True
+        handle = register(lambda called, *_: seen.append(called))
+        try:
+            torch.testing.assert_close(network(*given), expected, rtol=1e-4, atol=1e-6)
+        finally:
+            handle.remove()
+        assert fused.pop() is False
+    lists = {network.gates, network.blocks, network.block_layers}  # which are never called
+    assert set(network.modules()) - lists == set(seen)
+
+
+def test_a_backward_hook_on_each_module_fires():
+    network, given, seen = CEDNN(image_size=32, top_width=32), inputs(32), []
+    for name in ("block_layers.0", "blocks.1.branch.conv2", "reduce", "top1", "top2"):
+        hook = lambda *_, name=name: seen.append(name)  # noqa: E731
+        network.get_submodule(name).register_full_backward_hook(hook)
+    network(*given).sum().backward()
+    assert seen == ["top2", "top1", "reduce", "blocks.1.branch.conv2", "block_layers.0"]
 
 
 def test_the_branch_layer_is_called():

@@ -14,12 +14,11 @@ from rich.console import Console
 
 import reference_models
 from attnzoo import RegionMask
-from reference_models import output, overlay
+from reference_models import overlay
 from reference_models.demo import backbone, networks, run
 from reference_models.extras import MissingExtraError
 from reference_models.faces.alignment import align_chip
 from reference_models.faces.difference import difference
-from reference_models.output import OutputError
 from reference_models.overlay import Sheet
 from tests.reference_models import astronaut
 
@@ -191,37 +190,6 @@ def test_the_regions_drawn_are_the_masks_of_tra_net(frames):
         expected = frames.tra_net.image * mask[name][0, 0].numpy().astype(np.uint8)[:, :, None]
         np.testing.assert_array_equal(pixels, expected)
     np.testing.assert_array_equal(drawn["upper"] + drawn["lower"], frames.tra_net.image)
-
-
-def test_output_that_cannot_be_written_is_named_first(tmp_path, monkeypatch):
-    (tmp_path / "folder.png").mkdir()
-    for path, message in (
-        (tmp_path / "sheet.jpg", "must end in .png"),
-        (tmp_path / "folder.png", "is a folder"),
-        (tmp_path / "absent" / "sheet.png", "folder .*absent does not exist"),
-    ):
-        with pytest.raises(OutputError, match=message):
-            output.check_writable(path)
-    output.check_writable(tmp_path / "sheet.png")
-    monkeypatch.setattr(output.os, "access", lambda *args: False)  # what a user who is not root is told
-    with pytest.raises(OutputError, match="is not writable"):
-        output.check_writable(tmp_path / "sheet.png")
-
-
-def test_a_failed_write_leaves_the_old_sheet_and_nothing_else(tmp_path, monkeypatch):
-    path = tmp_path / "sheet.png"
-    output.write_whole(b"old", path)
-
-    def full(self, data):
-        with self.open("wb") as file:
-            file.write(data[:1])
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(type(path), "write_bytes", full)
-    with pytest.raises(OutputError, match=r"sheet\.png cannot be written: No space left on device"):
-        output.write_whole(b"new", path)
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_matplotlib_missing_is_said(frames, monkeypatch):

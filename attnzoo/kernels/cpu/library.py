@@ -92,6 +92,7 @@ class Kernels:
     def __init__(self, isa: str) -> None:
         library = _open()
         self.isa = isa
+        _require(library, *(f"attnzoo_{name}_{isa}" for name in _SIGNATURES))
         for name, argtypes in _SIGNATURES.items():
             function = library[f"attnzoo_{name}_{isa}"]
             function.argtypes = argtypes
@@ -103,9 +104,10 @@ def instruction_sets() -> list[str]:
     """Return the instruction sets that this machine can run, the widest first.
 
     Raises:
-        OSError: If the library was not built, or cannot be loaded.
+        OSError: If the library was not built, cannot be loaded, or is older than the package.
     """
     library = _open()
+    _require(library, "attnzoo_has_baseline")
     return [
         isa for isa in INSTRUCTION_SETS if hasattr(library, f"attnzoo_has_{isa}") and library[f"attnzoo_has_{isa}"]()
     ]
@@ -116,7 +118,7 @@ def kernels() -> Kernels:
     """Return the kernels for this machine: the widest instruction set, or the one that ``ATTNZOO_ISA`` names.
 
     Raises:
-        OSError: If the library was not built, or cannot be loaded.
+        OSError: If the library was not built, cannot be loaded, or is older than the package.
         ValueError: If ``ATTNZOO_ISA`` names a set that this machine lacks.
     """
     available = instruction_sets()
@@ -131,3 +133,12 @@ def _open() -> ctypes.CDLL:
     if not PATH.exists():
         raise OSError(f"{PATH.name} was not built: install attnzoo where there is a C++17 compiler with OpenMP")
     return ctypes.CDLL(str(PATH))
+
+
+def _require(library: ctypes.CDLL, *functions: str) -> None:
+    for name in functions:
+        if not hasattr(library, name):
+            raise OSError(
+                f"{PATH.name} is older than the package, it lacks {name}: build it again, "
+                "by python setup.py build_ext --inplace in a checkout, else by installing attnzoo anew"
+            )

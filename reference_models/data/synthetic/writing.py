@@ -14,12 +14,12 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
+from attnzoo.files import write_atomically
 from reference_models.checks import positive_int
 from reference_models.data.synthetic.layouts import Writing, writing
 from reference_models.data.synthetic.render import Picture
 from reference_models.data.synthetic.shots import Shot, plan
 from reference_models.data.tree import SYNTHETIC, DataError
-from reference_models.output import write_atomically
 
 FORMAT = "reference-models synth 1"
 JPEG_QUALITY = 95
