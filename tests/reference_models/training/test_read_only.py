@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ from reference_models.training.checkpoint_io import SafeCheckpointIO
 from reference_models.training.fit import LAST
 
 COMMAND = [str(Path(sys.executable).with_name("reference-models")), "train", "cednn", "--accelerator=cpu"]
-COMMAND += ["--identities=3", "--frames=2", "--unseen=0", "--size=32", "--set", "batch_size=4", "--set", "epochs=50"]
+COMMAND += ["--identities=9", "--frames=3", "--unseen=0", "--size=32", "--set", "batch_size=4", "--set", "epochs=50"]
 
 
 @contextmanager
@@ -41,7 +42,7 @@ def read_only(folder: Path) -> Iterator[None]:
 
 def ends_in_one_sentence(out: Path) -> None:
     """Run the command and check how it ends."""
-    ended = subprocess.run([*COMMAND, "-o", str(out)], capture_output=True, text=True, timeout=120, check=False)
+    ended = subprocess.run([*COMMAND, "-o", str(out)], capture_output=True, text=True, timeout=300, check=False)
     assert ended.returncode == 2, ended.stderr
     assert "Traceback" not in ended.stderr
     (sentence,) = [line for line in ended.stderr.splitlines() if line.startswith("reference-models: ")]
@@ -54,12 +55,14 @@ def test_a_folder_that_is_read_only_from_the_beginning(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_folder_that_becomes_read_only_between_two_runs(tmp_path: Path):
     out = tmp_path / "run"
     with subprocess.Popen([*COMMAND, "-o", str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
         while first.poll() is None and not (out / LAST).exists():
             time.sleep(0.05)
         first.kill()
+    assert first.returncode == -signal.SIGKILL
     before = (out / LAST).read_bytes()
     with read_only(out):
         ends_in_one_sentence(out)
