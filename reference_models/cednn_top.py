@@ -23,8 +23,8 @@ def logits(reduce: nn.Conv2d, top1: nn.Conv2d, top2: nn.Conv2d, fc: nn.Linear, x
     if not all(is_plain(module, nn.Conv2d, nn.Linear) for module in (top1, top2, fc)):
         return fc(F.relu(top2(F.relu(top1(F.relu(reduce(x)))))).flatten(1))  # type: ignore[no-any-return]
     top = [ops.Layer(m.weight.flatten(1), m.bias, relu=m is not fc) for m in (top1, top2, fc)]
-    infers = not torch.is_grad_enabled() and is_plain(reduce, nn.Conv2d)
-    if not infers or reduce.bias is None:
+    graph = torch.is_grad_enabled() or torch.compiler.is_compiling()  # one that must hold for any batch
+    if graph or reduce.bias is None or not is_plain(reduce, nn.Conv2d):
         return ops.linears(F.relu(reduce(x)).flatten(1), top)
     weight = reduce.weight.flatten(1)
     if len(x) == 1:
