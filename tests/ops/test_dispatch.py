@@ -23,6 +23,7 @@ from tests.ops.cases import native_only
 @pytest.fixture
 def not_built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Make this an installation without a compiler; return where its library would be."""
+    monkeypatch.delenv("ATTNZOO_ISA", raising=False)  # the libraries below have the baseline alone
     monkeypatch.setattr(library, "PATH", tmp_path / "libattnzoo.so")
     for cached in (library._open, library.kernels):
         monkeypatch.setattr(library, cached.__name__, cached.__wrapped__)
