@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import datetime as dt
 import json
 import os
@@ -50,6 +51,23 @@ def in_calm_environment(module: str) -> None:
     if any(os.environ.get(name) != value for name, value in ENVIRONMENT.items()):
         again = [sys.executable, "-m", module, *sys.argv[1:]]
         os.execve(sys.executable, again, os.environ | ENVIRONMENT)  # noqa: S606 - this very script
+
+
+def measured(module: str, about: str | None, result: Path, measure: Callable[[int], list[dict[str, Any]]]) -> None:
+    """Be the script ``module``: read its arguments, measure by so many rounds, print the rows and write the result."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--output", type=Path, default=result)
+    arguments = parser.parse_args()
+    in_calm_environment(module)
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    found = circumstances(module, arguments.threads)
+    rows = measure(arguments.rounds)
+    for row in rows:
+        print(*row.values(), flush=True)
+    write(arguments.output, found, rows)
 
 
 def circumstances(module: str, threads: int) -> dict[str, Any]:

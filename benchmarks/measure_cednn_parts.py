@@ -10,7 +10,6 @@ be read. Medians, in milliseconds.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -21,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from attnzoo import ops
-from benchmarks.interleaved import circumstances, in_calm_environment, write
+from benchmarks.interleaved import measured
 from reference_models import CEDNN, cednn_inference, cednn_top
 
 RESULT = Path(__file__).with_name("results") / "cednn-parts-cpu.json"
@@ -68,22 +67,5 @@ def inference(rounds: int) -> list[dict[str, Any]]:
     return rows
 
 
-def main() -> None:
-    """Measure, write, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--output", type=Path, default=RESULT)
-    arguments = parser.parse_args()
-    in_calm_environment("benchmarks.measure_cednn_parts")
-    torch.set_num_threads(arguments.threads)
-    torch.manual_seed(0)
-    about = circumstances("benchmarks.measure_cednn_parts", arguments.threads)
-    table = inference(arguments.rounds)
-    for row in table:
-        print(*row.values(), flush=True)
-    write(arguments.output, about, table)
-
-
 if __name__ == "__main__":
-    main()
+    measured("benchmarks.measure_cednn_parts", __doc__, RESULT, inference)

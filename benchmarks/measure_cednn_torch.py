@@ -9,7 +9,6 @@ convolutions, as only torch's compiler calls them. The latter cannot be used: th
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +20,7 @@ from torch.nn import functional as F
 
 from attnzoo import ops
 from attnzoo.ops.igc_block import fold, guided
-from benchmarks.interleaved import circumstances, in_calm_environment, quartiles, write
+from benchmarks.interleaved import measured, quartiles
 from reference_models import CEDNN, cednn_top
 
 RESULT = Path(__file__).with_name("results") / "cednn-torch-cpu.json"
@@ -90,22 +89,10 @@ def measure(batch: int, rounds: int) -> list[dict[str, Any]]:
     ]
 
 
-def main() -> None:
-    """Measure, write, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--output", type=Path, default=RESULT)
-    arguments = parser.parse_args()
-    in_calm_environment("benchmarks.measure_cednn_torch")
-    torch.set_num_threads(arguments.threads)
-    torch.manual_seed(0)
-    about = circumstances("benchmarks.measure_cednn_torch", arguments.threads)
-    table = [row for batch in (1, 8) for row in measure(batch, arguments.rounds)]
-    for row in table:
-        print(*row.values(), flush=True)
-    write(arguments.output, about, table)
-
-
 if __name__ == "__main__":
-    main()
+    measured(
+        "benchmarks.measure_cednn_torch",
+        __doc__,
+        RESULT,
+        lambda rounds: [row for batch in (1, 8) for row in measure(batch, rounds)],
+    )

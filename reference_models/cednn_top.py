@@ -22,13 +22,13 @@ def logits(reduce: nn.Conv2d, top1: nn.Conv2d, top2: nn.Conv2d, fc: nn.Linear, x
     """
     if not all(is_plain(module, nn.Conv2d, nn.Linear) for module in (top1, top2, fc)):
         return fc(F.relu(top2(F.relu(top1(F.relu(reduce(x)))))).flatten(1))  # type: ignore[no-any-return]
-    top = [ops.Layer(m.weight.flatten(1), m.bias, relu=m is not fc) for m in (top1, top2, fc)]
+    top = [ops.LinearLayer(m.weight.flatten(1), m.bias, relu=m is not fc) for m in (top1, top2, fc)]
     graph = torch.is_grad_enabled() or torch.compiler.is_compiling()  # one that must hold for any batch
     if graph or reduce.bias is None or not is_plain(reduce, nn.Conv2d):
         return ops.linears(F.relu(reduce(x)).flatten(1), top)
     weight = reduce.weight.flatten(1)
     if len(x) == 1:
         pixels = x[0].flatten(1).t()
-        return ops.linears(pixels, [ops.Layer(weight, reduce.bias, relu=True, gathered=True), *top])
+        return ops.linears(pixels, [ops.LinearLayer(weight, reduce.bias, relu=True, gathered=True), *top])
     reduced = torch.baddbmm(reduce.bias[:, None], weight.expand(len(x), -1, -1), x.flatten(2)).relu_()
     return ops.linears(reduced.flatten(1), top)

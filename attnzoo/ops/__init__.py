@@ -6,7 +6,7 @@ from attnzoo.ops.global_pool import Pooled, global_pool
 from attnzoo.ops.igc_block import IGCOutput, Stage, igc_block
 from attnzoo.ops.igc_chain import IGCLink, igc_chain
 from attnzoo.ops.igc_training import IGCTraining, Moments, igc_training
-from attnzoo.ops.linear import Layer, linear, linears
+from attnzoo.ops.linear import LinearLayer, linear, linears
 from attnzoo.ops.llam_gate import llam_gate
 from attnzoo.ops.noting import note_gates
 from attnzoo.ops.spatial_conv import spatial_conv
@@ -20,7 +20,7 @@ __all__ = [
     "IGCLink",
     "IGCOutput",
     "IGCTraining",
-    "Layer",
+    "LinearLayer",
     "Moments",
     "Pooled",
     "Squeezed",

@@ -50,7 +50,7 @@ def _check(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
         raise ValueError(f"bias must have shape ({len(weight)},), got {tuple(bias.shape)}")
 
 
-class Layer(NamedTuple):
+class LinearLayer(NamedTuple):
     """A layer of a chain; see ``linear``.
 
     Attributes:
@@ -66,7 +66,7 @@ class Layer(NamedTuple):
     gathered: bool = False
 
 
-def linears(x: Tensor, layers: Sequence[Layer], *, backend: str | None = None) -> Tensor:
+def linears(x: Tensor, layers: Sequence[LinearLayer], *, backend: str | None = None) -> Tensor:
     """Return what linear layers make of vectors, one after the other.
 
     Args:
@@ -116,13 +116,13 @@ torch.library.register_fake("attnzoo::linear", _output)
 
 
 def _forward(x: Tensor, weight: Tensor, bias: Tensor | None, relu: bool) -> Tensor:
-    return _chain(x, [Layer(weight, bias, relu)])
+    return _chain(x, [LinearLayer(weight, bias, relu)])
 
 
 torch.library.impl("attnzoo::linear", "CPU", _forward)
 
 
-def _chain(x: Tensor, layers: Sequence[Layer]) -> Tensor:
+def _chain(x: Tensor, layers: Sequence[LinearLayer]) -> Tensor:
     from attnzoo.kernels.cpu import launch_linear
 
     x = x.contiguous()

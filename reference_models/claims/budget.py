@@ -74,7 +74,7 @@ _SMALL: Mapping[str, Mapping[str, Any]] = {
     "dba-net": {**_COMMON, "image_size": 48, "epochs": 5, "options": {"width": 16}},
     "lla-net": {**_COMMON, "image_size": 48, "epochs": 6, "options": {"width": 16}},
 }
-"""The recipes for synthetic faces, with fewer epochs over more persons; written out, so that results stay."""
+"""The recipes for synthetic faces, with fewer epochs and persons; written out, so that results stay."""
 _SMOKE = {"image_size": 32, "batch_size": 4, "epochs": 1}
 
 BUDGETS: Mapping[str, Budget] = MappingProxyType(

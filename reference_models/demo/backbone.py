@@ -16,6 +16,7 @@ import attnzoo
 from attnzoo import CBAM
 from reference_models.extras import data_file
 from reference_models.faces.images import RGBImage
+from reference_models.weights import read_weights
 
 BACKBONE = "tf_efficientnet_lite0"
 WEIGHTS = "models/efficientnet-lite0-57934424.pth"
@@ -57,7 +58,7 @@ def pretrained() -> nn.Module:
     )
     model: nn.Module = timm.create_model(BACKBONE)
     names = [name for name in model.state_dict() if not name.endswith("num_batches_tracked")]
-    weights = torch.load(path, map_location="cpu", weights_only=True)
+    weights = read_weights(path)
     tensors = [tensor for name, tensor in weights.items() if not name.endswith("num_batches_tracked")]
     shapes = [model.state_dict()[name].shape for name in names]
     if [tensor.shape for tensor in tensors] != shapes:

@@ -91,7 +91,7 @@ def test_chain_is_one_layer_after_the_other(backend: str):
     shapes = ((7, 20), (33, 7 * 9), (5, 33))
     weights, biases = [torch.randn(shape) for shape in shapes], [torch.randn(7), None, torch.randn(5)]
     layers = [
-        ops.Layer(w, b, relu=i < 2, gathered=i == 0) for i, (w, b) in enumerate(zip(weights, biases, strict=True))
+        ops.LinearLayer(w, b, relu=i < 2, gathered=i == 0) for i, (w, b) in enumerate(zip(weights, biases, strict=True))
     ]
     x = torch.randn(9, 20)
     first = F.relu(F.linear(x.double(), weights[0].double(), layers[0].bias.double()))  # (9, 7)
@@ -105,10 +105,10 @@ def test_chain_is_one_layer_after_the_other(backend: str):
 
 def test_chain_has_gradients_and_checks_shapes():
     x, weight = torch.randn(3, 6).double().requires_grad_(), torch.randn(5, 6).double().requires_grad_()
-    layers = lambda *t: [ops.Layer(t[1], gathered=True, relu=True), ops.Layer(t[2])]  # noqa: E731
+    layers = lambda *t: [ops.LinearLayer(t[1], gathered=True, relu=True), ops.LinearLayer(t[2])]  # noqa: E731
     last = torch.randn(2, 15).double().requires_grad_()
     assert torch.autograd.gradcheck(lambda *t: ops.linears(t[0], layers(*t)), (x, weight, last))
     with pytest.raises(ValueError, match="layers must be at least one"):
         ops.linears(x, [])
     with pytest.raises(ValueError, match=r"weight must have shape \(C', 5\), got \(2, 15\)"):
-        ops.linears(torch.ones(3, 6), [ops.Layer(torch.ones(5, 6)), ops.Layer(torch.ones(2, 15))])
+        ops.linears(torch.ones(3, 6), [ops.LinearLayer(torch.ones(5, 6)), ops.LinearLayer(torch.ones(2, 15))])
