@@ -110,10 +110,11 @@ def feature_map(name: str, x: Any, channels: int, like: Tensor | None = None) ->
         raise TypeError(f"{name} must be a tensor (B, {channels}, H, W), got {type(x).__name__}")
     if x.layout is not torch.strided:
         raise TypeError(f"{name} must be a dense tensor (torch.strided), got {x.layout}")
-    if x.dim() != 4 or x.shape[1] != channels:
-        raise ValueError(f"{name} must have shape (B, {channels}, H, W), got {tuple(x.shape)}")
-    if x.shape[2] == 0 or x.shape[3] == 0:
-        raise ValueError(f"{name} must have at least one pixel, got shape {tuple(x.shape)}")
+    shape = x.shape  # each look at it makes a tuple
+    if len(shape) != 4 or shape[1] != channels:
+        raise ValueError(f"{name} must have shape (B, {channels}, H, W), got {tuple(shape)}")
+    if shape[2] == 0 or shape[3] == 0:
+        raise ValueError(f"{name} must have at least one pixel, got shape {tuple(shape)}")
     if not x.dtype.is_floating_point:
         raise TypeError(f"{name} must be floating, got {x.dtype}")
     if like is not None and x.dtype != like.dtype and not torch.is_autocast_enabled(x.device.type):

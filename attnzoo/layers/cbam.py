@@ -51,7 +51,7 @@ class ChannelGate(nn.Module):
         """Return the layers if they are the paper's, for which there is a kernel."""
         fc1, act, fc2 = self._modules.values()  # each look-up of a submodule would take as long as all of this
         if type(fc1) is nn.Conv2d and type(act) is nn.ReLU and type(fc2) is nn.Conv2d:
-            return Bottleneck(fc1, act, fc2, maxima=True)
+            return tuple.__new__(Bottleneck, (fc1, act, fc2, True))
         return None
 
     def forward(self, pooled: Tensor) -> Tensor:
@@ -87,7 +87,7 @@ class SpatialGate(nn.Module):
         if type(conv) is not nn.Conv2d or conv.kernel_size[0] not in NATIVE_SIZES:
             return None
         if type(norm) is nn.BatchNorm2d or type(norm) is nn.Identity:
-            return Convolution(conv, norm)
+            return tuple.__new__(Convolution, (conv, norm))
         return None
 
     def forward(self, planes: Tensor) -> Tensor:
@@ -195,13 +195,13 @@ class CBAM(nn.Module):
             TypeError: If ``x`` is no floating tensor of the parameters' dtype.
             ValueError: If its shape does not fit.
         """
-        if not torch.compiler.is_compiling():
+        if not torch.compiler.is_dynamo_compiling():
             channel: Any = self._modules.get("channel")  # sooner than by their names
             spatial: Any = self._modules.get("spatial")
             bottleneck = None if channel is None else channel.plain()
             convolution = None if spatial is None else spatial.plain()
             if (bottleneck is None) == (channel is None) and (convolution is None) == (spatial is None):
-                around = tuple(module for module in (channel, spatial) if module is not None)
+                around = (channel,) if spatial is None else (spatial,) if channel is None else (channel, spatial)
                 y = gate_images(
                     x,
                     bottleneck,

@@ -20,7 +20,7 @@ from attnzoo import checks
 from attnzoo.ops import autograd, dispatch
 from attnzoo.ops.apply_gates import reference as applied
 from attnzoo.ops.global_pool import reference as pooled
-from attnzoo.ops.noting import listened, note_gates
+from attnzoo.ops.noting import note_gates, told
 from attnzoo.ops.spatial_conv import reference as convolved
 from attnzoo.ops.squeeze_channels import reference as squeezed
 from attnzoo.ops.watching import watched
@@ -96,15 +96,17 @@ def gate_images(
     checks.feature_map("x", x, channels, like=first)
     if first is None or not dispatch.native_in_eager(x) or not _may_run(x, weights, options):
         return None
-    wants = x.requires_grad
+    dtype, learns = first.dtype, torch.is_grad_enabled()
+    wants = learns and x.requires_grad
     for tensor in weights:
         if tensor is not None:
-            wants = wants or tensor.requires_grad
-            if tensor.dtype is not first.dtype:
+            wants = wants or (learns and tensor.requires_grad)
+            if tensor.dtype is not dtype:
                 return None
-    x = autograd.dense(x)
-    listens = listened()
-    if wants and torch.is_grad_enabled():
+    if not x.is_contiguous():
+        x = autograd.dense(x)
+    listens = told.get() is not None
+    if wants:
         y: Tensor
         y, state = _Gate.apply(options, x, *weights)
     else:
@@ -112,6 +114,10 @@ def gate_images(
     if listens:
         note_gates(layer, _gates(x, weights, options, state))
     return y
+
+
+_new = tuple.__new__
+"""Makes a named tuple of its values, sooner than its own constructor, which is a function of Python."""
 
 
 def _read(bottleneck: Bottleneck | None, convolution: Convolution | None, offset: float) -> tuple[Weights, Options]:
@@ -130,8 +136,8 @@ def _read(bottleneck: Bottleneck | None, convolution: Convolution | None, offset
             own = norm._parameters  # noqa: SLF001
             gain, shift = own["weight"], own["bias"]
             how = _norm(norm, launch)
-    weights = launch.Weights(reduce, expand, reduce_bias, expand_bias, weight, bias, gain, shift)
-    return weights, launch.Options(maxima, offset, how)
+    weights: Weights = _new(launch.Weights, (reduce, expand, reduce_bias, expand_bias, weight, bias, gain, shift))
+    return weights, _new(launch.Options, (maxima, offset, how))
 
 
 def _norm(norm: nn.BatchNorm2d, launch: ModuleType) -> Any:
@@ -143,7 +149,7 @@ def _norm(norm: nn.BatchNorm2d, launch: ModuleType) -> Any:
         mean = variance = tracked = None
     if momentum is None:
         momentum = 0.0 if tracked is None or not batch else 1 / (int(tracked) + 1)
-    return launch.Norm(batch, mean, variance, tracked, momentum, norm.eps)
+    return _new(launch.Norm, (batch, mean, variance, tracked, momentum, norm.eps))
 
 
 def _may_run(x: Tensor, weights: Weights, options: Options) -> bool:

@@ -98,18 +98,32 @@ autograd.differentiable_once("attnzoo::global_pool_backward")
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    ctx.save_for_backward(inputs[0], *output)
+    x, maximum = inputs[:2]
+    ctx.save_for_backward(*((x, *output) if maximum else ()))  # averages have the same gradient whatever the map was
+    ctx.shape, ctx.dtype = x.shape, x.dtype
     ctx.set_materialize_grads(False)
 
 
 def _rule(ctx: Any, d_values: Tensor | None, carried: Tensor | None) -> Tensor | None:
-    x, values, ties = ctx.saved_tensors
     if d_values is None:
         return carried
+    if not ctx.saved_tensors:
+        return _of_averages(ctx, d_values, carried)
+    x, values, ties = ctx.saved_tensors
     if autograd.needs_reference(d_values, carried):
-        (direct,) = autograd.reference_gradients(lambda x: (reference(x, len(values) == 2),), [x], [d_values])
+        (direct,) = autograd.reference_gradients(lambda x: (reference(x, True),), [x], [d_values])
         return direct if direct is None or carried is None else direct + carried
     dx: Tensor = dispatch.operator("global_pool_backward", _backward)(d_values, carried, x, values, ties)
+    return dx
+
+
+def _of_averages(ctx: Any, d_values: Tensor, carried: Tensor | None) -> Tensor:
+    if carried is None or autograd.needs_reference(d_values, carried):
+        height, width = ctx.shape[2:]
+        direct: Tensor = (d_values[0] / (height * width)).to(ctx.dtype)[:, :, None, None].expand(ctx.shape)
+        return direct if carried is None else direct + carried
+    nothing = d_values.new_empty(0)
+    dx: Tensor = dispatch.operator("global_pool_backward", _backward)(d_values, carried, carried, d_values, nothing)
     return dx
 
 
@@ -124,7 +138,7 @@ class _Pool(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, maximum: bool) -> tuple[Tensor, Tensor]:
         values, ties = dispatch.operator("global_pool", _forward)(x, maximum, maximum)
-        _save(ctx, (x,), (values, ties))
+        _save(ctx, (x, maximum), (values, ties))
         return values, x
 
     @staticmethod

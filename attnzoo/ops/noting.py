@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 Listener = Callable[[nn.Module, Mapping[str, Tensor], bool], None]
-_listener: ContextVar[Listener | None] = ContextVar("attnzoo_gate_listener", default=None)
+told: ContextVar[Listener | None] = ContextVar("attnzoo_gate_listener", default=None)
+"""Who is told of gates."""
 
 
 def note_gates(layer: nn.Module, gates: Mapping[str, Tensor], *, hard: bool = False) -> None:
@@ -25,21 +26,21 @@ def note_gates(layer: nn.Module, gates: Mapping[str, Tensor], *, hard: bool = Fa
     """
     if torch.compiler.is_compiling():
         return
-    listener = _listener.get()
+    listener = told.get()
     if listener is not None:
         listener(layer, gates, hard)
 
 
 def listened() -> bool:
     """Tell whether anybody listens, for gates that cost something to show."""
-    return not torch.compiler.is_compiling() and _listener.get() is not None
+    return not torch.compiler.is_compiling() and told.get() is not None
 
 
 @contextmanager
 def listening(listener: Listener) -> Iterator[None]:
     """Let ``listener`` be told of all gates computed inside the block, in this thread."""
-    token = _listener.set(listener)
+    token = told.set(listener)
     try:
         yield
     finally:
-        _listener.reset(token)
+        told.reset(token)

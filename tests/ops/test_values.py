@@ -44,7 +44,8 @@ def test_memory_format_is_kept(name: str):
         tensors = cases.inputs((2, 12, 5, 4), torch.float32, last)
         expected = torch.channels_last if last else torch.contiguous_format
         for value in cases.values_and_gradients(OPERATIONS[name], tensors, "native"):
-            if value.shape == tensors[0].shape:
+            held = 0 not in value.stride()  # the gradient of averages is the same everywhere and holds no memory
+            if value.shape == tensors[0].shape and held:
                 assert value.is_contiguous(memory_format=expected)
 
 

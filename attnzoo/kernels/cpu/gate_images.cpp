@@ -14,28 +14,42 @@ namespace ATTNZOO_ISA {
 constexpr int kWeights = kLanes == 16 ? 4 : 2;  // rows of weights; as many sums as there are registers for
 constexpr int64_t kBlock = 16;                  // rows of weights that a thread takes
 
-// The products of R rows of weights with V vectors, both `length` apart.
+// The products of R rows of weights with V vectors, both `length` apart. Meanwhile a row that is needed later comes from
+// memory: it begins at `later`.
 template <int N, int R, int V, class T>
-ATTNZOO_HOT void block(const T* weight, const float* vectors, int64_t length, float* out, int64_t out_stride) {
-  F<N> total[R][V] = {};
+ATTNZOO_HOT void block(const T* weight, const float* vectors, int64_t length, const T* later, float* out, int64_t stride) {
+  F<N> total[V][R] = {};
   sweep<N>(length, [&](int64_t i, int, auto fresh) {
+    __builtin_prefetch(later + i);
     F<N> v[V];  // masked as well: infinity times a weight that is masked is NaN
     for (int k = 0; k < V; ++k) v[k] = fresh(load<N>(vectors + k * length + i));
     for (int r = 0; r < R; ++r) {
       const F<N> w = fresh(load<N>(weight + r * length + i));
-      for (int k = 0; k < V; ++k) total[r][k] += w * v[k];
+      for (int k = 0; k < V; ++k) total[k][r] += w * v[k];
     }
   });
-  for (int r = 0; r < R; ++r)
-    for (int k = 0; k < V; ++k) out[k * out_stride + r] = sum<N>(total[r][k]);
+  if constexpr (R * V == N) {
+    const F<N> all = across<N, N>(total[0], Sum{});
+    for (int k = 0; k < V; ++k) __builtin_memcpy(out + k * stride, (const float*)&all + k * R, R * sizeof(float));
+  } else {
+    for (int k = 0; k < V; ++k)
+      for (int r = 0; r < R; ++r) out[k * stride + r] = sum<N>(total[k][r]);
+  }
 }
 
 template <int N, int R, class T>
 ATTNZOO_HOT void rows(const T* weight, const float* vectors, int64_t count, int64_t length, float* out, int64_t stride) {
   int64_t v = 0;
-  for (; v + 4 <= count; v += 4) block<N, R, 4>(weight, vectors + v * length, length, out + v * stride, stride);
-  for (; v + 2 <= count; v += 2) block<N, R, 2>(weight, vectors + v * length, length, out + v * stride, stride);
-  for (; v < count; ++v) block<N, R, 1>(weight, vectors + v * length, length, out + v * stride, stride);
+  const auto some = [&](auto many) {
+    constexpr int V = lanes(decltype(many){});
+    for (; v + V <= count; v += V) {
+      const T* later = weight + smaller(R + v / 4, 2 * R - 1) * length;  // of the rows behind these, one for each turn
+      block<N, R, V>(weight, vectors + v * length, length, later, out + v * stride, stride);
+    }
+  };
+  some(Vector<4>{});
+  some(Vector<2>{});
+  some(Vector<1>{});
 }
 
 // out (count, outs) = the products of `count` vectors with rows [first, end) of weight (outs, length), plus bias.

@@ -8,41 +8,67 @@ struct Moments {
   float* mean;
   float* high;  // null: only the mean is wanted
   float* ties;  // how many pixels reach the maximum; null: not wanted
+  Moments at(int64_t row) const { return {mean + row, high ? high + row : nullptr, ties ? ties + row : nullptr}; }
 };
 
-template <int N, class T> ATTNZOO_HOT void pool_row(const T* row, int64_t pixels, Moments out) {
+// What one row adds up to, lane by lane.
+template <int N> struct Parts { F<N> total, high; };
+
+template <int N, bool High, class T> ATTNZOO_HOT Parts<N> parts_of(const T* row, int64_t pixels) {
   F<N> total[4] = {}, high[4];
   for (auto& h : high) h = all<N>(kLowest);
-  const bool wants_high = out.high != nullptr;
-  if (wants_high) {
-    sweep<N, 4>(pixels, [&](int64_t i, int slot, auto fresh) {
-      const F<N> v = load<N>(row + i);
-      total[slot] += fresh(v);
-      high[slot] = larger<N>(v, high[slot]);
-    });
-  } else {
-    sweep<N, 4>(pixels, [&](int64_t i, int slot, auto fresh) { total[slot] += fresh(load<N>(row + i)); });
-  }
-  const float whole = sum<N>((total[0] + total[1]) + (total[2] + total[3]));
-  *out.mean = whole / pixels;
-  if (!wants_high) return;
-  *out.high = largest<N>(larger<N>(larger<N>(high[0], high[1]), larger<N>(high[2], high[3])));
-  if (whole != whole) *out.high = largest_or_nan(pixels, [&](int64_t i) { return one(row + i); });
-  if (out.ties == nullptr) return;
+  sweep<N, 4>(pixels, [&](int64_t i, int slot, auto fresh) {
+    const F<N> v = load<N>(row + i);
+    total[slot] += fresh(v);
+    if constexpr (High) high[slot] = larger<N>(v, high[slot]);
+  });
+  return {(total[0] + total[1]) + (total[2] + total[3]),
+          larger<N>(larger<N>(high[0], high[1]), larger<N>(high[2], high[3]))};
+}
+
+// How many pixels of a row reach the maximum, lane by lane.
+template <int N, class T> ATTNZOO_HOT F<N> ties_of(const T* row, int64_t pixels, float high) {
   I<N> count = {};
-  sweep<N>(pixels, [&](int64_t i, int, auto fresh) { count -= fresh((I<N>)(load<N>(row + i) == *out.high)); });
-  *out.ties = sum<N>(__builtin_convertvector(count, F<N>));
+  sweep<N>(pixels, [&](int64_t i, int, auto fresh) { count -= fresh((I<N>)(load<N>(row + i) == high)); });
+  return __builtin_convertvector(count, F<N>);
+}
+
+// R rows, 1 or as many as a vector has lanes: their lanes are added across one another.
+template <int N, int R, bool High, class T> ATTNZOO_HOT void pool_rows(const T* rows, int64_t pixels, Moments out) {
+  F<N> total[R], high[R];
+  for (int r = 0; r < R; ++r) {
+    const Parts<N> parts = parts_of<N, High>(rows + r * pixels, pixels);
+    total[r] = parts.total;
+    high[r] = parts.high;
+  }
+  const F<R> whole = across<N, R>(total, Sum{});
+  store<R>(out.mean, whole / (float)pixels);
+  if (!High) return;
+  store<R>(out.high, across<N, R>(high, Largest{}));
+  for (int r = 0; r < R; ++r) {
+    const T* row = rows + r * pixels;
+    if (out.mean[r] != out.mean[r]) out.high[r] = largest_or_nan(pixels, [&](int64_t i) { return one(row + i); });
+  }
+  if (out.ties == nullptr) return;
+  for (int r = 0; r < R; ++r) total[r] = ties_of<N>(rows + r * pixels, pixels, out.high[r]);
+  store<R>(out.ties, across<N, R>(total, Sum{}));
 }
 
 template <class T> int pool_planar(const T* x, Moments out, const AttnzooMap& map) {
   const Chunks rows(map.batch * map.channels, kTask / map.pixels);
   parallel(map.threads, rows.count, rows.length * map.pixels, [&](int64_t task) {
     with_lanes(map.pixels, [&](auto vector) {
-      for (int64_t r = rows.begin(task), end = r + rows.extent(task); r < end; ++r) {
-        pool_row<lanes(decltype(vector){})>(
-            x + r * map.pixels, map.pixels,
-            {out.mean + r, out.high ? out.high + r : nullptr, out.ties ? out.ties + r : nullptr});
-      }
+      constexpr int N = lanes(decltype(vector){});
+      const auto some = [&](int64_t r, auto many) {
+        constexpr int R = lanes(decltype(many){});
+        const Moments own = out.at(r);
+        if (out.high) return pool_rows<N, R, true>(x + r * map.pixels, map.pixels, own);
+        return pool_rows<N, R, false>(x + r * map.pixels, map.pixels, own);
+      };
+      int64_t r = rows.begin(task);
+      const int64_t end = r + rows.extent(task);
+      for (; r + N <= end; r += N) some(r, vector);
+      for (; r < end; ++r) some(r, Vector<1>{});
     });
   });
   return kDone;

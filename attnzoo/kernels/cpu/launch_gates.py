@@ -96,7 +96,9 @@ def gate_images(x: Tensor, weights: Weights, options: Options, training: bool, s
 
     A norm that goes by the batch needs a state. With one, its running statistics follow.
     """
-    _check(kernels().gate_images(_packed(x, weights, options, training, state, y)))
+    status = kernels().gate_images(_packed(x, weights, options, training, state, y))
+    if status:
+        _check(status)
 
 
 def gate_images_backward(

@@ -125,25 +125,53 @@ template <int N> inline F<N> larger(F<N> a, F<N> b) { return a > b ? a : b; }
 
 template <int N> inline F<N> where(I<N> mask, F<N> v) { return (F<N>)(mask & (I<N>)v); }
 
-template <int N> inline float sum(F<N> v) {
+struct Sum { template <class V> V operator()(V a, V b) const { return a + b; } };
+struct Largest { template <class V> V operator()(V a, V b) const { return a > b ? a : b; } };
+
+// What join makes of all lanes.
+template <int N, class Join> inline float joined(F<N> v, Join join) {
   if constexpr (N == 1) {
     return v[0];
   } else {
     F<N / 2> low, high;
     __builtin_memcpy(&low, &v, sizeof low);
     __builtin_memcpy(&high, (const char*)&v + sizeof low, sizeof high);
-    return sum<N / 2>(low + high);
+    return joined<N / 2>(join(low, high), join);
+  }
+}
+template <int N> inline float sum(F<N> v) { return joined<N>(v, Sum{}); }
+template <int N> inline float largest(F<N> v) { return joined<N>(v, Largest{}); }
+
+// Every other W lanes of a and of b, in turn: from the first on, or from the W-th.
+template <int N, int W> inline F<N> every_other(F<N> a, F<N> b, bool second) {
+  I<N> from = {};
+  for (int i = 0; i < N; ++i) from[i] = i / (2 * W) * 2 * W + i % W + (second ? W : 0) + (i / W % 2 ? N : 0);
+#if defined(__clang__)
+  F<N> v;
+  for (int i = 0; i < N; ++i) v[i] = from[i] < N ? a[from[i]] : b[from[i] - N];
+  return v;
+#else
+  return __builtin_shuffle(a, b, from);
+#endif
+}
+
+// The lanes of R vectors, joined until R lanes in turn belong to the R vectors.
+template <int N, int R, class Join> inline F<N> fold(const F<N>* vectors, Join join) {
+  if constexpr (R == 1) {
+    return *vectors;
+  } else {
+    const F<N> a = fold<N, R / 2>(vectors, join), b = fold<N, R / 2>(vectors + R / 2, join);
+    return join(every_other<N, R / 2>(a, b, false), every_other<N, R / 2>(a, b, true));
   }
 }
 
-template <int N> inline float largest(F<N> v) {
-  if constexpr (N == 1) {
-    return v[0];
+// Lane i of the result is what join makes of all lanes of vectors[i]. R is 1 or N: together, N vectors cost little more
+// than a few do alone.
+template <int N, int R, class Join> inline F<R> across(const F<N>* vectors, Join join) {
+  if constexpr (R == 1) {
+    return F<1>{joined<N>(*vectors, join)};
   } else {
-    F<N / 2> low, high;
-    __builtin_memcpy(&low, &v, sizeof low);
-    __builtin_memcpy(&high, (const char*)&v + sizeof low, sizeof high);
-    return largest<N / 2>(larger<N / 2>(low, high));
+    return fold<N, R>(vectors, join);
   }
 }
 

@@ -17,7 +17,8 @@ template <int N, class Fresh> inline void take(F<N> v, F<N>& high, F<N>& ties, F
   high = larger<N>(v, high);
 }
 
-// `pixels` neighbouring pixels of a map whose channels lie `stride` apart, four channels at a time.
+// `pixels` neighbouring pixels of a map whose channels lie `stride` apart, four channels at a time, from the last ones on: of
+// an image that was just pooled, a core's cache holds the end, and what comes next finds the beginning there.
 template <int N, class T>
 ATTNZOO_HOT void squeeze_rows(const T* x, int64_t stride, const float* gate, int64_t channels, int64_t pixels, Planes out) {
   for (int64_t i = 0; i < pixels; ++i) out.mean[i] = 0;
@@ -41,42 +42,55 @@ ATTNZOO_HOT void squeeze_rows(const T* x, int64_t stride, const float* gate, int
       store<N>(out.high + i, high);
     });
   };
-  int64_t c = 0;
-  for (; c + 4 <= channels; c += 4) rows(c, Vector<4>{});
-  for (; c < channels; ++c) rows(c, Vector<1>{});
+  int64_t c = channels;
+  for (; c % 4; --c) rows(c - 1, Vector<1>{});
+  for (; c; c -= 4) rows(c - 4, Vector<4>{});
 }
 
-// One pixel of a channels-last map.
-template <int N, class T> ATTNZOO_HOT void squeeze_pixel(const T* x, const float* gate, int64_t channels, Planes out) {
-  F<N> total[4] = {}, high[4];
-  for (auto& h : high) h = all<N>(kLowest);
-  sweep<N, 4>(channels, [&](int64_t c, int slot, auto fresh) {
-    const F<N> v = load<N>(x + c) * load<N>(gate + c);
-    total[slot] += fresh(v);
-    high[slot] = larger<N>(v, high[slot]);
-  });
-  *out.mean = sum<N>((total[0] + total[1]) + (total[2] + total[3]));
-  const float top = largest<N>(larger<N>(larger<N>(high[0], high[1]), larger<N>(high[2], high[3])));
-  *out.high = top;
+// R pixels of a channels-last map, 1 or as many as a vector has lanes: their lanes are added across one another.
+template <int N, int R, class T>
+ATTNZOO_HOT void squeeze_pixels(const T* x, const float* gate, int64_t channels, Planes out) {
+  F<N> totals[R], highs[R];
+  for (int r = 0; r < R; ++r) {
+    const T* pixel = x + r * channels;
+    F<N> total[4] = {}, high[4];
+    for (auto& h : high) h = all<N>(kLowest);
+    sweep<N, 4>(channels, [&](int64_t c, int slot, auto fresh) {
+      const F<N> v = load<N>(pixel + c) * load<N>(gate + c);
+      total[slot] += fresh(v);
+      high[slot] = larger<N>(v, high[slot]);
+    });
+    totals[r] = (total[0] + total[1]) + (total[2] + total[3]);
+    highs[r] = larger<N>(larger<N>(high[0], high[1]), larger<N>(high[2], high[3]));
+  }
+  store<R>(out.mean, across<N, R>(totals, Sum{}));
+  store<R>(out.high, across<N, R>(highs, Largest{}));
   if (out.ties == nullptr) return;
-  I<N> count = {};
-  sweep<N>(channels, [&](int64_t c, int, auto fresh) {
-    count -= fresh((I<N>)(load<N>(x + c) * load<N>(gate + c) == top));
-  });
-  *out.ties = sum<N>(__builtin_convertvector(count, F<N>));
+  for (int r = 0; r < R; ++r) {
+    const float high = out.high[r];
+    I<N> count = {};
+    sweep<N>(channels, [&](int64_t c, int, auto fresh) {
+      count -= fresh((I<N>)(load<N>(x + r * channels + c) * load<N>(gate + c) == high));
+    });
+    totals[r] = __builtin_convertvector(count, F<N>);
+  }
+  store<R>(out.ties, across<N, R>(totals, Sum{}));
 }
 
 // Divides the sums by the channels, and looks for NaN where a sum says that there may be one.
 template <class T>
 void finish(const T* x, int64_t pixel_stride, int64_t channel_stride, const float* gate, int64_t channels,
             int64_t pixels, Planes out) {
+  bool numbers = true;
   for (int64_t i = 0; i < pixels; ++i) {
-    if (out.mean[i] != out.mean[i]) {
-      const T* from = x + i * pixel_stride;
-      out.high[i] = largest_or_nan(channels, [&](int64_t c) { return one(from + c * channel_stride) * gate[c]; });
-      if (out.ties && out.high[i] != out.high[i]) out.ties[i] = 0;
-    }
-    out.mean[i] /= channels;
+    out.mean[i] /= (float)channels;
+    numbers &= out.mean[i] == out.mean[i];
+  }
+  for (int64_t i = 0; i < pixels && !numbers; ++i) {
+    if (out.mean[i] == out.mean[i]) continue;
+    const T* from = x + i * pixel_stride;
+    out.high[i] = largest_or_nan(channels, [&](int64_t c) { return one(from + c * channel_stride) * gate[c]; });
+    if (out.ties && out.high[i] != out.high[i]) out.ties[i] = 0;
   }
 }
 
@@ -91,8 +105,10 @@ template <class T> int squeeze(const T* x, const float* gate, float* planes, flo
     const T* from = x + b * channels * pixels;
     if (map.channels_last) {
       with_lanes(channels, [&](auto vector) {
-        for (int64_t i = 0; i < n; ++i)
-          squeeze_pixel<lanes(decltype(vector){})>(from + (p + i) * channels, own, channels, out.at(i));
+        constexpr int N = lanes(decltype(vector){});
+        int64_t i = 0;
+        for (; i + N <= n; i += N) squeeze_pixels<N, N>(from + (p + i) * channels, own, channels, out.at(i));
+        for (; i < n; ++i) squeeze_pixels<N, 1>(from + (p + i) * channels, own, channels, out.at(i));
       });
       finish(from + p * channels, channels, 1, own, channels, n, out);
     } else {
