@@ -1,13 +1,15 @@
 """``reference-models train``: what five kills and a full disk leave of a run.
 
-    python benchmarks/bench_training.py kills [--kills 5]
-    python benchmarks/bench_training.py full-disk          as root on Linux: mounts a file system of 64 MB
+    python -m benchmarks.bench_training kills [--kills 5]
+    python -m benchmarks.bench_training full-disk          as root on Linux: mounts a file system of 64 MB
 
 ``kills`` trains a small CEDNN on synthetic faces once without interruption, and once killed at random moments, wherever
 they fall, and gone on with by the same command, and compares the weights bit by bit.
 
 ``full-disk`` trains in a file system that is full after some epochs, and says how the command ended and whether the
 training state that is left can be read.
+
+Each writes ``results/training-*.json``.
 """
 
 from __future__ import annotations
@@ -27,9 +29,11 @@ from typing import Any
 import safetensors.torch
 import torch
 
+from benchmarks.interleaved import circumstances, write
 from reference_models.training.checkpoint_io import SafeCheckpointIO
 from reference_models.training.fit import LAST, MODEL
 
+RESULTS = Path(__file__).parent / "results"
 PROGRAM = Path(sys.executable).with_name("reference-models")
 OPTIONS = ("--accelerator=cpu", "--identities=9", "--frames=3", "--unseen=0", "--size=32", "--set", "batch_size=4")
 EPOCHS = 12
@@ -85,13 +89,15 @@ def full_disk() -> list[dict[str, Any]]:
 
 
 def main() -> int:
-    """Run what is named and print its rows."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    """Run what is named, print its rows and write them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["kills", "full-disk"])
     parser.add_argument("--kills", type=int, default=5, help="How often [%(default)s]")
     arguments = parser.parse_args()
+    about = circumstances("benchmarks.bench_training", torch.get_num_threads())
     rows = kills(arguments.kills) if arguments.what == "kills" else full_disk()
     print(json.dumps(rows, indent=1))
+    write(RESULTS / f"training-{arguments.what}.json", about, rows)
     return 0
 
 

@@ -54,7 +54,7 @@ def main() -> int:
         "--only", nargs="+", choices=NETWORKS, default=list(NETWORKS), help="of 'networks': those that are trained now"
     )
     parser.add_argument("--runs", type=Path, default=RUNS, help="of 'networks': folder of the runs [%(default)s]")
-    parser.add_argument("--identities", type=int, default=2000, help="of 'networks': persons [%(default)s]")
+    parser.add_argument("--identities", type=int, help="of 'networks': persons [as 'reference-models train' takes]")
     arguments = parser.parse_args()
     what = arguments.what
     rows = networks(arguments.only, arguments.runs, arguments.identities) if what == "networks" else PARTS[what]()
@@ -203,7 +203,7 @@ def learning() -> list[Row]:
     return learn()
 
 
-def networks(names: Sequence[str], folder: Path, identities: int) -> list[Row]:
+def networks(names: Sequence[str], folder: Path, identities: int | None) -> list[Row]:
     """Return what the networks learn, and HOG and ridge regression on the same persons."""
     from benchmarks.synthetic_networks import compare
 

@@ -23,7 +23,7 @@ from sklearn.metrics import f1_score
 
 from attnzoo.files import write_atomically
 from reference_models.data.dataset import FaceDataset
-from reference_models.training.budgets import for_synthetic
+from reference_models.training.budgets import PERSONS, for_synthetic
 from reference_models.training.calibration import Calibration
 from reference_models.training.fit import LAST, fit
 from reference_models.training.recipes import RECIPES, Recipe
@@ -38,18 +38,19 @@ Row = dict[str, object]
 Features = NDArray[np.float32]
 
 
-def compare(names: Sequence[str], folder: Path, identities: int) -> list[Row]:
+def compare(names: Sequence[str], folder: Path, identities: int | None) -> list[Row]:
     """Return a row for each baseline and network on each style; what ``folder`` holds already is not done again.
 
     Args:
         names: Recipes to run now; rows of others are taken from the folder if they are there.
         folder: Gets a folder for each recipe, with its run and its rows.
-        identities: Number of persons; it must be the same for all that a folder holds.
+        identities: Number of persons; None: as many as ``reference-models train`` takes. It must be the same for all
+            that a folder holds.
     """
     for name in names:
         done = folder / name / "rows.json"
         if not done.exists():
-            found = _rows(for_synthetic(RECIPES[name]), folder / name, identities)
+            found = _rows(for_synthetic(RECIPES[name]), folder / name, identities or PERSONS[name])
             write_atomically(done, (json.dumps(found, indent=1) + "\n").encode())
     there = [folder / name / "rows.json" for name in RECIPES]
     return [row for path in there if path.exists() for row in json.loads(path.read_text())]

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from reference_models.training.recipes import Recipe
+from reference_models.training.recipes import RECIPES, Recipe
 from reference_models.training.schedules import Cosine
 
 MAP_THRESHOLDS = (8.0, 12.0, 18.0, 26.0, 38.0)
@@ -39,18 +39,26 @@ _COMMON = {
 }
 _UNITS = {**_COMMON, "learned": "level", "monitor": "icc"}
 _CEDNN = {**_UNITS, "map_thresholds": MAP_THRESHOLDS, "epochs": 14, "options": {"se": None, "top_width": 256}}
+_TRA_NET = {"width": 16, "freeze": False}
 _EXPRESSIONS = {**_COMMON, "batch_size": 32}
 
 SYNTHETIC: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "cednn": _CEDNN,
         "cednn-ck-plus": _CEDNN,
-        "tra-net": {**_UNITS, "epochs": 14, "options": {"width": 16, "freeze": False}},
+        "tra-net": {**_UNITS, "batch_size": 64, "epochs": 9, "channels_last": True, "options": _TRA_NET},
         "lla-net": {**_EXPRESSIONS, "epochs": 14, "options": {"width": 16}},
         "dba-net": {**_EXPRESSIONS, "epochs": 14, "options": {"backbone": "timm/resnet10t"}},
     }
 )
 """Name of a recipe to the values that are changed in it."""
+
+PERSONS: Mapping[str, int] = MappingProxyType(dict.fromkeys(RECIPES, 2000) | {"tra-net": 6000})
+"""Name of a recipe to the number of persons that are trained on, chosen by and scored.
+
+TRA-Net sees no neutral face beside a frame: it must learn from more persons what belongs to a face and what to its
+expression.
+"""
 
 
 def for_synthetic(recipe: Recipe) -> Recipe:

@@ -19,8 +19,10 @@ Data = Annotated[
 Root = Annotated[Path | None, typer.Option(help="Your copy of the dataset.", show_default=False)]
 Prepared = Annotated[Path | None, typer.Option(help="What 'reference-models prepare' made of it.", show_default=False)]
 FoldNumber = Annotated[int, typer.Option("--fold", min=1, help="Number of the fold.")]
-IDENTITIES = 2000
-Identities = Annotated[int, typer.Option(min=3, help="Number of synthetic persons.")]
+Identities = Annotated[
+    int | None,
+    typer.Option(min=3, help="Number of synthetic persons; 2,000 by default, 6,000 for tra-net.", show_default=False),
+]
 Unseen = Annotated[
     int, typer.Option(min=0, help="Persons of the held-out style that are scored beside, with synthetic faces.")
 ]
@@ -39,7 +41,7 @@ def train_command(
     select_on_test: Annotated[
         bool, typer.Option("--select-on-test", help="Choose the best epoch on the test side, as the papers do.")
     ] = False,
-    identities: Identities = IDENTITIES,
+    identities: Identities = None,
     frames: Frames = 8,
     style: Style = "studio",
     unseen: Unseen = 60,
@@ -101,6 +103,7 @@ def train_command(
     from reference_models.preparation.items import PreparationError
 
     try:
+        from reference_models.training.budgets import PERSONS
         from reference_models.training.fit import Hardware, fit
         from reference_models.training.networks import build
         from reference_models.training.sources import Source
@@ -114,7 +117,7 @@ def train_command(
             prepared=prepared,
             fold=fold,
             selection="select-on-test" if select_on_test else "validation",
-            identities=identities,
+            identities=identities or PERSONS[chosen.name],
             frames=frames,
             style=style,
             unseen=unseen if data == "synthetic" and style != "held-out" else 0,
@@ -141,7 +144,7 @@ def eval_command(
     root: Root = None,
     prepared: Prepared = None,
     fold: FoldNumber = 1,
-    identities: Identities = IDENTITIES,
+    identities: Identities = None,
     frames: Frames = 8,
     style: Style = "studio",
     output: Annotated[
@@ -162,13 +165,20 @@ def eval_command(
     from reference_models.preparation.items import PreparationError
 
     try:
+        from reference_models.training.budgets import PERSONS
         from reference_models.training.evaluate import evaluate
         from reference_models.training.sources import Source
         from reference_models.training.trained import read_calibration, read_model
 
         network, recipe = read_model(model)
         source = Source(
-            data=data, root=root, prepared=prepared, fold=fold, identities=identities, frames=frames, style=style
+            data=data,
+            root=root,
+            prepared=prepared,
+            fold=fold,
+            identities=identities or PERSONS[recipe.name],
+            frames=frames,
+            style=style,
         )
         scores = evaluate(network, recipe, _sides(source, recipe).test, calibration=read_calibration(model))
         if output is not None:

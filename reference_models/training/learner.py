@@ -115,7 +115,9 @@ class Learner(pl.LightningModule):
         trained = [p for p in self.network.parameters() if p.requires_grad]
         optimizer: torch.optim.Optimizer
         if recipe.optimizer == "adamw":
-            optimizer = torch.optim.AdamW(trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+            optimizer = torch.optim.AdamW(
+                trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+            )
         else:
             optimizer = torch.optim.SGD(
                 trained, lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay

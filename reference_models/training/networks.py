@@ -62,7 +62,8 @@ def inputs_of(recipe: Recipe, batch: Batch) -> tuple[Tensor, ...]:
     """Return what of a batch the recipe's network is called with; of several views of each picture, all as pictures."""
     image = batch.image
     views = image.shape[1] if image.dim() == 5 else 1
-    inputs = [image.flatten(0, 1) if image.dim() == 5 else image]
+    pictures = image.flatten(0, 1) if image.dim() == 5 else image
+    inputs = [pictures.contiguous(memory_format=torch.channels_last) if recipe.channels_last else pictures]
     if recipe.maps and recipe.options.get("attention_blocks") != 0:
         if batch.maps is None:
             raise ValueError(f"recipe {recipe.name!r} needs difference maps, and the data have none")

@@ -34,6 +34,7 @@ class Recipe:
         image_size: Side of the square picture in pixels.
         maps: Whether the network takes difference maps.
         map_thresholds: Their grey levels.
+        channels_last: Whether pictures are given to the network pixel by pixel, which may be faster and is the same.
         preparation: The network whose alignment the faces have, see ``reference_models.preparation``.
         augmentation: Name of the paper's augmentation, see ``reference_models.data.augmentation``.
         sampling: ``shuffled``: every picture once an epoch; ``au-weighted``: drawn by the weights of their units.
@@ -62,6 +63,7 @@ class Recipe:
     image_size: int
     maps: bool = False
     map_thresholds: tuple[float, ...] = DIFFERENCE_THRESHOLDS
+    channels_last: bool = False
     preparation: Network
     augmentation: str
     sampling: Sampling = "shuffled"
