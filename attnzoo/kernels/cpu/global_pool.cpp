@@ -4,6 +4,10 @@
 namespace attnzoo {
 namespace ATTNZOO_ISA {
 
+// Has what is read a page later brought into the cache. A map is read here for the first time, and the processor itself
+// looks ahead to the end of a page only.
+inline void expect(const void* p) { __builtin_prefetch((const char*)p + 4096); }
+
 struct Moments {
   float* mean;
   float* high;  // null: only the mean is wanted
@@ -18,6 +22,7 @@ template <int N, bool High, class T> ATTNZOO_HOT Parts<N> parts_of(const T* row,
   F<N> total[4] = {}, high[4];
   for (auto& h : high) h = all<N>(kLowest);
   sweep<N, 4>(pixels, [&](int64_t i, int slot, auto fresh) {
+    if (slot * sizeof(T) % 4 == 0) expect(row + i);  // once for each line
     const F<N> v = load<N>(row + i);
     total[slot] += fresh(v);
     if constexpr (High) high[slot] = larger<N>(v, high[slot]);
@@ -82,6 +87,7 @@ template <int N, class T> ATTNZOO_HOT void pool_columns(const T* x, int64_t pixe
   for (; p + 4 <= pixels; p += 4) {
     const T* row = x + p * channels;
     sweep<N>(channels, [&](int64_t c, int, auto fresh) {
+      for (int k = 0; k < 4; ++k) expect(row + k * channels + c);
       const F<N> v0 = load<N>(row + c), v1 = load<N>(row + channels + c);
       const F<N> v2 = load<N>(row + 2 * channels + c), v3 = load<N>(row + 3 * channels + c);
       store<N>(out.mean + c, load<N>(out.mean + c) + fresh((v0 + v1) + (v2 + v3)));
