@@ -238,18 +238,13 @@ _check_name._dynamo_marked_constant = True  # type: ignore[attr-defined] # noqa:
 
 
 @functools.cache
-def _library() -> ModuleType:
-    """Import the library of the CPU kernels: sooner than the statement, from the second time on."""
+def _native_is_built() -> bool:
     from attnzoo.kernels.cpu import library
 
-    return library
-
-
-def _native_is_built() -> bool:
     if INTERPRETED:
         return False
     try:
-        _library().kernels()
+        library.kernels()
     except OSError:
         return False
     return True

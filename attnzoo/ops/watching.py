@@ -14,10 +14,8 @@ def watched(*modules: nn.Module) -> bool:
     """
     if _has_any_global_hook():  # type: ignore[no-untyped-call]
         return True
-    # a loop over attributes: on a small map this is asked within the time of the kernel
-    for module in modules:
-        if module._forward_hooks or module._forward_pre_hooks:  # noqa: SLF001
-            return True
-        if module._backward_hooks or module._backward_pre_hooks:  # noqa: SLF001
+    for module in modules:  # past the attributes: on a small map this is asked within the time of the kernel
+        own = module.__dict__
+        if own["_forward_hooks"] or own["_forward_pre_hooks"] or own["_backward_hooks"] or own["_backward_pre_hooks"]:
             return True
     return False
