@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from attnzoo import checks
 from attnzoo.ops import apply_gates, global_pool, note_gates, squeeze_channels
 from attnzoo.ops.convolution import planar, pointwise
-from attnzoo.ops.gate_images import Bottleneck, Convolution, gate_images
+from attnzoo.ops.gate_images import Bottleneck, Convolution, gate_images, make
 from attnzoo.ops.spatial_conv import NATIVE_SIZES
 from attnzoo.registry import register
 
@@ -51,7 +51,7 @@ class ChannelGate(nn.Module):
         """Return the layers if they are the paper's, for which there is a kernel."""
         fc1, act, fc2 = self._modules.values()  # each look-up of a submodule would take as long as all of this
         if type(fc1) is nn.Conv2d and type(act) is nn.ReLU and type(fc2) is nn.Conv2d:
-            return tuple.__new__(Bottleneck, (fc1, act, fc2, True))
+            return make(Bottleneck, (fc1, act, fc2, True))
         return None
 
     def forward(self, pooled: Tensor) -> Tensor:
@@ -87,7 +87,7 @@ class SpatialGate(nn.Module):
         if type(conv) is not nn.Conv2d or conv.kernel_size[0] not in NATIVE_SIZES:
             return None
         if type(norm) is nn.BatchNorm2d or type(norm) is nn.Identity:
-            return tuple.__new__(Convolution, (conv, norm))
+            return make(Convolution, (conv, norm))
         return None
 
     def forward(self, planes: Tensor) -> Tensor:
@@ -195,7 +195,7 @@ class CBAM(nn.Module):
             TypeError: If ``x`` is no floating tensor of the parameters' dtype.
             ValueError: If its shape does not fit.
         """
-        if not torch.compiler.is_dynamo_compiling():
+        if not torch.compiler.is_dynamo_compiling():  # whoever traces otherwise is seen by gate_images
             channel: Any = self._modules.get("channel")  # sooner than by their names
             spatial: Any = self._modules.get("spatial")
             bottleneck = None if channel is None else channel.plain()

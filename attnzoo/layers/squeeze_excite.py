@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from attnzoo import checks
 from attnzoo.ops import apply_gates, global_pool, note_gates
 from attnzoo.ops.convolution import pointwise
-from attnzoo.ops.gate_images import Bottleneck, gate_images
+from attnzoo.ops.gate_images import Bottleneck, gate_images, make
 from attnzoo.registry import register
 
 
@@ -112,10 +112,10 @@ class SqueezeExcite(nn.Module):
             TypeError: If ``x`` is no floating tensor of the parameters' dtype.
             ValueError: If a shape does not fit.
         """
-        if shortcut is None and not relu and not torch.compiler.is_compiling():
+        if shortcut is None and not relu and not torch.compiler.is_dynamo_compiling():
             fc1, act, fc2, gate = self._modules.values()
             if type(fc1) is nn.Conv2d and type(act) is nn.ReLU and type(fc2) is nn.Conv2d and type(gate) is nn.Sigmoid:
-                bottleneck = Bottleneck(fc1, act, fc2, False)
+                bottleneck = make(Bottleneck, (fc1, act, fc2, False))
                 y = gate_images(
                     x, bottleneck, None, around=(gate,), channels=self.channels, residual=self.residual, layer=self
                 )

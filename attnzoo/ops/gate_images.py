@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from attnzoo.kernels.cpu.launch_gates import Options, Weights
 
 
+make = tuple.__new__
+"""Makes a named tuple of its values, sooner than its own constructor, which is a function of Python."""
+
+
 @functools.cache
 def _launch() -> ModuleType:
     """Import the kernels: sooner than the statement, from the second time on."""
@@ -116,10 +120,6 @@ def gate_images(
     return y
 
 
-_new = tuple.__new__
-"""Makes a named tuple of its values, sooner than its own constructor, which is a function of Python."""
-
-
 def _read(bottleneck: Bottleneck | None, convolution: Convolution | None, offset: float) -> tuple[Weights, Options]:
     """Return what the modules hold, past their ``__getattr__``, which takes longer than all of this."""
     reduce = expand = reduce_bias = expand_bias = weight = bias = gain = shift = how = None
@@ -136,8 +136,8 @@ def _read(bottleneck: Bottleneck | None, convolution: Convolution | None, offset
             own = norm._parameters  # noqa: SLF001
             gain, shift = own["weight"], own["bias"]
             how = _norm(norm, launch)
-    weights: Weights = _new(launch.Weights, (reduce, expand, reduce_bias, expand_bias, weight, bias, gain, shift))
-    return weights, _new(launch.Options, (maxima, offset, how))
+    weights: Weights = make(launch.Weights, (reduce, expand, reduce_bias, expand_bias, weight, bias, gain, shift))
+    return weights, make(launch.Options, (maxima, offset, how))
 
 
 def _norm(norm: nn.BatchNorm2d, launch: ModuleType) -> Any:
@@ -149,7 +149,7 @@ def _norm(norm: nn.BatchNorm2d, launch: ModuleType) -> Any:
         mean = variance = tracked = None
     if momentum is None:
         momentum = 0.0 if tracked is None or not batch else 1 / (int(tracked) + 1)
-    return _new(launch.Norm, (batch, mean, variance, tracked, momentum, norm.eps))
+    return make(launch.Norm, (batch, mean, variance, tracked, momentum, norm.eps))
 
 
 def _may_run(x: Tensor, weights: Weights, options: Options) -> bool:
