@@ -29,13 +29,14 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from benchmarks.interleaved import circumstances, write
+from benchmarks.interleaved import write
+from reference_models.claims.conditions import about
 from reference_models.training.checkpoint_io import SafeCheckpointIO
 from reference_models.training.fit import LAST, MODEL
 
 RESULTS = Path(__file__).parent / "results"
 PROGRAM = Path(sys.executable).with_name("reference-models")
-OPTIONS = ("--accelerator=cpu", "--identities=9", "--frames=3", "--unseen=0", "--size=32", "--set", "batch_size=4")
+OPTIONS = ("--accelerator=cpu", "--identities=90", "--frames=3", "--unseen=0", "--size=32", "--set", "batch_size=4")
 EPOCHS = 12
 SEED = 6
 DISK = 64
@@ -46,7 +47,7 @@ def kills(count: int) -> list[dict[str, Any]]:
     draw = random.Random(SEED)  # noqa: S311 - moments that can be repeated, no secret
     with tempfile.TemporaryDirectory() as folder:
         whole, broken = Path(folder, "whole"), Path(folder, "broken")
-        rows = [{"run": "whole", **_ended(_train(whole))}]
+        rows = [_row("whole", _train(whole), whole)]
         for epochs in sorted(draw.sample(range(EPOCHS - 1), count)):
             process = _start(broken)
             while process.poll() is None and _epochs(broken) < epochs:
@@ -55,11 +56,12 @@ def kills(count: int) -> list[dict[str, Any]]:
                 process.wait(draw.uniform(0.0, 1.0))
             except subprocess.TimeoutExpired:
                 process.kill()
-            rows.append({"run": "broken", **_ended(process.wait()), "epochs done": _epochs(broken)})
-        rows.append({"run": "broken", **_ended(_train(broken)), "epochs done": _epochs(broken)})
+            rows.append(_row("broken", process.wait(), broken))
+        rows.append(_row("broken", _train(broken), broken))
         mine, theirs = (safetensors.torch.load_file(path / MODEL) for path in (broken, whole))
         same = list(mine) == list(theirs) and all(torch.equal(mine[name], theirs[name]) for name in mine)
-        return [*rows, {"run": "broken against whole", "ended": "same weights" if same else "other weights"}]
+        rows[-1]["weights"] = "the same, bit for bit" if same else "others"
+        return rows
 
 
 def full_disk() -> list[dict[str, Any]]:
@@ -75,15 +77,10 @@ def full_disk() -> list[dict[str, Any]]:
             free = os.statvfs(folder)
             Path(folder, "filler").write_bytes(bytes(free.f_bavail * free.f_bsize))
             _, said = process.communicate()
-            return [
-                {
-                    "run": "on a disk that fills up",
-                    **_ended(process.returncode),
-                    "said": said.strip().splitlines()[-5:],
-                    "epochs done": _epochs(out),
-                    "unfinished files": sorted(path.name for path in out.iterdir() if path.name.startswith(".")),
-                }
-            ]
+            unfinished = [path.name for path in out.iterdir() if path.name.startswith(".")]
+            row = _row("on a disk that fills up", process.returncode, out)
+            del row["weights"]
+            return [row | {"unfinished files": len(unfinished), "said": " ".join(said.replace(folder, "..").split())}]
         finally:
             _system("umount", folder)
 
@@ -94,10 +91,10 @@ def main() -> int:
     parser.add_argument("what", choices=["kills", "full-disk"])
     parser.add_argument("--kills", type=int, default=5, help="How often [%(default)s]")
     arguments = parser.parse_args()
-    about = circumstances("benchmarks.bench_training", torch.get_num_threads())
+    made = about(f"python -m benchmarks.bench_training {' '.join(sys.argv[1:])}")
     rows = kills(arguments.kills) if arguments.what == "kills" else full_disk()
     print(json.dumps(rows, indent=1))
-    write(RESULTS / f"training-{arguments.what}.json", about, rows)
+    write(RESULTS / f"training-{arguments.what}.json", made, rows)
     return 0
 
 
@@ -118,8 +115,9 @@ def _train(folder: Path, *, epochs: int = EPOCHS) -> int:
     return process.returncode
 
 
-def _ended(status: int) -> dict[str, str]:
-    return {"ended": "killed" if status == -signal.SIGKILL else f"exit code {status}"}
+def _row(run: str, status: int, folder: Path) -> dict[str, Any]:
+    ended = "killed" if status == -signal.SIGKILL else f"exit code {status}"
+    return {"run": run, "ended": ended, "whole epochs": min(_epochs(folder), EPOCHS), "weights": "-"}
 
 
 def _epochs(folder: Path) -> int:

@@ -75,7 +75,7 @@ SUBJECTS = (
         ),
         Mutation("residual ignored", "(x, gates, residual=self.residual)", "(x, gates, residual=False)"),
         Mutation("residual ignored in inference", "residual=self.residual,\n", "residual=False,\n"),
-        Mutation("norm left out in inference", "Convolution(conv, norm)", "Convolution(conv, nn.Identity())"),
+        Mutation("norm left out in inference", "(Convolution, (conv, norm))", "(Convolution, (conv, nn.Identity()))"),
         Mutation("norm left out", "self.norm(planar(self.conv, planes))", "planar(self.conv, planes)"),
         also=("tests/ops/test_gate_images.py",),
     ),
