@@ -169,8 +169,8 @@ ATTNZOO_EXPORT(gate_images)(const AttnzooGate* call) {
     check(ATTNZOO_NAME(global_pool, ATTNZOO_ISA)(&image, from(i), to, call->maxima ? to + channels : nullptr,
                                                  call->maxima && training ? state.ties + i * channels : nullptr));
   };
-  const auto squeeze = [&](int64_t i) {
-    float *planes = state.planes + i * 2 * pixels, *logits = state.logits + i * pixels;
+  const auto squeeze = [&](int64_t i, int64_t place) {
+    float *planes = state.planes + place * 2 * pixels, *logits = state.logits + place * pixels;
     check(ATTNZOO_NAME(squeeze_channels, ATTNZOO_ISA)(&image, from(i), state.channel + i * channels, planes,
                                                       training ? state.shared + i * pixels : nullptr));
     check(ATTNZOO_NAME(spatial_conv, ATTNZOO_ISA)(1, call->height, call->width, call->size, 1, planes, given.weight, 0,
@@ -180,8 +180,8 @@ ATTNZOO_EXPORT(gate_images)(const AttnzooGate* call) {
       moments<lanes(decltype(vector){})>(logits, pixels, state.moments + 2 * i);
     });
   };
-  const auto apply = [&](int64_t i, const Spatial& spatial, float* mask) {
-    if (planar) spatial_gate(spatial, state.logits + i * pixels, pixels, mask);
+  const auto apply = [&](int64_t i, int64_t place, const Spatial& spatial, float* mask) {
+    if (planar) spatial_gate(spatial, state.logits + place * pixels, pixels, mask);
     check(ATTNZOO_NAME(apply_gates, ATTNZOO_ISA)(&image, from(i), state.channel + i * channels, planar ? mask : nullptr, 1,
                                                  (float)call->offset, nullptr, 0, (char*)call->y + i * image_bytes));
   };
@@ -210,14 +210,15 @@ ATTNZOO_EXPORT(gate_images)(const AttnzooGate* call) {
       }
       if (hidden) gate(own, channels, 1, 0, own);
       for (int64_t c = 0; c < channels && !hidden; ++c) own[c] = 1;
-      if (planar) squeeze(i);
-      if (!given.batch) apply(i, given, mask);
+      const int64_t place = call->state ? i : thread;  // what nobody asks for is written where the cache has been before
+      if (planar) squeeze(i, place);
+      if (!given.batch) apply(i, place, given, mask);
     });
     if (!given.batch) return;
     team.wait();
     Spatial norm = given;  // every thread its own, and all the same
     join(state.moments, batch, pixels, call->epsilon, norm);
-    team.each(batch, !once, [&](int64_t i) { apply(i, norm, mask); });
+    team.each(batch, !once, [&](int64_t i) { apply(i, i, norm, mask); });
   });
   if (call->state == nullptr || status != kDone) return status;
   Spatial last = given;
