@@ -107,9 +107,10 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
 def _rule(ctx: Any, d_values: Tensor | None, carried: Tensor | None) -> Tensor | None:
     if d_values is None:
         return carried
-    if not ctx.saved_tensors:
+    saved = ctx.saved_tensors  # once: checkpointing hands them out a single time
+    if not saved:
         return _of_averages(ctx, d_values, carried)
-    x, values, ties = ctx.saved_tensors
+    x, values, ties = saved
     if autograd.needs_reference(d_values, carried):
         (direct,) = autograd.reference_gradients(lambda x: (reference(x, True),), [x], [d_values])
         return direct if direct is None or carried is None else direct + carried
