@@ -13,6 +13,7 @@ test:
 
 bench:  ## what is measured, then what is counted; each writes its results under benchmarks/results
 	$(PYTHON) -m benchmarks.measure_ops
+	$(PYTHON) -m benchmarks.measure_gate_call
 	$(PYTHON) -m benchmarks.measure_layers
 	$(PYTHON) -m benchmarks.measure_resnet50
 	$(PYTHON) -m benchmarks.measure_cednn

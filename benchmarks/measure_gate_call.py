@@ -1,0 +1,92 @@
+"""Where the time of a call of CBAM goes on the CPU: in the kernel, or around it; write results/gate-call-cpu.json.
+
+    python -m benchmarks.measure_gate_call [--rounds 21] [--threads 2]
+
+``cold``: a call of timm's CBAM and a copy of the map stand between two calls, as other layers do in a network, and have
+the caches for themselves. ``warm``: nothing stands between. ``kernel`` is the native call, ``around`` everything else:
+Python, torch's functions, the output's memory. ``timm_over_kernel`` is what the goals would read if it took no time.
+Medians in microseconds, of NCHW maps.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from attnzoo.kernels.cpu.library import kernels
+from benchmarks.interleaved import measured
+from benchmarks.ops_cases import DTYPES, SHAPES, Case, runner
+
+RESULT = Path(__file__).parent / "results" / "gate-call-cpu.json"
+WARM_UP = 3
+
+
+class Timed:
+    """The kernel, and how long its last call took."""
+
+    def __init__(self) -> None:
+        self._call = kernels().gate_images
+        self.seconds = 0.0
+
+    def __call__(self, call: bytes) -> int:
+        """Call it."""
+        start = time.perf_counter()
+        status = self._call(call)
+        self.seconds = time.perf_counter() - start
+        return status
+
+
+def measure(rounds: int) -> list[dict[str, Any]]:
+    """Return a row for each dtype and shape."""
+    kernel = Timed()
+    kernels().gate_images = kernel
+    return [_row(Case("cbam", shape, dtype, "NCHW", "forward"), kernel, rounds) for dtype in DTYPES for shape in SHAPES]
+
+
+def _row(case: Case, kernel: Timed, rounds: int) -> dict[str, Any]:
+    x = case.map()
+    target = torch.empty_like(x)
+    ours, theirs = (runner(case, provider, x, x) for provider in ("attnzoo native", "timm"))
+    between: list[float] = []
+
+    def others() -> None:
+        target.copy_(x)
+        between.append(_seconds(theirs))
+
+    cold, warm = _split(ours, kernel, rounds, others), _split(ours, kernel, rounds, lambda: None)
+    timm = median(between[WARM_UP:])
+    return {
+        "dtype": case.dtype,
+        "shape": "x".join(map(str, case.shape)),
+        **{f"{name}_cold_us": round(value * 1e6, 1) for name, value in cold.items()},
+        **{f"{name}_warm_us": round(value * 1e6, 1) for name, value in warm.items()},
+        "timm_us": round(timm * 1e6, 1),
+        "timm_over_ours": round(timm / (cold["kernel"] + cold["around"]), 2),
+        "timm_over_kernel": round(timm / cold["kernel"], 2),
+    }
+
+
+def _split(ours: Any, kernel: Timed, rounds: int, between: Callable[[], None]) -> dict[str, float]:
+    """Return the medians of the kernel and of what is around it, with something done between two calls."""
+    parts: list[tuple[float, float]] = []
+    for _ in range(WARM_UP + rounds):
+        between()
+        whole = _seconds(ours)
+        parts.append((kernel.seconds, whole - kernel.seconds))
+    inside, outside = zip(*parts[WARM_UP:], strict=True)
+    return {"kernel": median(inside), "around": median(outside)}
+
+
+def _seconds(call: Any) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    measured("benchmarks.measure_gate_call", __doc__, RESULT, measure)
