@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
-from reference_models.training.budgets import SYNTHETIC, for_synthetic
-from reference_models.training.networks import build
+from reference_models.data.dataset import Batch
+from reference_models.training.budgets import PERSONS, SYNTHETIC, for_synthetic
+from reference_models.training.networks import build, inputs_of, logits_of
 from reference_models.training.recipes import RECIPES
 
 
@@ -19,6 +21,19 @@ def test_every_recipe_has_one_that_builds_and_keeps_what_is_asked(name: str):
 
 
 def test_the_papers_recipes_know_nothing_of_them():
-    assert set(SYNTHETIC) == set(RECIPES)
+    assert set(SYNTHETIC) == set(RECIPES) == set(PERSONS)
     for recipe in RECIPES.values():
         assert (recipe.optimizer, recipe.learned, recipe.map_thresholds) == ("sgd", "presence", (30, 35, 40, 45, 50))
+
+
+def test_pictures_pixel_by_pixel_say_the_same():
+    recipe = for_synthetic(RECIPES["tra-net"])
+    assert recipe.channels_last
+    batch = Batch(torch.rand(2, 3, 64, 64), torch.zeros(2, 8), levels=None, neutral=None, maps=None, records=())
+    (pictures,), (usual,) = inputs_of(recipe, batch), inputs_of(recipe.changed(channels_last=False), batch)
+    assert pictures.is_contiguous(memory_format=torch.channels_last)
+    assert usual.is_contiguous()
+    network = build(recipe).eval()
+    with torch.no_grad():
+        logits = [logits_of(network, each, batch) for each in (recipe, recipe.changed(channels_last=False))]
+    torch.testing.assert_close(*logits, rtol=1e-4, atol=1e-5)
