@@ -11,8 +11,8 @@ rendered faces, from random weights, CEDNN's ends with an F1 of 0: each unit is 
 - Faces of 64 pixels are mirrored and moved by chance, and nothing else.
 - Difference maps begin at a grey level of 8 instead of 30, which 1.6% of the pixels of rendered faces reach.
 - CEDNN has no squeeze-and-excitation, without which its blocks train by native passes in half the time.
-- Nothing is frozen in TRA-Net, which has no weights from elsewhere here. Its pictures come pixel by pixel, in batches of
-  64: a fifth less time.
+- Nothing is frozen in TRA-Net, which has no weights from elsewhere here. Its pictures come pixel by pixel, in batches
+  of 64: a fifth less time.
 """
 
 from __future__ import annotations
