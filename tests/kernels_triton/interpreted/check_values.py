@@ -96,7 +96,8 @@ def test_memory_format_is_kept_and_any_strides_give_the_same(name: str):
         x, *gates = cases.inputs((2, 12, 5, 4), torch.float32, last)
         first = cases.values_and_gradients(OPERATIONS[name], [x, *gates], "triton")
         for value in first:
-            if value.shape == x.shape:
+            held = 0 not in value.stride()  # the gradient of averages is the same everywhere and holds no memory
+            if value.shape == x.shape and held:
                 assert value.is_contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
         strided = torch.cat([x, x], 1)[:, :12]
         assert not strided.is_contiguous()
