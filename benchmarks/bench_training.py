@@ -117,7 +117,8 @@ def _train(folder: Path, *, epochs: int = EPOCHS) -> int:
 
 def _row(run: str, status: int, folder: Path) -> dict[str, Any]:
     ended = "killed" if status == -signal.SIGKILL else f"exit code {status}"
-    return {"run": run, "ended": ended, "whole epochs": min(_epochs(folder), EPOCHS), "weights": "-"}
+    epochs = min(_epochs(folder), EPOCHS)  # the test at the end is counted as one more
+    return {"run": run, "ended": ended, "whole epochs": epochs, "weights": "-"}
 
 
 def _epochs(folder: Path) -> int:

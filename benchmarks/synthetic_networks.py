@@ -23,7 +23,7 @@ from sklearn.metrics import f1_score
 
 from attnzoo.files import write_atomically
 from reference_models.data.dataset import FaceDataset
-from reference_models.training.budgets import PERSONS, for_synthetic
+from reference_models.training.budgets import for_synthetic, persons
 from reference_models.training.calibration import Calibration
 from reference_models.training.fit import LAST, fit
 from reference_models.training.recipes import RECIPES, Recipe
@@ -50,7 +50,8 @@ def compare(names: Sequence[str], folder: Path, identities: int | None) -> list[
     for name in names:
         done = folder / name / "rows.json"
         if not done.exists():
-            found = _rows(for_synthetic(RECIPES[name]), folder / name, identities or PERSONS[name])
+            recipe = for_synthetic(RECIPES[name])
+            found = _rows(recipe, folder / name, identities or persons(recipe))
             write_atomically(done, (json.dumps(found, indent=1) + "\n").encode())
     there = [folder / name / "rows.json" for name in RECIPES]
     return [row for path in there if path.exists() for row in json.loads(path.read_text())]

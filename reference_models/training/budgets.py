@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from reference_models.training.recipes import RECIPES, Recipe
+from reference_models.training.recipes import Recipe
 from reference_models.training.schedules import Cosine
 
 MAP_THRESHOLDS = (8.0, 12.0, 18.0, 26.0, 38.0)
@@ -54,14 +54,18 @@ SYNTHETIC: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 )
 """Name of a recipe to the values that are changed in it."""
 
-PERSONS: Mapping[str, int] = MappingProxyType(dict.fromkeys(RECIPES, 2000) | {"tra-net": 6000})
-"""Name of a recipe to the number of persons that are trained on, chosen by and scored.
-
-TRA-Net sees no neutral face beside a frame: it must learn from more persons what belongs to a face and what to its
-expression.
-"""
+_MORE_PERSONS = {"tra-net": 6000}
 
 
 def for_synthetic(recipe: Recipe) -> Recipe:
     """Return a paper's recipe as it is run on synthetic faces."""
     return recipe.changed(**SYNTHETIC[recipe.name])
+
+
+def persons(recipe: Recipe) -> int:
+    """Return how many persons are trained on, chosen by and scored together, also for a recipe of somebody's own.
+
+    TRA-Net sees no neutral face beside a frame: it must learn from more persons what belongs to a face and what to its
+    expression.
+    """
+    return _MORE_PERSONS.get(recipe.name, 2000)

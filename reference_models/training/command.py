@@ -103,7 +103,7 @@ def train_command(
     from reference_models.preparation.items import PreparationError
 
     try:
-        from reference_models.training.budgets import PERSONS
+        from reference_models.training.budgets import persons
         from reference_models.training.fit import Hardware, fit
         from reference_models.training.networks import build
         from reference_models.training.sources import Source
@@ -117,7 +117,7 @@ def train_command(
             prepared=prepared,
             fold=fold,
             selection="select-on-test" if select_on_test else "validation",
-            identities=identities or PERSONS[chosen.name],
+            identities=identities or persons(chosen),
             frames=frames,
             style=style,
             unseen=unseen if data == "synthetic" and style != "held-out" else 0,
@@ -165,7 +165,7 @@ def eval_command(
     from reference_models.preparation.items import PreparationError
 
     try:
-        from reference_models.training.budgets import PERSONS
+        from reference_models.training.budgets import persons
         from reference_models.training.evaluate import evaluate
         from reference_models.training.sources import Source
         from reference_models.training.trained import read_calibration, read_model
@@ -176,7 +176,7 @@ def eval_command(
             root=root,
             prepared=prepared,
             fold=fold,
-            identities=identities or PERSONS[recipe.name],
+            identities=identities or persons(recipe),
             frames=frames,
             style=style,
         )

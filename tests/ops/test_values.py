@@ -121,3 +121,12 @@ def test_the_number_of_threads_changes_no_bit(name: str):
 def test_blend_of_zero_is_the_identity_bit_for_bit():
     x, channel, spatial, _ = cases.inputs((2, 12, 5, 4), torch.bfloat16)
     assert torch.equal(ops.apply_gates(x, (channel, spatial), blend=torch.zeros(()), backend="native"), x)
+
+
+def test_averages_keep_nothing_of_the_map():
+    kept: list[tuple[int, ...]] = []
+    x = torch.randn(2, 5, 6, 7, requires_grad=True)
+    for maximum in (False, True):
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(tuple(t.shape)) or t, lambda t: t):
+            ops.global_pool(x, maximum=maximum, backend="native")
+        assert (tuple(x.shape) in kept) == maximum
