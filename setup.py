@@ -1,7 +1,9 @@
-"""Builds the CPU kernels: one plain shared library, each source compiled once for each instruction set.
+"""Builds what is not Python: the CPU kernels, and a way past Python to one of them.
 
-They are optional: where no compiler is found, or one without OpenMP, installation succeeds and attnzoo computes with
-torch alone (``attnzoo.ops.backends()`` says so). Everything else about the package is in pyproject.toml.
+The kernels are one plain shared library, each source compiled once for each instruction set; the way to them is a
+module of Python's stable interface. Both are optional: where no compiler is found, or one without OpenMP, or Python
+without its headers, installation succeeds and attnzoo computes without them (``attnzoo.ops.backends()`` says so of the
+kernels). Everything else about the package is in pyproject.toml.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 KERNELS = Path("attnzoo/kernels/cpu")
+OLDEST_PYTHON = "cp311"
 FLAGS = ["-std=gnu++17", "-O3", "-fPIC", "-fopenmp", "-fno-math-errno", "-fno-trapping-math"]
 FLAGS += ["-fvisibility=hidden", "-g0", "-Wno-maybe-uninitialized"]  # GCC 12 warns of its own AVX-512 header
 SANITIZERS = ["-g1", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
@@ -31,11 +34,15 @@ class BuildKernels(build_ext):
     """Links all instruction sets into one library that knows nothing of Python or torch."""
 
     def get_ext_filename(self, fullname: str) -> str:
-        """Return the library's file name, which carries no tag of the Python version: any may load it."""
-        return str(Path(*fullname.split(".")).with_suffix(".so"))
+        """Return the file name of a library, which carries no tag of the Python version: any may load it."""
+        suffix = ".abi3.so" if self.ext_map[fullname].py_limited_api else ".so"
+        return str(Path(*fullname.split(".")).with_suffix(suffix))
 
     def build_extension(self, ext: Extension) -> None:
         """Compile and link one library."""
+        if ext.py_limited_api:
+            super().build_extension(ext)
+            return
         sets = {"baseline": [], **(X86 if platform.machine() in {"x86_64", "AMD64"} else {})}
         jobs = [(source, isa, flags) for source in ext.sources for isa, flags in sets.items()]
 
@@ -64,7 +71,18 @@ setup(
             depends=sorted(map(str, KERNELS.glob("*.h"))),
             language="c++",
             optional=True,
-        )
+        ),
+        Extension(
+            "attnzoo.ops.eager_gate",
+            sources=["attnzoo/ops/eager_gate.cpp"],
+            depends=[str(KERNELS / "gate_record.h")],
+            extra_compile_args=["-std=gnu++17", "-fvisibility=hidden", "-g0", *SANITIZERS],
+            extra_link_args=SANITIZERS,
+            language="c++",
+            py_limited_api=True,
+            optional=True,
+        ),
     ],
     cmdclass={"build_ext": BuildKernels},
+    options={"bdist_wheel": {"py_limited_api": OLDEST_PYTHON}},
 )

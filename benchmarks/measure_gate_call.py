@@ -3,9 +3,10 @@
     python -m benchmarks.measure_gate_call [--rounds 21] [--threads 2]
 
 ``cold``: a call of timm's CBAM and a copy of the map stand between two calls, as other layers do in a network, and have
-the caches for themselves. ``warm``: nothing stands between. ``kernel`` is the native call, ``around`` everything else:
-Python, torch's functions, the output's memory. ``timm_over_kernel`` is what the goals would read if it took no time.
-Medians in microseconds, of NCHW maps.
+the caches for themselves. ``warm``: nothing stands between. ``kernel`` is the native call, ``around`` everything else
+of a call in inference: the modules that are read, torch's functions, the output's memory. ``around_python`` is the same
+where gradients are not switched off, though none is wanted: then Python does what eager_gate.cpp does else.
+``timm_over_kernel`` is what the goals would read if nothing were around it. Medians in microseconds, of NCHW maps.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from typing import Any
 
 import torch
 
+from attnzoo import CBAM
 from attnzoo.kernels.cpu.library import kernels
+from attnzoo.ops.eager import prepare
 from benchmarks.interleaved import measured
 from benchmarks.ops_cases import DTYPES, SHAPES, Case, runner
 
@@ -43,6 +46,7 @@ class Timed:
 
 def measure(rounds: int) -> list[dict[str, Any]]:
     """Return a row for each dtype and shape."""
+    prepare()  # before the kernel is wrapped
     kernel = Timed()
     kernels().gate_images = kernel
     return [_row(Case("cbam", shape, dtype, "NCHW", "forward"), kernel, rounds) for dtype in DTYPES for shape in SHAPES]
@@ -52,13 +56,15 @@ def _row(case: Case, kernel: Timed, rounds: int) -> dict[str, Any]:
     x = case.map()
     target = torch.empty_like(x)
     ours, theirs = (runner(case, provider, x, x) for provider in ("attnzoo native", "timm"))
+    layer = CBAM(case.shape[1], dtype=x.dtype).eval().requires_grad_(requires_grad=False)
     between: list[float] = []
 
     def others() -> None:
         target.copy_(x)
         between.append(_seconds(theirs))
 
-    cold, warm = _split(ours, kernel, rounds, others), _split(ours, kernel, rounds, lambda: None)
+    cold = _split(ours, lambda: layer(x), kernel, rounds, others)
+    warm = _split(ours, lambda: layer(x), kernel, rounds, lambda: None)
     timm = median(between[WARM_UP:])
     return {
         "dtype": case.dtype,
@@ -71,15 +77,16 @@ def _row(case: Case, kernel: Timed, rounds: int) -> dict[str, Any]:
     }
 
 
-def _split(ours: Any, kernel: Timed, rounds: int, between: Callable[[], None]) -> dict[str, float]:
+def _split(ours: Any, by_python: Any, kernel: Timed, rounds: int, between: Callable[[], None]) -> dict[str, float]:
     """Return the medians of the kernel and of what is around it, with something done between two calls."""
-    parts: list[tuple[float, float]] = []
+    parts: list[tuple[float, float, float]] = []
     for _ in range(WARM_UP + rounds):
         between()
-        whole = _seconds(ours)
-        parts.append((kernel.seconds, whole - kernel.seconds))
-    inside, outside = zip(*parts[WARM_UP:], strict=True)
-    return {"kernel": median(inside), "around": median(outside)}
+        whole = _seconds(by_python)
+        between()
+        parts.append((kernel.seconds, _seconds(ours) - kernel.seconds, whole - kernel.seconds))
+    names = ("kernel", "around", "around_python")
+    return {name: median(part) for name, part in zip(names, zip(*parts[WARM_UP:], strict=True), strict=True)}
 
 
 def _seconds(call: Any) -> float:

@@ -36,13 +36,15 @@ SUBJECTS = (
         Mutation("no sigmoid", "self.gate(logits)[", "logits["),
         Mutation("no activation", "self.act(pointwise(self.fc1, pooled[0]))", "pointwise(self.fc1, pooled[0])"),
         Mutation("maximum for mean", "global_pool(x, maximum=False)", "global_pool(x)[0].flip(0), x"),
-        Mutation("maximum for mean in inference", "(fc1, act, fc2, False)", "(fc1, act, fc2, True)"),
+        Mutation("maximum for mean in Python", "(fc1, act, fc2, False)", "(fc1, act, fc2, True)"),
         Mutation("residual ignored", "(x, gates, residual=self.residual,", "(x, gates, residual=False,"),
         Mutation(
-            "residual ignored in inference",
+            "residual ignored in Python",
             "channels, residual=self.residual, layer",
             "channels, residual=False, layer",
         ),
+        Mutation("residual ignored in inference", "self.channels, self.residual, False", "self.channels, 0.0, False"),
+        Mutation("maximum too in inference", "self.residual, False)", "self.residual, True)"),
         Mutation(
             "bias ignored",
             "self.fc2 = nn.Conv2d(hidden, channels, 1, bias=bias,",
@@ -54,7 +56,7 @@ SUBJECTS = (
             "self.fc2 = nn.Conv2d(hidden, channels, 1, bias=bias, device=device, dtype=dtype)",
             "self.fc2 = nn.Conv2d(hidden, channels, 1, bias=bias, device=device)",
         ),
-        also=("tests/ops/test_gate_images.py",),
+        also=("tests/ops/test_gate_images.py", "tests/ops/test_eager.py"),
     ),
     _layer(
         "cbam",
@@ -74,10 +76,12 @@ SUBJECTS = (
             "spatial=False ignored", "norm_layer, device, dtype) if spatial else None", "norm_layer, device, dtype)"
         ),
         Mutation("residual ignored", "(x, gates, residual=self.residual)", "(x, gates, residual=False)"),
-        Mutation("residual ignored in inference", "residual=self.residual,\n", "residual=False,\n"),
-        Mutation("norm left out in inference", "(Convolution, (conv, norm))", "(Convolution, (conv, nn.Identity()))"),
+        Mutation("residual ignored in Python", "residual=self.residual, layer", "residual=False, layer"),
+        Mutation("residual ignored in inference", "self.channels, self.residual, True", "self.channels, 0.0, True"),
+        Mutation("maximum left out in inference", "self.residual, True)", "self.residual, False)"),
+        Mutation("norm left out in Python", "(Convolution, (conv, norm))", "(Convolution, (conv, nn.Identity()))"),
         Mutation("norm left out", "self.norm(planar(self.conv, planes))", "planar(self.conv, planes)"),
-        also=("tests/ops/test_gate_images.py",),
+        also=("tests/ops/test_gate_images.py", "tests/ops/test_eager.py"),
     ),
     _layer(
         "region_mask",

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from attnzoo import checks
 from attnzoo.ops import apply_gates, global_pool, note_gates, squeeze_channels
 from attnzoo.ops.convolution import planar, pointwise
+from attnzoo.ops.eager import gated
 from attnzoo.ops.gate_images import Bottleneck, Convolution, gate_images, make
 from attnzoo.ops.spatial_conv import NATIVE_SIZES
 from attnzoo.registry import register
@@ -94,6 +95,10 @@ class SpatialGate(nn.Module):
         """Return the gate (B, 1, H, W) from ``planes`` (B, 2, H, W), the averages and the maxima over all channels."""
         gate: Tensor = self.norm(planar(self.conv, planes)).sigmoid()
         return gate
+
+
+_CHANNEL = (ChannelGate, type(None))
+_SPATIAL = (SpatialGate, type(None))
 
 
 @register(
@@ -198,23 +203,24 @@ class CBAM(nn.Module):
         if not torch.compiler.is_dynamo_compiling():  # whoever traces otherwise is seen by gate_images
             channel: Any = self._modules.get("channel")  # sooner than by their names
             spatial: Any = self._modules.get("spatial")
-            bottleneck = None if channel is None else channel.plain()
-            convolution = None if spatial is None else spatial.plain()
-            if (bottleneck is None) == (channel is None) and (convolution is None) == (spatial is None):
-                around = (channel,) if spatial is None else (spatial,) if channel is None else (channel, spatial)
-                y = gate_images(
-                    x,
-                    bottleneck,
-                    convolution,
-                    around=around,
-                    channels=self.channels,
-                    residual=self.residual,
-                    layer=self,
-                )
+            if type(channel) in _CHANNEL and type(spatial) in _SPATIAL:
+                y = gated(x, channel, spatial, self.channels, self.residual, True)
+                if y is None:
+                    y = self._by_images(x, channel, spatial)
                 if y is not None:
                     return y
         gates, x = self._gates(x)
         return apply_gates(x, gates, residual=self.residual)
+
+    def _by_images(self, x: Tensor, channel: ChannelGate | None, spatial: SpatialGate | None) -> Tensor | None:
+        bottleneck = None if channel is None else channel.plain()
+        convolution = None if spatial is None else spatial.plain()
+        if (bottleneck is None) != (channel is None) or (convolution is None) != (spatial is None):
+            return None
+        around = tuple(gate for gate in (channel, spatial) if gate is not None)
+        return gate_images(
+            x, bottleneck, convolution, around=around, channels=self.channels, residual=self.residual, layer=self
+        )
 
     def extra_repr(self) -> str:
         """Return the options that the submodules do not show."""

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from attnzoo import checks
 from attnzoo.ops import apply_gates, global_pool, note_gates
 from attnzoo.ops.convolution import pointwise
+from attnzoo.ops.eager import gated
 from attnzoo.ops.gate_images import Bottleneck, gate_images, make
 from attnzoo.registry import register
 
@@ -113,6 +114,9 @@ class SqueezeExcite(nn.Module):
             ValueError: If a shape does not fit.
         """
         if shortcut is None and not relu and not torch.compiler.is_dynamo_compiling():
+            y = gated(x, self, None, self.channels, self.residual, False)
+            if y is not None:
+                return y
             fc1, act, fc2, gate = self._modules.values()
             if type(fc1) is nn.Conv2d and type(act) is nn.ReLU and type(fc2) is nn.Conv2d and type(gate) is nn.Sigmoid:
                 bottleneck = make(Bottleneck, (fc1, act, fc2, False))

@@ -132,7 +132,7 @@ def native_in_eager(x: Tensor) -> bool:
     Each function that is called here after a large network's work has left the cache, and costs microseconds.
     """
     plain = type(x) is Tensor or type(x) is nn.Parameter
-    if plain and x.is_cpu and x.dtype in KERNEL_DTYPES and _native_is_built():
+    if plain and x.is_cpu and x.dtype in KERNEL_DTYPES and native_is_built():
         transform = _peek_transform() is not None or forward_ad._current_level >= 0  # noqa: SLF001
         if not transform and _traced() is None and _dispatch_modes() == 0:
             return _chosen.name in {"auto", "native"} or choose(x, None) == "native"
@@ -229,7 +229,7 @@ def _check_name(name: str) -> None:
 
 def _available(family: str) -> bool:
     """Tell what ``backends`` tells of the kernels, without its words: every operation asks this."""
-    return _native_is_built() if family == "native" else _triton().available
+    return native_is_built() if family == "native" else _triton().available
 
 
 # what torch.compiler.assume_constant_result does, without its import of the compiler and of triton
@@ -238,7 +238,8 @@ _check_name._dynamo_marked_constant = True  # type: ignore[attr-defined] # noqa:
 
 
 @functools.cache
-def _native_is_built() -> bool:
+def native_is_built() -> bool:
+    """Tell whether there are native kernels, and CPU tensors are theirs."""
     from attnzoo.kernels.cpu import library
 
     if INTERPRETED:
@@ -259,7 +260,11 @@ def _native() -> BackendInfo:
         found = library.kernels()
     except OSError as error:
         return BackendInfo(False, str(error))
-    return BackendInfo(True, f"{found.isa} kernels in {library.PATH}")
+    from attnzoo.ops import eager
+
+    late = eager.missing()
+    through = f", called through Python alone: {late}" if late else ""
+    return BackendInfo(True, f"{found.isa} kernels in {library.PATH}{through}")
 
 
 @functools.cache

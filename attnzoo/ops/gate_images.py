@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attnzoo import checks
-from attnzoo.ops import autograd, dispatch
+from attnzoo.ops import autograd, dispatch, eager
 from attnzoo.ops.apply_gates import reference as applied
 from attnzoo.ops.global_pool import reference as pooled
 from attnzoo.ops.noting import note_gates, told
@@ -38,6 +38,7 @@ def _launch() -> ModuleType:
     """Import the kernels: sooner than the statement, from the second time on."""
     from attnzoo.kernels.cpu import launch_gates
 
+    eager.prepare()
     return launch_gates
 
 

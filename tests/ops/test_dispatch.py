@@ -27,7 +27,7 @@ def not_built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setattr(library, "PATH", tmp_path / "libattnzoo.so")
     for cached in (library._open, library.kernels):
         monkeypatch.setattr(library, cached.__name__, cached.__wrapped__)
-    monkeypatch.setattr(dispatch, "_native_is_built", dispatch._native_is_built.__wrapped__)
+    monkeypatch.setattr(dispatch, "native_is_built", dispatch.native_is_built.__wrapped__)
     return tmp_path / "libattnzoo.so"
 
 

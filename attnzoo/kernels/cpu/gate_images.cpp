@@ -153,7 +153,7 @@ ATTNZOO_EXPORT(gate_images)(const AttnzooGate* call) {
   const int64_t image_bytes = channels * pixels * bytes(call->dtype);
   const bool training = call->training, once = at_once(*call);
   const Spatial given(*call);
-  const AttnzooMap image = call->map(1, 1);
+  const AttnzooMap image = map_of(*call);
   // sums of the inner layer, of each image; a spatial gate, of each thread; a state, if none is wanted
   const Scratch scratch(batch * hidden + call->threads * planar + (call->state ? 0 : State::floats(batch, *call)));
   if (scratch.failed()) return kNoMemory;

@@ -239,7 +239,7 @@ ATTNZOO_EXPORT(gate_images_backward)(const AttnzooGate* call, const AttnzooGradi
   Spatial norm(*call);
   norm.center = state.whole[0];
   norm.factor = state.whole[1];
-  const AttnzooMap image = call->map(1, 1);
+  const AttnzooMap image = map_of(*call);
 
   // of every image: gate and its gradient, and the sums of the latter, for the pixels; weights; gradients of the channel
   // gate, of what is pooled, of what goes into the ReLU; what came out of it

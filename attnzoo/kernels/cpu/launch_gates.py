@@ -15,7 +15,7 @@ from attnzoo.kernels.cpu.launch import DTYPES, _check
 from attnzoo.kernels.cpu.library import kernels
 from attnzoo.kernels.layout import channels_last
 
-_CALL = struct.Struct("=32q3d")  # AttnzooGate of gates.h
+CALL = struct.Struct("=32q3d")  # AttnzooGate of gate_record.h
 _GRADIENTS = struct.Struct("=13q")  # AttnzooGradients of gate_images_backward.cpp
 
 
@@ -134,7 +134,7 @@ def _packed(
     if mean is not None:
         running = DTYPES[mean.dtype]
     at = [0 if t is None else t.data_ptr() for t in (x, y, state, *weights, mean, variance, tracked)]
-    return _CALL.pack(
+    return CALL.pack(
         *(*x.shape, channels_last(x), DTYPES[x.dtype], torch.get_num_threads(), training, *at[:3]),
         *(dtype, hidden, maxima, *at[3:7]),
         *(size, *strides, *at[7:11], norm is not None, batch_norm, running, *at[11:]),

@@ -128,6 +128,15 @@ def kernels() -> Kernels:
     return Kernels(wanted)
 
 
+def address(kernel: str) -> int:
+    """Return where a kernel for this machine is, for whoever calls it without ctypes.
+
+    Raises:
+        OSError: As ``kernels``.
+    """
+    return ctypes.cast(getattr(kernels(), kernel), c_void_p).value or 0
+
+
 @functools.cache
 def _open() -> ctypes.CDLL:
     if not PATH.exists():

@@ -1,0 +1,33 @@
+// One call for a whole gate: what gate_images and its backward pass are told.
+#pragma once
+
+#include <stdint.h>
+
+// As launch_gates.py packs it: every field has eight bytes.
+struct AttnzooGate {
+  int64_t batch, channels, height, width, channels_last, dtype, threads;  // the map
+  int64_t training;  // whether the whole state is asked for
+  const void* x;
+  void* y;       // null in the backward pass
+  float* state;  // see State; null: nothing of it is wanted
+
+  // The channel gate: sigmoid(expand * sum of relu(reduce * pooled + reduce_bias) over what is pooled + expand_bias).
+  int64_t type;                           // of all weights
+  int64_t hidden, maxima;                 // hidden 0: no channel gate; maxima: pooled as well, beside the averages
+  const void *reduce, *expand;            // (hidden, channels), (channels, hidden)
+  const void *reduce_bias, *expand_bias;  // null: none
+
+  // The spatial gate: sigmoid(norm(convolution)).
+  int64_t size;                  // 0: no spatial gate
+  int64_t plane, row, column;    // strides of the weight
+  const void *weight, *bias;     // (2, size, size); bias, gain and shift may be null
+  const void *gain, *shift;      // of the norm
+  int64_t normed, batch_norm;    // whether there is a norm, and whether it goes by the average and variance of the batch
+  int64_t running;               // type of the two that follow
+  void *mean, *variance;         // what the norm goes by; or what is to follow the batch, null if nothing is
+  int64_t* tracked;              // how many batches they followed, or null
+  double momentum;               // with which they follow
+  double epsilon;
+
+  double offset;  // y = x * (gates + offset)
+};
