@@ -41,7 +41,7 @@ def plan(network: CEDNN) -> Callable[[Tensor, Tensor | None], Tensor] | None:
 
 def _features(network: CEDNN, stages: Sequence[Stages], x: Tensor, maps: Tensor | None) -> Tensor:
     if maps is not None:
-        network.stack.gates(x, maps)  # checks them
+        network.stack.check(x, maps)
     gate: Tensor | None = None
     chain: list[ops.IGCLink] = []  # blocks that need nothing of each other but the map
     for i, (block, layer) in enumerate(zip(network.blocks, network.block_layers, strict=True)):

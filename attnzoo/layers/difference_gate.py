@@ -121,8 +121,8 @@ class DifferenceGate(nn.Module):
         """Return the factor (B, ``out_channels``, H, W) that each output channel carries; see :meth:`forward`."""
         return (self._factors(x, maps).repeat_interleave(self.out_channels // (self.num_maps + 1), dim=1),)
 
-    def _factors(self, x: Tensor, maps: Tensor) -> Tensor:
-        """Return the factor (B, n + 1, H, W) of each group of output channels."""
+    def check(self, x: Tensor, maps: Tensor) -> None:
+        """Raise what :meth:`forward` raises, and note the maps as its gates, for whoever computes the rest otherwise."""
         checks.feature_map("x", x, self.channels)
         checks.feature_map("maps", maps, self.num_maps)
         if maps.shape[0] != x.shape[0] or maps.shape[2:] != x.shape[2:]:
@@ -131,6 +131,10 @@ class DifferenceGate(nn.Module):
                 f"{tuple(x.shape)}, got {tuple(maps.shape)}"
             )
         note_gates(self, {"maps": maps}, hard=True)
+
+    def _factors(self, x: Tensor, maps: Tensor) -> Tensor:
+        """Return the factor (B, n + 1, H, W) of each group of output channels."""
+        self.check(x, maps)
         factors = maps.to(x.dtype)
         if self.form == "add":
             factors = factors + 1
