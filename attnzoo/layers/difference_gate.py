@@ -122,7 +122,7 @@ class DifferenceGate(nn.Module):
         return (self._factors(x, maps).repeat_interleave(self.out_channels // (self.num_maps + 1), dim=1),)
 
     def check(self, x: Tensor, maps: Tensor) -> None:
-        """Raise what :meth:`forward` raises, and note the maps as its gates, for whoever computes the rest otherwise."""
+        """Raise what :meth:`forward` raises, and note the maps as its gates: for callers that compute the rest."""
         checks.feature_map("x", x, self.channels)
         checks.feature_map("maps", maps, self.num_maps)
         if maps.shape[0] != x.shape[0] or maps.shape[2:] != x.shape[2:]:
