@@ -13,12 +13,13 @@ name              in training                                     at test       
 ``dba-net``       hue, saturation, horizontal flip, rotation of   -                        ImageNet's mean, deviation
                   up to 20 degrees
 ``moved``         horizontal flip, moved by up to 1/32            -                        0 to 1
+``mirrored``      as ``moved``                                    mirrored too: (2, 3, ..) 0 to 1
 ``none``          -                                               -                        0 to 1
 ================  ==============================================  =======================  =========================
 
-``moved`` and ``none`` are of no paper. Not printed in the papers, and chosen here: how far hue (5% of the circle) and
-saturation (half) change; that LLA-Net crops from 8/7 of the picture's side (128 for 112); the values, which are those
-of each backbone's pretraining.
+``moved``, ``mirrored`` and ``none`` are of no paper. Not printed in the papers, and chosen here: how far hue (5% of the
+circle) and saturation (half) change; that LLA-Net crops from 8/7 of the picture's side (128 for 112); the values, which
+are those of each backbone's pretraining.
 """
 
 from __future__ import annotations
@@ -119,9 +120,26 @@ class TenViews:
         Raises:
             ValueError: If there is anything else beside the picture: neutral faces and maps have one view.
         """
-        if set(views) != {"image"}:
-            raise ValueError(f"ten crops can be made of the picture alone, got {', '.join(sorted(views))}")
-        return {"image": torch.stack([crop.as_subclass(Tensor) for crop in F.ten_crop(views["image"], self.size)])}
+        return {"image": torch.stack(F.ten_crop(_alone(views), self.size))}
+
+
+class MirrorViews:
+    """Makes two views of each picture: itself and its mirror image."""
+
+    def __call__(self, views: Views) -> Views:
+        """Return the views with ``image`` (2, 3, H, W).
+
+        Raises:
+            ValueError: If there is anything else beside the picture: neutral faces and maps have one view.
+        """
+        return {"image": torch.stack([_alone(views), F.horizontal_flip(_alone(views))])}
+
+
+def _alone(views: Views) -> Tensor:
+    """Return the picture, if there is nothing beside it."""
+    if set(views) != {"image"}:
+        raise ValueError(f"several views can be made of the picture alone, got {', '.join(sorted(views))}")
+    return views["image"].as_subclass(Tensor)
 
 
 def _pictures(views: Views, change: Callable[[Tensor], Tensor]) -> Views:
@@ -144,6 +162,10 @@ def _moved(size: int) -> Augmentation:
     away = max(1, size // 32)
     steps = [_square(size), v2.RandomHorizontalFlip(), v2.RandomCrop(size, padding=away, padding_mode="edge"), ToUnit()]
     return Augmentation(train=v2.Compose(steps), test=_plain(size).test)
+
+
+def _mirrored(size: int) -> Augmentation:
+    return Augmentation(train=_moved(size).train, test=v2.Compose([_square(size), MirrorViews(), ToUnit()]))
 
 
 def _tra_net(size: int) -> Augmentation:
@@ -177,5 +199,13 @@ def _dba_net(size: int) -> Augmentation:
 
 
 _PAPERS: Mapping[str, Callable[[int], Augmentation]] = MappingProxyType(
-    {"cednn": _plain, "dba-net": _dba_net, "lla-net": _lla_net, "moved": _moved, "none": _plain, "tra-net": _tra_net}
+    {
+        "cednn": _plain,
+        "dba-net": _dba_net,
+        "lla-net": _lla_net,
+        "mirrored": _mirrored,
+        "moved": _moved,
+        "none": _plain,
+        "tra-net": _tra_net,
+    }
 )

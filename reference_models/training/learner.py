@@ -122,4 +122,7 @@ class Learner(pl.LightningModule):
             optimizer = torch.optim.SGD(
                 trained, lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
             )
-        return {"optimizer": optimizer, "lr_scheduler": recipe.schedule.scheduler(optimizer, recipe.epochs)}
+        interval = recipe.schedule.interval
+        length = recipe.epochs if interval == "epoch" else int(self.trainer.estimated_stepping_batches)
+        scheduler = recipe.schedule.scheduler(optimizer, length)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": interval}}

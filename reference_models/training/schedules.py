@@ -1,9 +1,9 @@
-"""How a recipe's learning rate falls, epoch by epoch."""
+"""How a recipe's learning rate falls, epoch by epoch or step by step."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Literal, Protocol
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import (
@@ -21,24 +21,34 @@ from reference_models.checks import positive_int
 
 
 class Schedule(Protocol):
-    """What makes a scheduler that is stepped after each epoch."""
+    """What makes a scheduler.
 
-    def scheduler(self, optimizer: Optimizer, epochs: int) -> LRScheduler:
-        """Return the scheduler for a run of ``epochs``."""
+    Attributes:
+        interval: After what the scheduler is stepped, and in what the length of a run is counted.
+    """
+
+    interval: ClassVar[Literal["epoch", "step"]]
+
+    def scheduler(self, optimizer: Optimizer, length: int) -> LRScheduler:
+        """Return the scheduler for a run of ``length`` epochs or steps."""
         ...
 
 
+class _ByEpochs:
+    interval: ClassVar[Literal["epoch", "step"]] = "epoch"
+
+
 @dataclass(frozen=True)
-class Constant:
+class Constant(_ByEpochs):
     """The learning rate never falls."""
 
-    def scheduler(self, optimizer: Optimizer, epochs: int) -> LRScheduler:  # noqa: ARG002 - as the others
+    def scheduler(self, optimizer: Optimizer, length: int) -> LRScheduler:  # noqa: ARG002 - as the others
         """Return the scheduler."""
         return ConstantLR(optimizer, factor=1.0, total_iters=0)
 
 
 @dataclass(frozen=True)
-class Step:
+class Step(_ByEpochs):
     """It is multiplied by ``factor`` every ``every`` epochs."""
 
     every: int
@@ -47,24 +57,24 @@ class Step:
     def __post_init__(self) -> None:
         positive_int("every", self.every)
 
-    def scheduler(self, optimizer: Optimizer, epochs: int) -> LRScheduler:  # noqa: ARG002 - as the others
+    def scheduler(self, optimizer: Optimizer, length: int) -> LRScheduler:  # noqa: ARG002 - as the others
         """Return the scheduler."""
         return StepLR(optimizer, self.every, self.factor)
 
 
 @dataclass(frozen=True)
-class Poly:
+class Poly(_ByEpochs):
     """It falls as ``(1 - epoch / epochs) ** power``; the papers that say "poly" mean 0.9."""
 
     power: float = 0.9
 
-    def scheduler(self, optimizer: Optimizer, epochs: int) -> LRScheduler:
+    def scheduler(self, optimizer: Optimizer, length: int) -> LRScheduler:
         """Return the scheduler."""
-        return PolynomialLR(optimizer, total_iters=epochs, power=self.power)
+        return PolynomialLR(optimizer, total_iters=length, power=self.power)
 
 
 @dataclass(frozen=True)
-class Cosine:
+class Cosine(_ByEpochs):
     """It rises from a tenth over ``warm_up`` epochs and falls as half a cosine to nearly zero; of no paper here."""
 
     warm_up: int = 1
@@ -72,17 +82,36 @@ class Cosine:
     def __post_init__(self) -> None:
         positive_int("warm_up", self.warm_up)
 
-    def scheduler(self, optimizer: Optimizer, epochs: int) -> LRScheduler:
-        """Return the scheduler for a run of ``epochs``."""
-        parts: list[LRScheduler] = [
-            LinearLR(optimizer, 0.1, total_iters=self.warm_up),
-            CosineAnnealingLR(optimizer, max(1, epochs - self.warm_up)),
-        ]
-        return SequentialLR(optimizer, parts, milestones=[self.warm_up])
+    def scheduler(self, optimizer: Optimizer, length: int) -> LRScheduler:
+        """Return the scheduler for a run of ``length`` epochs."""
+        return _cosine(optimizer, self.warm_up, length)
 
 
 @dataclass(frozen=True)
-class ExponentialAfter:
+class CosineBySteps:
+    """The same step by step, ``warm_up`` being steps: for runs of so few epochs that steps of an epoch are coarse."""
+
+    warm_up: int = 200
+    interval: ClassVar[Literal["epoch", "step"]] = "step"
+
+    def __post_init__(self) -> None:
+        positive_int("warm_up", self.warm_up)
+
+    def scheduler(self, optimizer: Optimizer, length: int) -> LRScheduler:
+        """Return the scheduler for a run of ``length`` steps."""
+        return _cosine(optimizer, self.warm_up, length)
+
+
+def _cosine(optimizer: Optimizer, warm_up: int, length: int) -> LRScheduler:
+    parts: list[LRScheduler] = [
+        LinearLR(optimizer, 0.1, total_iters=warm_up),
+        CosineAnnealingLR(optimizer, max(1, length - warm_up)),
+    ]
+    return SequentialLR(optimizer, parts, milestones=[warm_up])
+
+
+@dataclass(frozen=True)
+class ExponentialAfter(_ByEpochs):
     """It stays for ``after`` epochs and is multiplied by ``factor`` after each later one."""
 
     after: int
@@ -91,7 +120,7 @@ class ExponentialAfter:
     def __post_init__(self) -> None:
         positive_int("after", self.after)
 
-    def scheduler(self, optimizer: Optimizer, epochs: int) -> LRScheduler:  # noqa: ARG002 - as the others
+    def scheduler(self, optimizer: Optimizer, length: int) -> LRScheduler:  # noqa: ARG002 - as the others
         """Return the scheduler."""
         parts: list[LRScheduler] = [ConstantLR(optimizer, 1.0, total_iters=0), ExponentialLR(optimizer, self.factor)]
         return SequentialLR(optimizer, parts, milestones=[self.after])
