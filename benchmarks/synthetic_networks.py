@@ -23,9 +23,9 @@ from sklearn.metrics import f1_score
 
 from attnzoo.files import write_atomically
 from reference_models.data.dataset import FaceDataset
-from reference_models.training.budgets import for_synthetic, persons
+from reference_models.training.budgets import for_synthetic, persons, precision
 from reference_models.training.calibration import Calibration
-from reference_models.training.fit import LAST, fit
+from reference_models.training.fit import LAST, Hardware, fit
 from reference_models.training.recipes import RECIPES, Recipe
 from reference_models.training.sides import Sides
 from reference_models.training.sources import Source
@@ -61,7 +61,8 @@ def _rows(recipe: Recipe, folder: Path, identities: int) -> list[Row]:
     source = Source(identities=identities, unseen=UNSEEN, kept=folder.parent / "faces")
     folder.mkdir(parents=True, exist_ok=True)
     begun_before, start = (folder / LAST).exists(), time.perf_counter()
-    scores = fit(recipe, source.sides(recipe), folder, progress=False)
+    hardware = Hardware(precision=precision(recipe))
+    scores = fit(recipe, source.sides(recipe), folder, hardware=hardware, progress=False)
     minutes = "-" if begun_before else round((time.perf_counter() - start) / 60, 1)
     trained = _scored(recipe, recipe.network, scores, minutes, identities)
     larger = source.sides(recipe.changed(image_size=BASELINE_SIZE, maps=False))

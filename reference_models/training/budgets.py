@@ -13,18 +13,19 @@ rendered faces, from random weights, CEDNN's ends with an F1 of 0: each unit is 
 - Difference maps begin at a grey level of 8 instead of 30, which 1.6% of the pixels of rendered faces reach.
 - CEDNN has no squeeze-and-excitation, without which its blocks train by native passes in half the time.
 - Nothing is frozen in TRA-Net, which has no weights from elsewhere here. Its pictures come pixel by pixel, in batches
-  of 64: a fifth less time.
+  of 64, and it computes in bfloat16: two thirds of the time where the processor has it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 from reference_models.training.recipes import Recipe
 from reference_models.training.schedules import Cosine, CosineBySteps
 
+Precision = Literal["32-true", "bf16-mixed"]
 MAP_THRESHOLDS = (8.0, 12.0, 18.0, 26.0, 38.0)
 
 _COMMON = {
@@ -46,7 +47,7 @@ _TRA_NET = {
     "image_size": 96,
     "augmentation": "mirrored",
     "batch_size": 64,
-    "epochs": 5,
+    "epochs": 6,
     "schedule": CosineBySteps(),
     "channels_last": True,
     "options": {"width": 16, "freeze": False},
@@ -65,6 +66,7 @@ SYNTHETIC: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 """Name of a recipe to the values that are changed in it."""
 
 _MORE_PERSONS = {"tra-net": 5000}
+_IN_BF16 = frozenset({"tra-net"})
 
 
 def for_synthetic(recipe: Recipe) -> Recipe:
@@ -79,3 +81,8 @@ def persons(recipe: Recipe) -> int:
     expression.
     """
     return _MORE_PERSONS.get(recipe.name, 2000)
+
+
+def precision(recipe: Recipe) -> Precision:
+    """Return in what a network computes on synthetic faces."""
+    return "bf16-mixed" if recipe.name in _IN_BF16 else "32-true"

@@ -21,7 +21,7 @@ Prepared = Annotated[Path | None, typer.Option(help="What 'reference-models prep
 FoldNumber = Annotated[int, typer.Option("--fold", min=1, help="Number of the fold.")]
 Identities = Annotated[
     int | None,
-    typer.Option(min=3, help="Number of synthetic persons; 2,000 by default, 6,000 for tra-net.", show_default=False),
+    typer.Option(min=3, help="Number of synthetic persons; 2,000 by default, 5,000 for tra-net.", show_default=False),
 ]
 Unseen = Annotated[
     int, typer.Option(min=0, help="Persons of the held-out style that are scored beside, with synthetic faces.")
@@ -69,7 +69,14 @@ def train_command(
     accelerator: Annotated[str, typer.Option(help="auto, cpu, gpu, ..")] = "auto",
     devices: Annotated[int, typer.Option(min=1, help="Processes on each machine.")] = 1,
     nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
-    bf16: Annotated[bool, typer.Option("--bf16", help="Compute in bfloat16 where that is safe.")] = False,
+    bf16: Annotated[
+        bool | None,
+        typer.Option(
+            "--bf16/--no-bf16",
+            help="Compute in bfloat16 where that is safe; by default tra-net does on synthetic faces, and nothing else.",
+            show_default=False,
+        ),
+    ] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes that make batches; 0: the training process.")] = 0,
 ) -> None:
     """Train a network by its paper's recipe, or on synthetic faces by one that learns from few of them.
@@ -103,7 +110,7 @@ def train_command(
     from reference_models.preparation.items import PreparationError
 
     try:
-        from reference_models.training.budgets import persons
+        from reference_models.training.budgets import persons, precision
         from reference_models.training.fit import Hardware, fit
         from reference_models.training.networks import build
         from reference_models.training.sources import Source
@@ -126,7 +133,7 @@ def train_command(
             accelerator=accelerator,
             devices=devices,
             nodes=nodes,
-            precision="bf16-mixed" if bf16 else "32-true",
+            precision=precision(chosen) if bf16 is None and budget else "bf16-mixed" if bf16 else "32-true",
             workers=workers,
         )
         scores = fit(chosen, _sides(source, chosen), output, seed=seed, hardware=hardware)

@@ -43,5 +43,5 @@ def test_pictures_pixel_by_pixel_say_the_same():
 
 def test_a_recipe_of_somebodys_own_has_as_many_persons_as_most():
     recipe = RECIPES["tra-net"]
-    assert persons(recipe) == 6000
+    assert persons(recipe) == 5000
     assert persons(replace(recipe, name="mine")) == persons(RECIPES["cednn"]) == 2000
