@@ -73,7 +73,7 @@ def train_command(
         bool | None,
         typer.Option(
             "--bf16/--no-bf16",
-            help="Compute in bfloat16 where that is safe; by default tra-net does on synthetic faces, and nothing else.",
+            help="Compute in bfloat16 where that is safe; by default tra-net does, on synthetic faces.",
             show_default=False,
         ),
     ] = None,

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from reference_models.data.dataset import Batch
-from reference_models.training.budgets import SYNTHETIC, for_synthetic, persons
+from reference_models.training.budgets import SYNTHETIC, for_synthetic, persons, precision
 from reference_models.training.networks import build, inputs_of, logits_of
 from reference_models.training.recipes import RECIPES
 
@@ -31,7 +31,7 @@ def test_the_papers_recipes_know_nothing_of_them():
 def test_pictures_pixel_by_pixel_say_the_same():
     recipe = for_synthetic(RECIPES["tra-net"])
     assert recipe.channels_last
-    batch = Batch(torch.rand(2, 3, 64, 64), torch.zeros(2, 8), levels=None, neutral=None, maps=None, records=())
+    batch = Batch(torch.rand(2, 3, 96, 96), torch.zeros(2, 8), levels=None, neutral=None, maps=None, records=())
     (pictures,), (usual,) = inputs_of(recipe, batch), inputs_of(recipe.changed(channels_last=False), batch)
     assert pictures.is_contiguous(memory_format=torch.channels_last)
     assert usual.is_contiguous()
@@ -45,3 +45,7 @@ def test_a_recipe_of_somebodys_own_has_as_many_persons_as_most():
     recipe = RECIPES["tra-net"]
     assert persons(recipe) == 5000
     assert persons(replace(recipe, name="mine")) == persons(RECIPES["cednn"]) == 2000
+
+
+def test_tra_net_alone_computes_in_bfloat16():
+    assert {name for name, recipe in RECIPES.items() if precision(recipe) == "bf16-mixed"} == {"tra-net"}
