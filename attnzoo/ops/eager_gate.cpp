@@ -47,12 +47,13 @@ struct Ref {  // owns an object, or none
 int (*kernel)(const AttnzooGate*) = nullptr;
 const Exchange* exchange = nullptr;
 PyObject *tensor, *parameter, *convolution, *relu, *sigmoid, *batch_norm, *identity;  // types
-PyObject *absent[3];                       // functions that return None where nobody traces, transforms or listens
-PyObject *grad_enabled, *dispatch_modes, *threads, *empty_like;
-PyObject *forward_ad, *chosen, *module_globals;
-PyObject* hooks[4];                        // names of a module's
-PyObject* global_hooks[6];                 // and of all modules'
-PyObject *modules_, *parameters_, *buffers_, *training_, *eps_, *name_, *level_;  // names
+PyObject* absent[3];  // functions that return None where nobody transforms, traces or listens
+PyObject *grad_enabled, *dispatch_modes, *threads, *empty_like;  // functions
+PyObject *forward_ad, *chosen, *module_globals;  // the dictionary of one module, the backend's choice, another's dictionary
+
+// Names.
+PyObject *hooks[4], *global_hooks[6];  // of a module's, of all modules'
+PyObject *modules_, *parameters_, *buffers_, *training_, *eps_, *name_, *level_;
 PyObject *fc1_, *act_, *fc2_, *gate_, *conv_, *norm_, *weight_, *bias_, *mean_, *variance_;
 
 PyObject* attributes(PyObject* object) { return PyObject_GenericGetDict(object, nullptr); }
@@ -228,7 +229,9 @@ PyObject* computed(PyObject* x, PyObject* channel, PyObject* planes, int64_t cha
   if (!(call.hidden || call.size) || call.type != map.type) return nullptr;
   Ref y(PyObject_CallFunctionObjArgs(empty_like, x, nullptr));
   Tensor made;
-  if (!y.object || !made.read(y.object)) return nullptr;
+  if (!y.object || !is(y.object, tensor) || !made.read(y.object)) return nullptr;
+  if (made.type != map.type || made.count != call.batch * channels * pixels) return nullptr;
+  if (made.is.rank != 4 || !made.dense(call.channels_last ? by_pixel : nullptr)) return nullptr;
   call.y = made.is.data;
   int status;
   Py_BEGIN_ALLOW_THREADS;
