@@ -51,7 +51,7 @@ def _features(network: CEDNN, stages: Sequence[Stages], x: Tensor, maps: Tensor 
         residual = i > 0 and network.map_form == "add"
         link = ops.IGCLink(stages[i], block.branch.groups, i + 1 < len(stages), guide, residual, gate)
         if guide is not None and i + 1 < network.attention_blocks:
-            maps = halved(guide)
+            maps = ops.halve(guide)
         if isinstance(layer, SqueezeExcite):
             made = ops.igc_block(ops.igc_chain(x, chain) if chain else x, **link._asdict(), means=True)
             (gate,) = layer.gates(made.means[:, :, None, None].to(x.dtype))
@@ -61,12 +61,6 @@ def _features(network: CEDNN, stages: Sequence[Stages], x: Tensor, maps: Tensor 
             chain.append(link)
     x = ops.igc_chain(x, chain) if chain else x
     return x if gate is None else x * gate
-
-
-def halved(maps: Tensor) -> Tensor:
-    """Return the maximum of each 2x2 pixels of maps of even height and width, far faster than ``max_pool2d``."""
-    rows = torch.maximum(maps[:, :, ::2], maps[:, :, 1::2])
-    return torch.maximum(rows[..., ::2], rows[..., 1::2])
 
 
 def is_plain(module: nn.Module, *kinds: type[nn.Module]) -> bool:

@@ -3,6 +3,7 @@
 from attnzoo.ops.apply_gates import apply_gates
 from attnzoo.ops.dispatch import BackendInfo, backend, backends
 from attnzoo.ops.global_pool import Pooled, global_pool
+from attnzoo.ops.halve import halve
 from attnzoo.ops.igc_block import IGCOutput, Stage, igc_block
 from attnzoo.ops.igc_chain import IGCLink, igc_chain
 from attnzoo.ops.igc_training import IGCTraining, Moments, igc_training
@@ -30,6 +31,7 @@ __all__ = [
     "backends",
     "convolve",
     "global_pool",
+    "halve",
     "igc_block",
     "igc_chain",
     "igc_training",

@@ -53,6 +53,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "igc_step_first_backward": (*[c_void_p] * 9,),
     "split_rows": (_MAP, *[c_int64] * 2, *[c_void_p] * 3),
     "split_rows_backward": (_MAP, *[c_int64] * 2, *[c_void_p] * 3),
+    "halve": (*[c_int64] * 3, c_int, *[c_void_p] * 2),
     "linears": (c_int64, c_int, c_void_p),
     "winograd": (_MAP, *[c_int64] * 3, *[c_void_p] * 5),
     "spatial_conv": (*[c_int64] * 4, c_int, *[c_void_p] * 2, c_float, c_void_p),
@@ -84,6 +85,7 @@ class Kernels:
     igc_step_first_backward: Callable[..., int]
     split_rows: Callable[..., int]
     split_rows_backward: Callable[..., int]
+    halve: Callable[..., int]
     linears: Callable[..., int]
     winograd: Callable[..., int]
     spatial_conv: Callable[..., int]

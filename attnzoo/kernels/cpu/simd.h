@@ -142,10 +142,8 @@ template <int N, class Join> inline float joined(F<N> v, Join join) {
 template <int N> inline float sum(F<N> v) { return joined<N>(v, Sum{}); }
 template <int N> inline float largest(F<N> v) { return joined<N>(v, Largest{}); }
 
-// Every other W lanes of a and of b, in turn: from the first on, or from the W-th.
-template <int N, int W> inline F<N> every_other(F<N> a, F<N> b, bool second) {
-  I<N> from = {};
-  for (int i = 0; i < N; ++i) from[i] = i / (2 * W) * 2 * W + i % W + (second ? W : 0) + (i / W % 2 ? N : 0);
+// The lanes of a and b that `from` numbers, those of b from N on.
+template <int N> inline F<N> picked(F<N> a, F<N> b, I<N> from) {
 #if defined(__clang__)
   F<N> v;
   for (int i = 0; i < N; ++i) v[i] = from[i] < N ? a[from[i]] : b[from[i] - N];
@@ -153,6 +151,13 @@ template <int N, int W> inline F<N> every_other(F<N> a, F<N> b, bool second) {
 #else
   return __builtin_shuffle(a, b, from);
 #endif
+}
+
+// Every other W lanes of a and of b, in turn: from the first on, or from the W-th.
+template <int N, int W> inline F<N> every_other(F<N> a, F<N> b, bool second) {
+  I<N> from = {};
+  for (int i = 0; i < N; ++i) from[i] = i / (2 * W) * 2 * W + i % W + (second ? W : 0) + (i / W % 2 ? N : 0);
+  return picked<N>(a, b, from);
 }
 
 // The lanes of R vectors, joined until R lanes in turn belong to the R vectors.
