@@ -23,7 +23,8 @@ from attnzoo import checks
 from attnzoo.ops import apply_gates, global_pool, note_gates, squeeze_channels
 from attnzoo.ops.convolution import planar, pointwise
 from attnzoo.ops.eager import gated
-from attnzoo.ops.gate_images import Bottleneck, Convolution, gate_images, make
+from attnzoo.ops.gate_images import Bottleneck, Convolution, gate_images
+from attnzoo.ops.named import make
 from attnzoo.ops.spatial_conv import NATIVE_SIZES
 from attnzoo.registry import register
 

@@ -22,7 +22,8 @@ from attnzoo import checks
 from attnzoo.ops import apply_gates, global_pool, note_gates
 from attnzoo.ops.convolution import pointwise
 from attnzoo.ops.eager import gated
-from attnzoo.ops.gate_images import Bottleneck, gate_images, make
+from attnzoo.ops.gate_images import Bottleneck, gate_images
+from attnzoo.ops.named import make
 from attnzoo.registry import register
 
 

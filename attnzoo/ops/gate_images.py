@@ -20,6 +20,7 @@ from attnzoo import checks
 from attnzoo.ops import autograd, dispatch, eager
 from attnzoo.ops.apply_gates import reference as applied
 from attnzoo.ops.global_pool import reference as pooled
+from attnzoo.ops.named import make
 from attnzoo.ops.noting import note_gates, told
 from attnzoo.ops.spatial_conv import reference as convolved
 from attnzoo.ops.squeeze_channels import reference as squeezed
@@ -27,10 +28,6 @@ from attnzoo.ops.watching import watched
 
 if TYPE_CHECKING:
     from attnzoo.kernels.cpu.launch_gates import Options, Weights
-
-
-make = tuple.__new__
-"""Makes a named tuple of its values, sooner than its own constructor, which is a function of Python."""
 
 
 @functools.cache

@@ -103,9 +103,8 @@ def igc_block(
 
 def unfit_for_kernel(x: Tensor, stages: Sequence[Stage], maps: Tensor | None, gate: Tensor | None) -> str | None:
     """Return why the kernel cannot compute a block, if that is so."""
-    tensors = [
-        t for t in (gate, maps, *(t for stage in stages for t in (stage.weight, *stage.beside()))) if t is not None
-    ]
+    tensors = [t for stage in stages for t in (stage.weight, *stage.beside()) if t is not None]
+    tensors += [t for t in (gate, maps) if t is not None]
     if torch.is_grad_enabled() and (x.requires_grad or any(t.requires_grad for t in tensors)):
         return "the kernel has no gradient"
     return None if all([t.is_cpu for t in tensors]) else "all tensors must be on the CPU"  # noqa: C419 - the faster form
@@ -295,8 +294,8 @@ def as_float(tensor: Tensor) -> Tensor:
 
 
 def as_floats(tensors: Iterable[Tensor | None]) -> list[Tensor | None]:
-    """Return all of them as the kernel takes them."""
-    return [None if tensor is None else as_float(tensor) for tensor in tensors]
+    """Return all of them as the kernel takes them, which most are: it is asked here, a call each sooner."""
+    return [t if t is None or (t.dtype is torch.float32 and t.is_contiguous()) else as_float(t) for t in tensors]
 
 
 torch.library.impl("attnzoo::igc_block", "CPU", _forward)

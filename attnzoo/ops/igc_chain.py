@@ -24,6 +24,7 @@ from attnzoo.ops.igc_block import (
     reference,
     unfit_for_kernel,
 )
+from attnzoo.ops.named import make
 
 _LARGE = 1 << 18
 """Elements that a block's input has of one image, from which on torch computes images one after the other; measured."""
@@ -113,13 +114,11 @@ def _native(x: Tensor, links: Sequence[IGCLink]) -> Tensor:
         size = [side // 2 if pool else side for side in read.shape[2:]]
         read = x.new_empty((len(x), len(stages[2].weight), *size))
         guides = None if maps is None else maps.to(x.dtype).contiguous()
-        weights, norms = [as_float(stage.weight) for stage in stages], [t for stage in stages for t in stage.beside()]
+        weights, norms = as_floats([stage.weight for stage in stages]), [t for stage in stages for t in stage[1:6]]
         own_gate = None if gate is None else as_float(gate)
-        own = launch_igc.Link(
-            *(weights, as_floats(norms), [stage.epsilon for stage in stages], groups, pool),
-            *(guides, float(residual), own_gate, read, None),
-        )
-        made.append(own)
+        epsilons = [stage.epsilon for stage in stages]
+        own = (weights, as_floats(norms), epsilons, groups, pool, guides, float(residual), own_gate, read, None)
+        made.append(make(launch_igc.Link, own))
     if len(x):
         launch_igc.igc_blocks(x, made)
     return read

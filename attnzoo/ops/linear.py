@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from attnzoo.ops import dispatch
+from attnzoo.ops.named import make
 
 FEW = 64
 """Vectors up to which the kernel is the faster one; beyond, a product of matrices shares more of what it reads."""
@@ -34,18 +35,22 @@ def linear(
         RuntimeError: If the backend asked for cannot run.
         ValueError: If a shape does not fit.
     """
-    _check(x, weight, bias)
+    _check_vectors(x)
+    _check_weights(x.shape[1], weight, bias)
     if not dispatch.takes_native(x, backend, _unfit(x, weight, bias)):
         y = F.linear(x, weight, bias)
         return F.relu(y) if relu else y
     return dispatch.operator("linear", _forward)(x, weight, bias, relu)
 
 
-def _check(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+def _check_vectors(x: Tensor) -> None:
     if x.dim() != 2 or x.shape[1] == 0:
         raise ValueError(f"x must have shape (N, C), got {tuple(x.shape)}")
-    if weight.dim() != 2 or weight.shape[1] != x.shape[1]:
-        raise ValueError(f"weight must have shape (C', {x.shape[1]}), got {tuple(weight.shape)}")
+
+
+def _check_weights(inputs: int, weight: Tensor, bias: Tensor | None) -> None:
+    if weight.dim() != 2 or weight.shape[1] != inputs:
+        raise ValueError(f"weight must have shape (C', {inputs}), got {tuple(weight.shape)}")
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"bias must have shape ({len(weight)},), got {tuple(bias.shape)}")
 
@@ -83,6 +88,7 @@ def linears(x: Tensor, layers: Sequence[LinearLayer], *, backend: str | None = N
     """
     if not layers:
         raise ValueError("layers must be at least one, got none")
+    _check_vectors(x)
     unfit = next(filter(None, (_unfit(x, weight, bias) for weight, bias, _, _ in layers)), None)
     # in a compiled graph each layer is an operator
     if torch.compiler.is_compiling() or not dispatch.takes_native(x, backend, unfit):
@@ -98,8 +104,8 @@ def _unfit(x: Tensor, weight: Tensor, bias: Tensor | None) -> str | None:
     tensors = [t for t in (x, weight, bias) if t is not None]
     if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
         return "the kernel has no gradient"
-    if any(t.dtype != torch.float32 or t.device != x.device for t in tensors):
-        return f"all tensors must be float32 on one device, got {[(t.dtype, t.device) for t in tensors]}"
+    if not all([t.is_cpu and t.dtype is torch.float32 for t in tensors]):  # noqa: C419 - the faster form
+        return f"all tensors must be float32 on the CPU, got {[(t.dtype, t.device) for t in tensors]}"
     if dispatch.exporting() or x.shape[0] <= FEW:
         return None
     return f"it is made for at most {FEW} vectors, got {x.shape[0]}"
@@ -125,13 +131,14 @@ torch.library.impl("attnzoo::linear", "CPU", _forward)
 def _chain(x: Tensor, layers: Sequence[LinearLayer]) -> Tensor:
     from attnzoo.kernels.cpu import launch_linear
 
-    x = x.contiguous()
+    vectors, inputs = x.shape
     made = []
     for weight, bias, relu, gathered in layers:
-        _check(x, weight, bias)
-        y = x.new_empty((len(weight), len(x)) if gathered else (len(x), len(weight)))
-        own = None if bias is None else bias.contiguous()
-        made.append(launch_linear.Layer(x, weight.contiguous(), own, relu, gathered, y))
-        x = y.view(1, -1) if gathered else y
-    launch_linear.linears(made)
-    return x
+        _check_weights(inputs, weight, bias)
+        outputs = weight.shape[0]
+        own = (weight.contiguous(), None if bias is None else bias.contiguous(), relu, gathered)
+        made.append(make(launch_linear.Layer, own))
+        vectors, inputs = (1, vectors * outputs) if gathered else (vectors, outputs)
+    y = x.new_empty((vectors, inputs))
+    launch_linear.linears(x if x.t().is_contiguous() else x.contiguous(), made, y)
+    return y

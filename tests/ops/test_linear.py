@@ -27,7 +27,7 @@ def test_kernel_agrees_with_float64_at_every_edge(isa: str, monkeypatch: pytest.
                 x, weight, bias = torch.randn(batch, inputs), torch.randn(outputs, inputs), torch.randn(outputs)
                 expected = F.linear(x.double(), weight.double(), bias.double())
                 whole = torch.full((batch * outputs + 64,), torch.nan)
-                launch_linear.linears([Layer(x, weight, bias, False, False, whole[32:-32].view(batch, outputs))])
+                launch_linear.linears(x, [Layer(weight, bias, False, False)], whole[32:-32].view(batch, outputs))
                 assert int(whole.isnan().sum()) == 64
                 got = whole[32:-32].view(batch, outputs).double()
                 magnitudes = F.linear(x.abs(), weight.abs(), bias.abs())  # what rounding is in proportion to
@@ -45,7 +45,7 @@ def test_infinity_in_the_overlap_of_the_last_step_is_counted_once(isa: str, monk
         x = torch.rand(1, 21)
         x[0, at] = torch.inf
         y = torch.empty(1, 5)
-        launch_linear.linears([Layer(x, torch.rand(5, 21) + 0.1, None, False, False, y)])
+        launch_linear.linears(x, [Layer(torch.rand(5, 21) + 0.1, None, False, False)], y)
         assert bool((y == torch.inf).all())
 
 
@@ -112,3 +112,14 @@ def test_chain_has_gradients_and_checks_shapes():
         ops.linears(x, [])
     with pytest.raises(ValueError, match=r"weight must have shape \(C', 5\), got \(2, 15\)"):
         ops.linears(torch.ones(3, 6), [ops.LinearLayer(torch.ones(5, 6)), ops.LinearLayer(torch.ones(2, 15))])
+
+
+@pytest.mark.parametrize("batch", [1, 3, 8, 9, 49])
+def test_vectors_that_are_columns_are_turned_on_the_way(batch: int):
+    columns, weight, other = torch.randn(21, batch), torch.randn(5, 21), torch.randn(7, 5)
+    layers = [ops.LinearLayer(weight, relu=True), ops.LinearLayer(other)]
+    with torch.no_grad():
+        for given in (columns.t(), torch.randn(batch, 42)[:, ::2]):  # and neither rows nor columns
+            found = ops.linears(given, layers, backend="native")
+            assert torch.equal(found, ops.linears(given.contiguous(), layers, backend="native"))
+            torch.testing.assert_close(found, F.relu(given @ weight.t()) @ other.t())

@@ -1,4 +1,4 @@
-"""Calls the kernel of linear layers on tensors. All are contiguous float32."""
+"""Calls the kernel of linear layers on tensors. All are float32."""
 
 from __future__ import annotations
 
@@ -12,36 +12,48 @@ from torch import Tensor
 from attnzoo.kernels.cpu.launch import _check
 from attnzoo.kernels.cpu.library import kernels
 
-_LAYER = struct.Struct("=9q")  # AttnzooLinear of linear.cpp
+_LAYER = struct.Struct("=10q")  # AttnzooLinear of linear.cpp
+_FLOAT = 4  # bytes
 
 
 class Layer(NamedTuple):
     """One layer.
 
     Attributes:
-        x: Vectors (N, C).
-        weight: (C', C).
-        bias: (C',), or None.
+        weight: (C', C), contiguous.
+        bias: (C',), contiguous, or None.
         relu: Whether negative values become 0.
-        transposed: Whether ``y`` is (C', N).
-        y: The output (N, C').
+        gathered: Whether all vectors that it makes become one, channel by channel.
     """
 
-    x: Tensor
     weight: Tensor
     bias: Tensor | None
     relu: bool
-    transposed: bool
-    y: Tensor
+    gathered: bool
 
 
-def linears(layers: Sequence[Layer]) -> None:
-    """Fill the outputs of layers, one after the other; what a layer reads may be what the one before has made."""
-    packed = b"".join(
-        _LAYER.pack(
-            *(*layer.x.shape, len(layer.weight), layer.relu, layer.transposed),
-            *(0 if t is None else t.data_ptr() for t in (layer.x, layer.weight, layer.bias, layer.y)),
+def linears(x: Tensor, layers: Sequence[Layer], y: Tensor) -> None:
+    """Fill ``y``, the last layer's vectors, from ``x`` (N, C), contiguous or the transpose of what is.
+
+    What is between two layers, and the vectors of a transposed ``x``, have one memory.
+    """
+    vectors, inputs = x.shape
+    turned = not x.is_contiguous()
+    sizes = [vectors * inputs if turned else 0]
+    batch = vectors
+    for weight, _, _, gathered in layers[:-1]:
+        sizes.append(batch * weight.shape[0])
+        batch = 1 if gathered else batch
+    between = x.new_empty(sum(sizes))
+    at, columns, packed = between.data_ptr(), x.data_ptr() if turned else 0, bytearray()
+    read = at if turned else x.data_ptr()
+    for k, (weight, bias, relu, gathered) in enumerate(layers):
+        at += _FLOAT * sizes[k] if k < len(sizes) else 0
+        write = y.data_ptr() if k == len(layers) - 1 else at
+        beside = 0 if bias is None else bias.data_ptr()
+        packed += _LAYER.pack(
+            *(vectors, inputs, weight.shape[0], relu, gathered, read, weight.data_ptr(), beside, write, columns)
         )
-        for layer in layers
-    )
-    _check(kernels().linears(len(layers), torch.get_num_threads(), packed))
+        vectors, inputs = (1, vectors * weight.shape[0]) if gathered else (vectors, weight.shape[0])
+        read, columns = write, 0
+    _check(kernels().linears(len(layers), torch.get_num_threads(), bytes(packed)))

@@ -7,8 +7,10 @@ struct AttnzooLinear {
   int64_t batch, inputs, outputs;
   int64_t rectified;   // whether negative values become 0
   int64_t transposed;  // whether y is (outputs, batch)
-  const float *x, *weight, *bias;
+  float* x;            // read, and before that written if there are columns
+  const float *weight, *bias;
   float* y;
+  const float* columns;  // x as (inputs, batch), or null
 };
 
 namespace attnzoo {
@@ -78,6 +80,15 @@ inline void outputs(const AttnzooLinear& layer, int64_t task) {
   });
 }
 
+constexpr int64_t kTurned = 8;  // vectors that are written together, so that what is next to each other is read together
+
+// The vectors from kTurned * task on, from columns.
+inline void turn(const AttnzooLinear& layer, int64_t task) {
+  const int64_t first = task * kTurned, end = smaller(first + kTurned, layer.batch);
+  for (int64_t i = 0; i < layer.inputs; ++i)
+    for (int64_t v = first; v < end; ++v) layer.x[v * layer.inputs + i] = layer.columns[i * layer.batch + v];
+}
+
 }  // namespace ATTNZOO_ISA
 }  // namespace attnzoo
 
@@ -88,6 +99,7 @@ ATTNZOO_EXPORT(linears)(int64_t count, int threads, const AttnzooLinear* layers)
   for (int64_t i = 0; i < count; ++i) weights += layers[i].inputs * layers[i].outputs;
   together(threads, weights, [&](Crew crew) {
     for (int64_t i = 0; i < count; ++i) {
+      if (layers[i].columns) crew.each(ceil_div(layers[i].batch, kTurned), [&](int64_t task) { turn(layers[i], task); });
       crew.each(ceil_div(layers[i].outputs, kOutputs), [&](int64_t task) { outputs(layers[i], task); });
     }
   });
