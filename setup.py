@@ -2,8 +2,8 @@
 
 The kernels are one plain shared library, each source compiled once for each instruction set; the way to them is a
 module of Python's stable interface. Both are optional: where no compiler is found, or one without OpenMP, or Python
-without its headers, installation succeeds and attnzoo computes without them (``attnzoo.ops.backends()`` says so of the
-kernels). Everything else about the package is in pyproject.toml.
+without its headers, installation succeeds and attnzoo computes without them, as ``attnzoo.ops.backends()`` says.
+Everything else about the package is in pyproject.toml.
 """
 
 from __future__ import annotations

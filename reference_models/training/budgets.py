@@ -13,19 +13,18 @@ rendered faces, from random weights, CEDNN's ends with an F1 of 0: each unit is 
 - Difference maps begin at a grey level of 8 instead of 30, which 1.6% of the pixels of rendered faces reach.
 - CEDNN has no squeeze-and-excitation, without which its blocks train by native passes in half the time.
 - Nothing is frozen in TRA-Net, which has no weights from elsewhere here. Its pictures come pixel by pixel, in batches
-  of 64, and it computes in bfloat16: two thirds of the time where the processor has it.
+  of 64, and it computes in bfloat16, which is faster where the processor has it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
-from reference_models.training.recipes import Recipe
+from reference_models.training.recipes import Precision, Recipe
 from reference_models.training.schedules import Cosine, CosineBySteps
 
-Precision = Literal["32-true", "bf16-mixed"]
 MAP_THRESHOLDS = (8.0, 12.0, 18.0, 26.0, 38.0)
 
 _COMMON = {

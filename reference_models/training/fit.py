@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
@@ -19,7 +19,7 @@ from reference_models.checks import positive_int
 from reference_models.training.checkpoint_io import SafeCheckpointIO
 from reference_models.training.feed import Feed
 from reference_models.training.learner import Learner
-from reference_models.training.recipes import Recipe
+from reference_models.training.recipes import Precision, Recipe
 from reference_models.training.sides import Sides
 from reference_models.training.sync_norm import synchronise
 from reference_models.training.trained import RunRecord, write_model
@@ -48,7 +48,7 @@ class Hardware:
     accelerator: str = "auto"
     devices: int = 1
     nodes: int = 1
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    precision: Precision = "32-true"
     workers: int = 0
 
 

@@ -18,6 +18,8 @@ from reference_models.preparation.recipe import Network
 from reference_models.training.schedules import Constant, ExponentialAfter, Poly, Schedule, Step
 
 Sampling = Literal["shuffled", "au-weighted"]
+Precision = Literal["32-true", "bf16-mixed"]
+"""In what a network computes, as Lightning names it."""
 
 
 @dataclass(frozen=True, kw_only=True)
