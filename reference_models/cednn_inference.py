@@ -30,11 +30,12 @@ def plan(network: CEDNN) -> Callable[[Tensor, Tensor | None], Tensor] | None:
     """
     if network.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
         return None
-    around = [network.stack, *network.gates, *network.block_layers]
+    blocks, around = list(network.blocks), [network.stack, *network.gates, *network.block_layers]
     kinds = (DifferenceGate, SqueezeExcite, nn.Identity)
-    if not all(is_plain(block, IGCBlock) for block in network.blocks) or not all(is_plain(m, *kinds) for m in around):
+    ours = all([type(block) is IGCBlock for block in blocks]) and all([type(m) in kinds for m in around])  # noqa: C419
+    if not ours or ops.watched(*blocks, *around):
         return None
-    stages = [block.stages() for block in network.blocks]
+    stages = [block.stages() for block in blocks]
     found = [each for each in stages if each is not None]
     return (lambda x, maps: _features(network, found, x, maps)) if len(found) == len(stages) else None
 

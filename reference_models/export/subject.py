@@ -30,6 +30,7 @@ VALUES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "cednn": _UNIT,
         "dba-net": _IMAGENET,
         "lla-net": _IMAGENET,
+        "mirrored": _UNIT,
         "moved": _UNIT,
         "none": _UNIT,
         "tra-net": _VGGFACE2,
