@@ -77,15 +77,16 @@ def _row(case: Case, kernel: Timed, rounds: int) -> dict[str, Any]:
 
 
 def _split(ours: Any, by_python: Any, kernel: Timed, rounds: int, between: Callable[[], None]) -> dict[str, float]:
-    """Return the medians of the kernel and of what is around it, with something done between two calls."""
-    parts: list[tuple[float, float, float]] = []
+    """Return the median of the kernel and how much more those of both calls are, with something done between two."""
+    inside, whole, whole_python = [], [], []
     for _ in range(WARM_UP + rounds):
         between()
-        whole = _seconds(by_python)
+        whole_python.append(_seconds(by_python))
+        inside.append(kernel.seconds)
         between()
-        parts.append((kernel.seconds, _seconds(ours) - kernel.seconds, whole - kernel.seconds))
-    names = ("kernel", "around", "around_python")
-    return {name: median(part) for name, part in zip(names, zip(*parts[WARM_UP:], strict=True), strict=True)}
+        whole.append(_seconds(ours))
+    alone, called, called_python = (median(times[WARM_UP:]) for times in (inside, whole, whole_python))
+    return {"kernel": alone, "around": called - alone, "around_python": called_python - alone}
 
 
 def _seconds(call: Any) -> float:

@@ -132,7 +132,8 @@ class MirrorViews:
         Raises:
             ValueError: If there is anything else beside the picture: neutral faces and maps have one view.
         """
-        return {"image": torch.stack([_alone(views), F.horizontal_flip(_alone(views))])}
+        image = _alone(views)
+        return {"image": torch.stack([image, F.horizontal_flip(image)])}
 
 
 def _alone(views: Views) -> Tensor:

@@ -110,7 +110,7 @@ def train_command(
     from reference_models.preparation.items import PreparationError
 
     try:
-        from reference_models.training.budgets import persons, precision
+        from reference_models.training.budgets import persons
         from reference_models.training.fit import Hardware, fit
         from reference_models.training.networks import build
         from reference_models.training.sources import Source
@@ -133,7 +133,7 @@ def train_command(
             accelerator=accelerator,
             devices=devices,
             nodes=nodes,
-            precision=precision(chosen) if bf16 is None and budget else "bf16-mixed" if bf16 else "32-true",
+            precision=_precision(chosen, bf16, budget=budget),
             workers=workers,
         )
         scores = fit(chosen, _sides(source, chosen), output, seed=seed, hardware=hardware)
@@ -197,6 +197,15 @@ def eval_command(
     except OSError as error:
         cli.fail(f"{error.filename or output}: {error.strerror or error}")
     Console().print(_table(scores))
+
+
+def _precision(recipe: Any, bf16: bool | None, *, budget: bool) -> Any:
+    """Return in what is computed: as the user says, else as the budget does if there is one."""
+    from reference_models.training.budgets import precision
+
+    if bf16 is None:
+        return precision(recipe) if budget else "32-true"
+    return "bf16-mixed" if bf16 else "32-true"
 
 
 def _recipe(name: str, size: int | None, width: int | None, changes: list[str], *, budget: bool) -> Any:

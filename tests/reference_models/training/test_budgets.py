@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from reference_models.data.dataset import Batch
+from reference_models.training import command
 from reference_models.training.budgets import SYNTHETIC, for_synthetic, persons, precision
 from reference_models.training.networks import build, inputs_of, logits_of
 from reference_models.training.recipes import RECIPES
@@ -49,3 +50,17 @@ def test_a_recipe_of_somebodys_own_has_as_many_persons_as_most():
 
 def test_tra_net_alone_computes_in_bfloat16():
     assert {name for name, recipe in RECIPES.items() if precision(recipe) == "bf16-mixed"} == {"tra-net"}
+
+
+@pytest.mark.parametrize(
+    ("said", "budget", "computed"),
+    [
+        (None, True, "bf16-mixed"),
+        (None, False, "32-true"),
+        (False, True, "32-true"),
+        (True, False, "bf16-mixed"),
+    ],
+)
+def test_bfloat16_is_the_users_choice_before_it_is_the_budgets(said: bool | None, budget: bool, computed: str):
+    assert command._precision(RECIPES["tra-net"], said, budget=budget) == computed
+    assert command._precision(RECIPES["cednn"], said, budget=budget) == ("bf16-mixed" if said else "32-true")
