@@ -78,6 +78,16 @@ def test_by_hand(connection: str, fuse: list[float], expected: float):
         torch.testing.assert_close(block(x).item(), expected, rtol=1e-14, atol=0)
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
+def test_the_block_keeps_the_memory_format_in_inference(layout: torch.memory_format):
+    block = randomise(IGCBlock(12, groups=3)).eval()
+    x = torch.randn(2, 12, 8, 6).contiguous(memory_format=layout)
+    with torch.no_grad():
+        for y in (block(x), block.pooled(x)):
+            assert y.is_contiguous(memory_format=layout)
+            assert not y.is_contiguous() or layout is torch.contiguous_format
+
+
 def test_the_convolution_keeps_the_memory_format():
     """A shuffle by reshape would silently turn channels-last into contiguous between the two convolutions."""
     layer = InterleavedGroupConv(12, groups=3).to(memory_format=torch.channels_last)
