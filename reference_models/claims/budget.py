@@ -23,7 +23,7 @@ class Budget:
         identities: Persons of a replicate.
         frames: Expressive frames, or portraits, of each.
         replicates: Number of replicates of each recipe's variants.
-        fewer: The same of single ones: a shell pattern of their names to a number.
+        singly: The same of single ones: a shell pattern of their names to a number.
         changes: Values of each recipe, the same for all of its variants.
     """
 
@@ -32,12 +32,12 @@ class Budget:
     identities: int
     frames: int
     replicates: Mapping[str, int]
-    fewer: Mapping[str, int] = field(default_factory=dict)
+    singly: Mapping[str, int] = field(default_factory=dict)
     changes: Mapping[str, Mapping[str, Any]]
 
     def count(self, variant: Variant) -> int:
         """Return the number of replicates of a variant."""
-        single = [count for pattern, count in self.fewer.items() if fnmatchcase(variant.name, pattern)]
+        single = [count for pattern, count in self.singly.items() if fnmatchcase(variant.name, pattern)]
         return single[0] if single else self.replicates[variant.recipe]
 
     def recipe(self, variant: Variant) -> Recipe:
@@ -70,7 +70,7 @@ _UNITS: Mapping[str, Any] = {**_COMMON, "image_size": 64, "learned": "level", "m
 _MAPS = {"map_thresholds": (8.0, 12.0, 18.0, 26.0, 38.0), "options": {"top_width": 256}}
 _TRA_NET = {"version": "v1", "width": 16, "freeze": False}
 _SMALL: Mapping[str, Mapping[str, Any]] = {
-    "tra-net": {**_UNITS, "batch_size": 32, "epochs": 20, "channels_last": True, "options": _TRA_NET},
+    "tra-net": {**_UNITS, "batch_size": 32, "epochs": 8, "channels_last": True, "options": _TRA_NET},
     "cednn": {**_UNITS, **_MAPS},
     "dba-net": {**_COMMON, "image_size": 48, "epochs": 5, "options": {"width": 16}},
     "lla-net": {**_COMMON, "image_size": 48, "epochs": 6, "options": {"width": 16}},
@@ -92,11 +92,12 @@ BUDGETS: Mapping[str, Budget] = MappingProxyType(
             ),
             Budget(
                 name="small",
-                meaning="two processor cores, some hours: small images, narrow networks but for CEDNN and its rivals",
+                meaning="two cores, about two hours: small images, narrow networks but for CEDNN and its rivals",
                 identities=600,
                 frames=6,
-                replicates={"tra-net": 5, "cednn": 5, "dba-net": 5, "lla-net": 8},
-                fewer={"cednn-densenet121": 3, "cednn-igc-net": 3, "hog-*": 3, "mobilenet-*": 1},
+                replicates={"tra-net": 3, "cednn": 4, "dba-net": 3, "lla-net": 8},
+                singly={"cednn-l1": 3, "cednn-densenet121": 3, "cednn-igc-net": 3, "dba-net-densenet161-*": 4}
+                | {"hog-*": 3, "mobilenet-*": 1},
                 changes=_SMALL,
             ),
             Budget(

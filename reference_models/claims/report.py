@@ -148,7 +148,7 @@ def record(
             "meaning": budget.meaning,
             "identities": budget.identities,
             "frames": budget.frames,
-            "replicates": {**budget.replicates, **budget.fewer},
+            "replicates": {**budget.replicates, **budget.singly},
             "recipes": {name: {k: _plain(v) for k, v in values.items()} for name, values in budget.changes.items()},
         },
         "rule": {"confidence": CONFIDENCE, "fewest replicates": FEWEST},
