@@ -70,7 +70,7 @@ _UNITS: Mapping[str, Any] = {**_COMMON, "image_size": 64, "learned": "level", "m
 _MAPS = {"map_thresholds": (8.0, 12.0, 18.0, 26.0, 38.0), "options": {"top_width": 256}}
 _TRA_NET = {"version": "v1", "width": 16, "freeze": False}
 _SMALL: Mapping[str, Mapping[str, Any]] = {
-    "tra-net": {**_UNITS, "batch_size": 32, "epochs": 8, "channels_last": True, "options": _TRA_NET},
+    "tra-net": {**_UNITS, "batch_size": 32, "epochs": 14, "channels_last": True, "options": _TRA_NET},
     "cednn": {**_UNITS, **_MAPS},
     "dba-net": {**_COMMON, "image_size": 48, "epochs": 5, "options": {"width": 16}},
     "lla-net": {**_COMMON, "image_size": 48, "epochs": 6, "options": {"width": 16}},
