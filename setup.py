@@ -1,6 +1,6 @@
-"""Builds what is not Python: the CPU kernels, and a way past Python to one of them.
+"""Builds what is not Python: the CPU kernels, and ways past Python to two of them.
 
-The kernels are one plain shared library, each source compiled once for each instruction set; the way to them is a
+The kernels are one plain shared library, each source compiled once for each instruction set; the ways to them are a
 module of Python's stable interface. Both are optional: where no compiler is found, or one without OpenMP, or Python
 without its headers, installation succeeds and attnzoo computes without them, as ``attnzoo.ops.backends()`` says.
 Everything else about the package is in pyproject.toml.
@@ -73,9 +73,9 @@ setup(
             optional=True,
         ),
         Extension(
-            "attnzoo.ops.eager_gate",
-            sources=["attnzoo/ops/eager_gate.cpp"],
-            depends=[str(KERNELS / "gate_record.h")],
+            "attnzoo.ops.eager_calls",
+            sources=sorted(map(str, Path("attnzoo/ops").glob("*.cpp"))),
+            depends=["attnzoo/ops/eager.h", *sorted(map(str, KERNELS.glob("*_record.h")))],
             extra_compile_args=["-std=gnu++17", "-fvisibility=hidden", "-g0", *SANITIZERS],
             extra_link_args=SANITIZERS,
             language="c++",

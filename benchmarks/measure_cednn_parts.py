@@ -44,11 +44,10 @@ def inference(rounds: int) -> list[dict[str, Any]]:
     other = torch.zeros(FORGOTTEN)
     rows = []
     with torch.inference_mode(), ops.backend("native"):
-        blocks = cednn_inference.plan(network)
-        features = blocks(face, None)
+        features = cednn_inference.features(network, face, None)
         layers = (network.reduce, network.top1, network.top2, network.fc)
         parts: dict[str, tuple[Callable[[], Tensor], Sequence[nn.Module]]] = {
-            "blocks": (lambda: blocks(face, None), [network.blocks]),
+            "blocks": (lambda: cednn_inference.features(network, face, None), [network.blocks]),
             "top": (lambda: cednn_top.logits(*layers, features), layers),
             "whole network": (lambda: network(face), [network]),
         }

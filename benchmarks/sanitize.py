@@ -27,7 +27,7 @@ COPIED = ("attnzoo", "tests", "setup.py", "pyproject.toml", "conftest.py", "READ
 TESTS = tuple(
     f"tests/ops/test_{name}.py"
     for name in (
-        *("apply_gates", "eager", "gate_images", "halve", "igc_block", "igc_chain", "igc_training"),
+        *("apply_gates", "eager", "eager_chain", "gate_images", "halve", "igc_block", "igc_chain", "igc_training"),
         *("kernels", "linear", "values", "winograd"),
     )
 )

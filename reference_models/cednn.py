@@ -149,8 +149,8 @@ class CEDNN(nn.Module):
                 f"maps must be {'left out' if maps is not None else 'given'}: the network was made with "
                 f"attention_blocks={self.attention_blocks}"
             )
-        fused = cednn_inference.plan(self)
-        features = self._features(x, maps) if fused is None else fused(x, maps)
+        fused = cednn_inference.features(self, x, maps)
+        features = self._features(x, maps) if fused is None else fused
         return cednn_top.logits(self.reduce, self.top1, self.top2, self.fc, features)
 
     def _features(self, x: Tensor, maps: Tensor | None) -> Tensor:

@@ -8,8 +8,8 @@ nothing can go stale.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -22,14 +22,40 @@ if TYPE_CHECKING:
 Stages = Sequence[ops.Stage]
 
 
-def plan(network: CEDNN) -> Callable[[Tensor, Tensor | None], Tensor] | None:
-    """Return a function that computes what the blocks of ``network`` make, or None where they must be called.
+def features(network: CEDNN, x: Tensor, maps: Tensor | None) -> Tensor | None:
+    """Return what the blocks of ``network`` make, or None where they must be called.
 
     That is in training, where a gradient may be wanted, where a module is watched by hooks, and where one is not the
     kind that the network was made with.
     """
     if network.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
         return None
+    made = _past_python(network, x, maps)
+    if made is not None:
+        return made
+    stages = _stages(network)
+    return None if stages is None else _by_stages(network, stages, x, maps)
+
+
+def _past_python(network: CEDNN, x: Tensor, maps: Tensor | None) -> Tensor | None:
+    """Return the features where nothing but maps stands between blocks, and nothing is out of the ordinary."""
+    own: Mapping[str, Any] = network._modules  # noqa: SLF001 - for one image each attribute of a module counts
+    stack, *lists = own["stack"], own["blocks"], own["block_layers"], own["gates"]
+    blocks, layers, gates = (each._modules.values() for each in lists)  # noqa: SLF001
+    if type(next(iter(layers))) is not nn.Identity or type(stack) is not DifferenceGate:
+        return None
+    if maps is not None:
+        stack.check(x, maps)
+    links: list[tuple[Any, bool, Tensor | None, float]] = []
+    for i, block in enumerate(blocks):
+        guide = maps if i < network.attention_blocks else None
+        links.append((block, i + 1 < len(blocks), guide, float(i > 0 and network.map_form == "add")))
+        if guide is not None and i + 1 < network.attention_blocks:
+            maps = ops.halve(guide)
+    return IGCBlock.chain(x, tuple(links), beside=(stack, *gates, *layers), kinds=(DifferenceGate, nn.Identity))
+
+
+def _stages(network: CEDNN) -> list[Stages] | None:
     blocks, around = list(network.blocks), [network.stack, *network.gates, *network.block_layers]
     kinds = (DifferenceGate, SqueezeExcite, nn.Identity)
     ours = all([type(block) is IGCBlock for block in blocks]) and all([type(m) in kinds for m in around])  # noqa: C419
@@ -37,10 +63,10 @@ def plan(network: CEDNN) -> Callable[[Tensor, Tensor | None], Tensor] | None:
         return None
     stages = [block.stages() for block in blocks]
     found = [each for each in stages if each is not None]
-    return (lambda x, maps: _features(network, found, x, maps)) if len(found) == len(stages) else None
+    return found if len(found) == len(stages) else None
 
 
-def _features(network: CEDNN, stages: Sequence[Stages], x: Tensor, maps: Tensor | None) -> Tensor:
+def _by_stages(network: CEDNN, stages: Sequence[Stages], x: Tensor, maps: Tensor | None) -> Tensor:
     if maps is not None:
         network.stack.check(x, maps)
     gate: Tensor | None = None

@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from attnzoo import checks
 from attnzoo.ops import Stage, dispatch, igc_block, igc_training, running_statistics, watched
+from attnzoo.ops.eager import chained
 from attnzoo.ops.igc_block import in_natural_order
 from attnzoo.registry import register
 
@@ -278,6 +279,35 @@ class IGCBlock(nn.Module):
         large = x.shape[2] * x.shape[3] >= _PIXELS_A_MEMBER * (self.channels // branch.groups)
         known = all(t.dtype == torch.float32 and t.is_cpu for t in self.parameters())
         return known and large and x.numel() > 0 and dispatch.takes_native(x, None)
+
+    @staticmethod
+    def chain(
+        x: Tensor,
+        links: tuple[tuple[IGCBlock, bool, Tensor | None, float], ...],
+        *,
+        beside: tuple[nn.Module, ...] = (),
+        kinds: tuple[type[nn.Module], ...] = (),
+    ) -> Tensor | None:
+        """Return what several blocks make of ``x``, one after the other, without gradients and past Python.
+
+        The parameters are read as they are at every call, so that nothing can go stale.
+
+        Args:
+            x: Map (B, C, H, W) of float32, bfloat16 or float16.
+            links: Blocks, each with whether its output is max-pooled, with guiding maps (B, n, H, W) of the dtype of
+                ``x`` or None, and with what is added to them: see ``attnzoo.ops.igc_block``.
+            beside: Modules that the caller leaves out, whose work is done here.
+            kinds: What these may be.
+
+        Returns:
+            The last block's map (B, C', H', W') of the dtype of ``x``. None where the modules must be called, or where
+            ``stages`` are to be given to ``attnzoo.ops.igc_chain``: in training, where gradients are on, where anybody
+            watches (hooks, recorders, compilers), where one is of another kind, where a shape does not fit.
+        """
+        if torch.compiler.is_compiling():
+            return None
+        made: Tensor | None = chained(x, links, IGCBlock, InterleavedGroupConv, beside, kinds)
+        return made
 
     def stages(self) -> tuple[Stage, Stage, Stage] | None:
         """Return the stages with which ``attnzoo.ops.igc_block`` may take the place of calling the modules.

@@ -3,145 +3,21 @@
 // returning None: it decides, and it complains.
 //
 // Between two large layers Python is cold, and takes several times what it takes in a loop: on small maps a third of a
-// call. This reads each time what Python would read, and keeps nothing from call to call.
-//
-// It goes by Python's stable interface and DLPack's, and by nothing of torch's.
-#define Py_LIMITED_API 0x030B0000
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+// call.
+#include "eager.h"
 
 #include "../kernels/cpu/gate_record.h"
 
+namespace eager {
 namespace {
 
-// DLPack 1.3, as far as it is used: how a tensor says where and what it is.
-struct Described {
-  void* data;
-  int32_t device_type, device_id, rank;
-  uint8_t kind, bits;
-  uint16_t lanes;
-  int64_t *shape, *strides;
-  uint64_t byte_offset;
-};
-struct Exchange {
-  struct {
-    uint32_t major, minor;
-    void* previous;
-  } header;
-  void *allocate, *from_object, *to_object;
-  int (*describe)(void* object, Described* out);
-  void* stream;
-};
-constexpr int32_t kCpu = 1;
-constexpr uint8_t kFloat = 2, kBfloat = 4;
-
-struct Ref {  // owns an object, or none
-  PyObject* object;
-  explicit Ref(PyObject* owned) : object(owned) {}
-  Ref(const Ref&) = delete;
-  Ref& operator=(const Ref&) = delete;
-  ~Ref() { Py_XDECREF(object); }
-};
-
-// What `prepare` is given, for the life of the process.
 int (*kernel)(const AttnzooGate*) = nullptr;
-const Exchange* exchange = nullptr;
-PyObject *tensor, *parameter, *convolution, *relu, *sigmoid, *batch_norm, *identity;  // types
-PyObject* absent[3];  // functions that return None where nobody transforms, traces or listens
-PyObject *grad_enabled, *dispatch_modes, *threads, *empty_like;  // functions
-PyObject *forward_ad, *chosen, *module_globals;  // the dictionary of one module, the backend's choice, another's dictionary
 
-// Names.
-PyObject *hooks[4], *global_hooks[6];  // of a module's, of all modules'
-PyObject *modules_, *parameters_, *buffers_, *training_, *eps_, *name_, *level_;
-PyObject *fc1_, *act_, *fc2_, *gate_, *conv_, *norm_, *weight_, *bias_, *mean_, *variance_;
-
-PyObject* attributes(PyObject* object) { return PyObject_GenericGetDict(object, nullptr); }
-bool is(PyObject* object, PyObject* type) { return (PyObject*)Py_TYPE(object) == type; }
-
-int64_t number(PyObject* made) {  // of a call; -1 if it failed
-  Ref held(made);
-  return made ? PyLong_AsLongLong(made) : -1;
-}
-
-// The dictionary of a module that nobody watches; empty if anybody does, or it is no module.
-PyObject* unwatched(PyObject* module) {
-  PyObject* own = attributes(module);
-  for (PyObject* name : hooks) {
-    PyObject* found = own ? PyDict_GetItemWithError(own, name) : nullptr;
-    if (!found || !PyDict_Check(found) || PyDict_Size(found) != 0) return Py_XDECREF(own), nullptr;
-  }
-  return own;
-}
-
-PyObject* in(PyObject* own, PyObject* which, PyObject* name) {  // borrowed
-  PyObject* held = own ? PyDict_GetItemWithError(own, which) : nullptr;
-  return held && PyDict_Check(held) ? PyDict_GetItemWithError(held, name) : nullptr;
-}
-
-// A tensor on the CPU of a type that the kernels take.
-struct Tensor {
-  Described is;
-  int64_t type, count = 1;
-  bool read(PyObject* object) {
-    if (exchange->describe(object, &is) || is.device_type != kCpu || is.lanes != 1 || is.byte_offset) return false;
-    type = is.bits == 32 && is.kind == kFloat ? 0 : is.bits != 16 ? -1 : is.kind == kBfloat ? 1 : is.kind == kFloat ? 2 : -1;
-    for (int i = 0; i < is.rank; ++i) count *= is.shape[i];
-    return type >= 0 && is.data;
-  }
-  bool dense(const int* order) const {  // the last of the order being next to each other in memory
-    int64_t step = 1;
-    for (int i = is.rank - 1; i >= 0; --i) {
-      const int axis = order ? order[i] : i;
-      if (is.shape[axis] != 1 && is.strides[axis] != step) return false;
-      step *= is.shape[axis];
-    }
-    return true;
-  }
-};
-
-// A call in the making, and the tensors that it points into: another thread may let go of them while the kernel runs.
 struct Call : AttnzooGate {
-  PyObject* kept[12];
-  int count = 0;
+  Kept<12> keep;
   Call() : AttnzooGate() {}
-  Call(const Call&) = delete;
-  Call& operator=(const Call&) = delete;
-  ~Call() {
-    while (count) Py_DECREF(kept[--count]);
-  }
-  void keep(PyObject* object) {
-    Py_INCREF(object);
-    kept[count++] = object;
-  }
+  bool vector(PyObject* found, int64_t count, const void** at) { return eager::vector(keep, found, type, count, at); }
 };
-
-// What an optional parameter holds: `count` values of one type, one after the other. False if it is something else.
-bool vector(Call* call, PyObject* found, int64_t count, const void** at) {
-  if (found == Py_None) return true;
-  Tensor t;
-  if (!found || !is(found, parameter) || !t.read(found) || t.type != call->type || t.count != count) return false;
-  call->keep(found);
-  *at = t.is.data;
-  return t.dense(nullptr);
-}
-
-bool nobody_looks() {
-  for (PyObject* name : global_hooks) {
-    PyObject* found = PyDict_GetItemWithError(module_globals, name);
-    if (!found || !PyDict_Check(found) || PyDict_Size(found) != 0) return false;
-  }
-  for (PyObject* ask : absent) {
-    Ref said(PyObject_CallNoArgs(ask));
-    if (said.object != Py_None) return false;
-  }
-  if (number(PyObject_CallNoArgs(dispatch_modes)) != 0) return false;
-  PyObject* level = PyDict_GetItemWithError(forward_ad, level_);
-  if (!level || PyLong_AsLong(level) != -1) return false;
-  Ref learns(PyObject_CallNoArgs(grad_enabled)), name(PyObject_GetAttr(chosen, name_));
-  if (learns.object != Py_False || !name.object) return false;
-  return !PyUnicode_CompareWithASCIIString(name.object, "auto") || !PyUnicode_CompareWithASCIIString(name.object, "native");
-}
 
 // Two layers with a ReLU between them: fc1, act, fc2, and perhaps a sigmoid as `gate`.
 bool bottleneck(Call* call, PyObject* module) {
@@ -165,8 +41,8 @@ bool bottleneck(Call* call, PyObject* module) {
   if (!inner.dense(nullptr) || !outer.dense(nullptr)) return false;
   call->keep(reduce), call->keep(expand);
   call->reduce = inner.is.data, call->expand = outer.is.data;
-  return vector(call, in(first.object, parameters_, bias_), call->hidden, &call->reduce_bias) &&
-         vector(call, in(second.object, parameters_, bias_), call->channels, &call->expand_bias);
+  return call->vector(in(first.object, parameters_, bias_), call->hidden, &call->reduce_bias) &&
+         call->vector(in(second.object, parameters_, bias_), call->channels, &call->expand_bias);
 }
 
 // What a norm of one channel goes by. False if it is something else.
@@ -196,14 +72,14 @@ bool spatial(Call* call, PyObject* module) {
   call->keep(weight);
   call->type = w.type, call->weight = w.is.data;
   call->plane = w.is.strides[1], call->row = w.is.strides[2], call->column = w.is.strides[3];
-  if (!vector(call, in(first.object, parameters_, bias_), 1, &call->bias)) return false;
+  if (!call->vector(in(first.object, parameters_, bias_), 1, &call->bias)) return false;
   if (is(norm, identity)) return true;
   PyObject *trains = PyDict_GetItemWithError(second.object, training_), *eps = PyDict_GetItemWithError(second.object, eps_);
   if (trains != Py_False || !eps || !PyFloat_Check(eps)) return false;
   int64_t other = 0;
   call->normed = 1, call->epsilon = PyFloat_AsDouble(eps);
-  return vector(call, in(second.object, parameters_, weight_), 1, &call->gain) &&
-         vector(call, in(second.object, parameters_, bias_), 1, &call->shift) &&
+  return call->vector(in(second.object, parameters_, weight_), 1, &call->gain) &&
+         call->vector(in(second.object, parameters_, bias_), 1, &call->shift) &&
          running(call, in(second.object, buffers_, mean_), &call->running, &call->mean) &&
          running(call, in(second.object, buffers_, variance_), &other, &call->variance) && other == call->running;
 }
@@ -259,67 +135,14 @@ PyObject* gated(PyObject*, PyObject* const* given, Py_ssize_t count) {
   Py_RETURN_NONE;
 }
 
-const char kPrepare[] =
-    "prepare(kernel, record, exchange, types, functions, objects)\n--\n\n"
-    "Take what calls go by: the kernel's address, the bytes of what it is given, DLPack's capsule of torch, and what\n"
-    "eager.py names. A kernel or a DLPack of another version than this was built with is not taken.";
+}  // namespace
 
-PyObject* prepare(PyObject*, PyObject* arguments) {
-  PyObject *address, *capsule, *types, *functions, *objects;
-  Py_ssize_t record;
-  if (!PyArg_ParseTuple(arguments, "OnOO!O!O!", &address, &record, &capsule, &PyTuple_Type, &types, &PyTuple_Type, &functions,
-                        &PyTuple_Type, &objects))
-    return nullptr;
-  PyObject** slots[][8] = {
-      {&tensor, &parameter, &convolution, &relu, &sigmoid, &batch_norm, &identity, nullptr},
-      {&absent[0], &absent[1], &absent[2], &grad_enabled, &dispatch_modes, &threads, &empty_like, nullptr},
-      {&forward_ad, &chosen, &module_globals, nullptr},
-  };
-  PyObject* tuples[] = {types, functions, objects};
-  for (int i = 0; i < 3; ++i)
-    for (int j = 0; slots[i][j]; ++j) {
-      PyObject* found = PyTuple_GetItem(tuples[i], j);
-      if (!found) return nullptr;
-      Py_INCREF(found);  // for the life of the process
-      *slots[i][j] = found;
-    }
-  auto* offered = (const Exchange*)PyCapsule_GetPointer(capsule, "dlpack_exchange_api");
-  void* function = PyLong_AsVoidPtr(address);
-  if (!offered || PyErr_Occurred()) return nullptr;
-  if (record != sizeof(AttnzooGate) || offered->header.major != 1) Py_RETURN_NONE;
-  exchange = offered;
-  kernel = (int (*)(const AttnzooGate*))function;
-  Py_RETURN_NONE;
-}
-
-bool names() {
-  const struct {
-    PyObject** where;
-    const char* text;
-  } all[] = {
-      {&hooks[0], "_forward_hooks"}, {&hooks[1], "_forward_pre_hooks"},
-      {&hooks[2], "_backward_hooks"}, {&hooks[3], "_backward_pre_hooks"},
-      {&global_hooks[0], "_global_backward_pre_hooks"}, {&global_hooks[1], "_global_backward_hooks"},
-      {&global_hooks[2], "_global_forward_hooks"}, {&global_hooks[3], "_global_forward_pre_hooks"},
-      {&global_hooks[4], "_global_forward_hooks_always_called"}, {&global_hooks[5], "_global_forward_hooks_with_kwargs"},
-      {&modules_, "_modules"}, {&parameters_, "_parameters"}, {&buffers_, "_buffers"}, {&training_, "training"},
-      {&eps_, "eps"}, {&name_, "name"}, {&level_, "_current_level"}, {&fc1_, "fc1"}, {&act_, "act"}, {&fc2_, "fc2"},
-      {&gate_, "gate"}, {&conv_, "conv"}, {&norm_, "norm"}, {&weight_, "weight"}, {&bias_, "bias"},
-      {&mean_, "running_mean"}, {&variance_, "running_var"},
-  };
-  for (const auto& one : all)
-    if (!(*one.where = PyUnicode_InternFromString(one.text))) return false;
+bool take_gate_images(void* address, int64_t record) {
+  if (record != sizeof(AttnzooGate)) return false;
+  kernel = (int (*)(const AttnzooGate*))address;
   return true;
 }
 
-PyMethodDef methods[] = {
-    {"gated", (PyCFunction)(void (*)(void))gated, METH_FASTCALL, kGated},
-    {"prepare", prepare, METH_VARARGS, kPrepare},
-    {nullptr, nullptr, 0, nullptr},
-};
-PyModuleDef definition = {PyModuleDef_HEAD_INIT, "eager_gate", "gate_images.py's way to the kernel in eager inference.", -1,
-                          methods, nullptr, nullptr, nullptr, nullptr};
+PyMethodDef gated_method = {"gated", (PyCFunction)(void (*)(void))gated, METH_FASTCALL, kGated};
 
-}  // namespace
-
-PyMODINIT_FUNC PyInit_eager_gate() { return names() ? PyModule_Create(&definition) : nullptr; }
+}  // namespace eager

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from attnzoo.ops import dispatch
+from attnzoo.ops import dispatch, eager
 from attnzoo.ops.igc_block import (
     Stage,
     as_float,
@@ -107,6 +107,7 @@ def _image_by_image(x: Tensor, links: Sequence[IGCLink]) -> Tensor:
 def _native(x: Tensor, links: Sequence[IGCLink]) -> Tensor:
     from attnzoo.kernels.cpu import launch_igc
 
+    eager.prepare()
     x = x.contiguous()
     made, read = [], x
     for stages, groups, pool, maps, residual, gate in links:

@@ -292,10 +292,10 @@ def test_wrong_arguments_are_an_error_or_left_to_python():
 def test_without_it_python_computes():
     code = """
 import sys, torch
-sys.modules["attnzoo.ops.eager_gate"] = None
+sys.modules["attnzoo.ops.eager_calls"] = None
 from attnzoo import CBAM, ops
 from attnzoo.ops import eager
-assert ops.backends()["native"].detail.endswith(", called through Python alone: eager_gate was not built")
+assert ops.backends()["native"].detail.endswith(", called through Python alone: eager_calls was not built")
 layer, x = CBAM(12).eval(), torch.randn(2, 12, 5, 6)
 with torch.no_grad():
     y = layer(x)

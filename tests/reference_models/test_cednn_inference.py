@@ -30,14 +30,14 @@ def exactly(network, x, *maps):
 def fused(monkeypatch):
     """Record for each call whether the blocks were fused."""
     seen = []
-    plan = cednn_inference.plan
+    features = cednn_inference.features
 
-    def recorded(network):
-        found = plan(network)
+    def recorded(network, x, maps):
+        found = features(network, x, maps)
         seen.append(found is not None)
         return found
 
-    monkeypatch.setattr(cednn_inference, "plan", recorded)
+    monkeypatch.setattr(cednn_inference, "features", recorded)
     return seen
 
 

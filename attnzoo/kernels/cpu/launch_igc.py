@@ -15,9 +15,11 @@ from torch import Tensor
 from attnzoo.kernels.cpu.launch import DTYPES, _check
 from attnzoo.kernels.cpu.library import kernels
 
-_STAGE = struct.Struct("=6qd")  # AttnzooStage of igc_block.cpp
+_STAGE = struct.Struct("=6qd")  # AttnzooStage of igc_record.h
 _BLOCK = struct.Struct("=9qf4i4x")  # AttnzooIgc
 _MAPS = struct.Struct("=5q")  # AttnzooIgcMaps
+RECORDS = _STAGE.size + _BLOCK.size + _MAPS.size
+"""Bytes of one of each."""
 
 
 class Link(NamedTuple):
