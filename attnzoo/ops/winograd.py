@@ -7,7 +7,6 @@ outputs of a tile of 2x2 where it reaches one.
 
 from __future__ import annotations
 
-import functools
 from typing import Any, TypeGuard
 
 import torch
@@ -82,22 +81,13 @@ def _is_channels_last(x: Tensor) -> bool:
     return x.is_contiguous(memory_format=torch.channels_last)
 
 
-@functools.cache
-def _kernel_transform() -> Tensor:
-    """Return G x G (16, 9): the transformed kernel is G w G^T."""
-    rows = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]]
-    g = torch.tensor(rows, dtype=torch.float32, device="cpu")
-    return torch.kron(g, g)
-
-
-def _convolved(x: Tensor, beside: Tensor | None, weight: Tensor, bias: Tensor | None) -> Tensor:
+def _convolved(
+    x: Tensor, beside: Tensor | None, weight: Tensor, bias: Tensor | None, *, turned: bool = False
+) -> Tensor:
     from attnzoo.kernels.cpu import launch_winograd
 
-    out, channels = weight.shape[:2]
-    transformed = _kernel_transform() @ weight.permute(2, 3, 1, 0).reshape(9, channels * out)
-    panels = transformed.view(16, channels, out // _PANEL, _PANEL).transpose(1, 2).contiguous()
-    y = torch.empty((len(x), out, *x.shape[2:]), memory_format=torch.channels_last)
-    launch_winograd.winograd(x, beside, panels, None if bias is None else bias.contiguous(), y)
+    y = torch.empty((len(x), len(weight), *x.shape[2:]), memory_format=torch.channels_last)
+    launch_winograd.winograd(x, beside, weight, turned, None if bias is None else bias.contiguous(), y)
     return y
 
 
@@ -119,7 +109,7 @@ class _Convolution(torch.autograd.Function):
         maps = [x] if beside is None else [x, beside]
         d_maps: list[Tensor | None] = [None, None]
         if any(ctx.needs_input_grad[:2]):
-            whole = _convolved(dy, None, weight.transpose(0, 1).flip(2, 3), None)
+            whole = _convolved(dy, None, weight.transpose(0, 1), None, turned=True)
             d_maps[: len(maps)] = torch.split(whole, [t.shape[1] for t in maps], dim=1)
         d_weight = None
         if ctx.needs_input_grad[2]:

@@ -56,6 +56,19 @@ def test_error_is_at_most_twice_that_of_torch(size: Any, isa: str, monkeypatch: 
         assert float((a - e).norm()) <= 2 * (float((b - e).norm()) + 2**-23 * float(e.norm()))
 
 
+def test_weights_and_biases_may_lie_in_any_order():
+    x, beside, weight, bias = maps((2, 64, 32, 7, 7))
+    expected = winograd.winograd(x, beside, weight, bias)
+    orders = (
+        weight.contiguous(memory_format=torch.channels_last),
+        weight.mT.contiguous().mT,
+        torch.randn(128, 200, 3, 5)[::2, 3:195:2, :, 1:4].copy_(weight),
+    )
+    for other in orders:
+        assert other.stride() != weight.stride()
+        assert torch.equal(winograd.winograd(x, beside, other, torch.stack([bias, bias], 1)[:, 0]), expected)
+
+
 @pytest.mark.parametrize("isa", library.instruction_sets() if cases.HAS_NATIVE else [])
 def test_writes_every_output_and_nothing_else(isa: str, monkeypatch: pytest.MonkeyPatch):
     kernels = library.Kernels(isa)
@@ -64,7 +77,7 @@ def test_writes_every_output_and_nothing_else(isa: str, monkeypatch: pytest.Monk
         x = torch.randn(batch, 32, height, width).contiguous(memory_format=torch.channels_last)
         whole = torch.full((batch * height * width * 32 + 64,), torch.nan)
         y = whole[32:-32].view(batch, height, width, 32).permute(0, 3, 1, 2)
-        launch_winograd.winograd(x, None, torch.randn(16, 1, 32, 32), None, y)
+        launch_winograd.winograd(x, None, torch.randn(32, 32, 3, 3), False, None, y)
         assert int(whole.isnan().sum()) == 64
         assert bool(y.isfinite().all())
 

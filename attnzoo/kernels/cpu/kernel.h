@@ -60,10 +60,13 @@ inline Chunks pixel_chunks(int64_t pixels, int64_t channels) {
   return Chunks(pixels, larger(kChain, smaller(kTask / channels, 8 * kChain)));
 }
 
+constexpr int64_t kLine = 64;  // bytes of a line of the cache: what begins at one needs no second for its first vector
+
 class Scratch {
  public:
   explicit Scratch(int64_t floats)
-      : data_(floats == 0 ? nullptr : (float*)malloc(floats * sizeof(float))), floats_(floats) {}
+      : data_(floats == 0 ? nullptr : (float*)aligned_alloc(kLine, ceil_div(floats * sizeof(float), kLine) * kLine)),
+        floats_(floats) {}
   ~Scratch() { free(data_); }
   Scratch(const Scratch&) = delete;
   bool failed() const { return floats_ != 0 && data_ == nullptr; }

@@ -7,7 +7,11 @@ from torch import Tensor
 from attnzoo.kernels.cpu import launch
 
 
-def winograd(x: Tensor, beside: Tensor | None, weights: Tensor, bias: Tensor | None, y: Tensor) -> None:
-    """Fill ``y`` (B, C', H, W) from maps in channels-last order and weights (16, C' / 32, C, 32), transformed."""
+def winograd(x: Tensor, beside: Tensor | None, weight: Tensor, turned: bool, bias: Tensor | None, y: Tensor) -> None:
+    """Fill ``y`` (B, C', H, W) from maps in channels-last order and a weight (C', C, 3, 3) of any strides.
+
+    A weight that is ``turned`` is taken as if it were flipped in both directions.
+    """
     second = 0 if beside is None else beside.shape[1]
-    launch.run("winograd", x, x.shape[2], second, y.shape[1], x, beside, weights, bias, y)
+    sizes = (x.shape[2], second, y.shape[1])
+    launch.run("winograd", x, *sizes, x, beside, weight, *weight.stride(), turned, bias, y)

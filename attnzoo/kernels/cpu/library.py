@@ -55,7 +55,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "split_rows_backward": (_MAP, *[c_int64] * 2, *[c_void_p] * 3),
     "halve": (*[c_int64] * 3, c_int, *[c_void_p] * 2),
     "linears": (c_int64, c_int, c_void_p),
-    "winograd": (_MAP, *[c_int64] * 3, *[c_void_p] * 5),
+    "winograd": (_MAP, *[c_int64] * 3, *[c_void_p] * 3, *[c_int64] * 4, c_int, *[c_void_p] * 2),
     "spatial_conv": (*[c_int64] * 4, c_int, *[c_void_p] * 2, c_float, c_void_p),
     "spatial_conv_backward": (*[c_int64] * 4, c_int, *[c_void_p] * 5),
 }

@@ -118,7 +118,8 @@ template <int N> inline void store(Float16* p, F<N> v) {
   for (int i = 0; i < N; ++i) p[i] = narrow(v[i]);
 }
 
-template <int N> inline F<N> all(float value) { return F<N>{} + value; }
+// A difference, because GCC sees that it is the value itself: a sum would be made, for the sake of -0.
+template <int N> inline F<N> all(float value) { return value - F<N>{}; }
 
 // b where a or b is NaN: what maxps does in one instruction.
 template <int N> inline F<N> larger(F<N> a, F<N> b) { return a > b ? a : b; }

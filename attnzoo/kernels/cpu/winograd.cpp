@@ -1,19 +1,21 @@
 // A 3x3 convolution of channels-last maps in float32 by Winograd's minimal filtering F(2x2, 3x3): 16 products of
 // matrices make four outputs where the definition takes 36. A. Lavin, S. Gray, "Fast Algorithms for Convolutional
 // Neural Networks", CVPR 2016. A second map's channels may lie beside the first's, as if the two were concatenated.
-#include "kernel.h"
+#include "crew.h"
 
 namespace attnzoo {
 namespace ATTNZOO_ISA {
 
 constexpr int64_t kPanel = 32;  // output channels whose weights lie together
-constexpr int64_t kTiles = 24;  // tiles of 2x2 outputs that are worked on together, so that they stay in L2
+constexpr int64_t kFloats = 3 << 16;  // of what is made of the tiles that are worked on together, so that they stay in L2
+constexpr int64_t kApart = 16;        // floats between planes that would else share the same few places of a cache
 constexpr int kRows = kLanes == 16 ? 12 : kLanes == 8 ? 3 : 1;  // of them, as many as the registers hold sums for
 constexpr int kWide = kPanel / kLanes;
 
 // One patch of 4x4 pixels, from (top, left) on, of `channels`; the 16 results lie `stride` apart. Outside is 0.
-ATTNZOO_HOT void transform_patch(const float* image, int64_t top, int64_t left, int64_t height, int64_t width,
-                                 int64_t channels, float* out, int64_t stride) {
+template <class Inside>
+ATTNZOO_HOT void transform_pixels(const float* from, int64_t width, int64_t channels, float* out, int64_t stride,
+                                  Inside inside) {
   using V = F<kLanes>;
   for (int64_t c = 0; c < channels; c += kLanes) {
     V d[4][4], t[4][4];
@@ -21,9 +23,7 @@ ATTNZOO_HOT void transform_patch(const float* image, int64_t top, int64_t left, 
     for (int i = 0; i < 4; ++i) {
 #pragma GCC unroll 4
       for (int j = 0; j < 4; ++j) {
-        const int64_t h = top + i, w = left + j;
-        const bool inside = (uint64_t)h < (uint64_t)height && (uint64_t)w < (uint64_t)width;
-        d[i][j] = inside ? load<kLanes>(image + (h * width + w) * channels + c) : V{};
+        d[i][j] = inside(i, j) ? load<kLanes>(from + (i * width + j) * channels + c) : V{};
       }
     }
 #pragma GCC unroll 4
@@ -41,6 +41,18 @@ ATTNZOO_HOT void transform_patch(const float* image, int64_t top, int64_t left, 
       store<kLanes>(to + 2 * stride, t[i][2] - t[i][1]);
       store<kLanes>(to + 3 * stride, t[i][1] - t[i][3]);
     }
+  }
+}
+
+ATTNZOO_HOT void transform_patch(const float* image, int64_t top, int64_t left, int64_t height, int64_t width,
+                                 int64_t channels, float* out, int64_t stride) {
+  const float* from = image + (top * width + left) * channels;
+  if (top >= 0 && left >= 0 && top + 4 <= height && left + 4 <= width) {
+    transform_pixels(from, width, channels, out, stride, [](int, int) { return true; });
+  } else {
+    transform_pixels(from, width, channels, out, stride, [&](int i, int j) {
+      return (uint64_t)(top + i) < (uint64_t)height && (uint64_t)(left + j) < (uint64_t)width;
+    });
   }
 }
 
@@ -62,6 +74,41 @@ ATTNZOO_HOT void multiply(const float* a, const float* panel, int64_t length, fl
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 8
     for (int j = 0; j < kWide; ++j) store<kLanes>(sums + r * stride + j * kLanes, total[r][j]);
+  }
+}
+
+// A 3x3 kernel for each pair of channels, wherever it lies.
+struct Kernels {
+  const float* weights;
+  int64_t out, in, row, column;  // steps from one to the next
+  bool turned;                   // by half a turn, as for the gradient
+  float at(int64_t o, int64_t c, int i) const {
+    const int tap = turned ? 8 - i : i;
+    return weights[o * out + c * in + tap / 3 * row + tap % 3 * column];
+  }
+};
+
+// G w G^T of the kernels from input channel c to a panel of outputs, from o on; the 16 results lie `stride` apart.
+ATTNZOO_HOT void transform_kernels(const Kernels& kernels, int64_t o, int64_t c, float* out, int64_t stride) {
+  float taps[9][kPanel];
+  for (int64_t p = 0; p < kPanel; ++p)
+    for (int i = 0; i < 9; ++i) taps[i][p] = kernels.at(o + p, c, i);
+  for (int64_t p = 0; p < kPanel; p += kLanes) {
+    F<kLanes> rows[4][3];
+    for (int j = 0; j < 3; ++j) {
+      const F<kLanes> a = load<kLanes>(taps[j] + p), b = load<kLanes>(taps[3 + j] + p), d = load<kLanes>(taps[6 + j] + p);
+      rows[0][j] = a;
+      rows[1][j] = 0.5f * (a + b + d);
+      rows[2][j] = 0.5f * (a - b + d);
+      rows[3][j] = d;
+    }
+    for (int i = 0; i < 4; ++i) {
+      float* to = out + 4 * i * stride + p;
+      store<kLanes>(to, rows[i][0]);
+      store<kLanes>(to + stride, 0.5f * (rows[i][0] + rows[i][1] + rows[i][2]));
+      store<kLanes>(to + 2 * stride, 0.5f * (rows[i][0] - rows[i][1] + rows[i][2]));
+      store<kLanes>(to + 3 * stride, rows[i][2]);
+    }
   }
 }
 
@@ -91,21 +138,32 @@ ATTNZOO_HOT void transform_sums(const float* sums, int64_t stride, const float* 
 
 using namespace attnzoo::ATTNZOO_ISA;
 
-// x: map. beside: (batch, second, height, width) or null with second = 0. weights: (16, out / 32, channels, 32),
-// transformed. bias: (out) or null. y: (batch, out, height, width). All numbers of channels are multiples of 16, `out`
-// of 32.
+// x: map. beside: (batch, second, height, width) or null with second = 0. weights: (out, channels, 3, 3) of any strides,
+// `turned` by half a turn or not. bias: (out) or null. y: (batch, out, height, width). All numbers of channels are multiples
+// of 16, `out` of 32.
 ATTNZOO_EXPORT(winograd)(const AttnzooMap* map, int64_t height, int64_t second, int64_t out, const float* x,
-                         const float* beside, const float* weights, const float* bias, float* y) {
+                         const float* beside, const float* weights, int64_t to_out, int64_t to_in, int64_t to_row,
+                         int64_t to_column, int turned, const float* bias, float* y) {
   const int64_t width = map->pixels / height, first = map->channels, channels = first + second;
   const int64_t down = ceil_div(height, 2), across = ceil_div(width, 2), tiles = map->batch * down * across;
-  const int64_t blocks = ceil_div(tiles, kTiles), own = 16 * kTiles * (channels + out);
-  const int64_t workers = larger(1, smaller(map->threads, blocks));
-  const Scratch scratch(workers * own);
-  if (scratch.failed()) return kNoMemory;
-  parallel(map->threads, workers, map->batch * map->pixels * channels, [&](int64_t worker) {
-    float *patches = scratch.data() + worker * own, *sums = patches + 16 * kTiles * channels;
-    for (int64_t block = worker; block < blocks; block += workers) {
-      const int64_t start = block * kTiles, count = smaller(kTiles, tiles - start);
+  const int64_t fit = kFloats / (16 * (channels + out)) / kRows, share = ceil_div(ceil_div(tiles, map->threads), kRows);
+  const int64_t group = kRows * larger(1, smaller(fit, share)), groups = ceil_div(tiles, group);
+  const int64_t patch = group * channels + kApart, sum = group * out + kApart;
+  const Kernels kernels{weights, to_out, to_in, to_row, to_column, turned != 0};
+  const Scratch transformed(16 * channels * out);
+  if (transformed.failed()) return kNoMemory;
+  int status = kDone;
+  together(map->threads, tiles * channels, [&](Crew crew) {
+    const Scratch scratch(16 * (patch + sum));
+    if (scratch.failed()) __atomic_store_n(&status, kNoMemory, __ATOMIC_RELAXED);
+    float *patches = scratch.data(), *sums = patches + 16 * patch;
+    crew.each(channels * out / kPanel, [&](int64_t task) {
+      transform_kernels(kernels, task / channels * kPanel, task % channels, transformed.data() + task * kPanel,
+                        channels * out);
+    });
+    crew.each(groups, [&](int64_t task) {
+      if (scratch.failed()) return;
+      const int64_t start = task * group, count = smaller(group, tiles - start);
       const auto each = [&](auto step) {
         for (int64_t i = 0; i < count; ++i) {
           const int64_t b = (start + i) / (down * across), at = (start + i) % (down * across);
@@ -114,24 +172,23 @@ ATTNZOO_EXPORT(winograd)(const AttnzooMap* map, int64_t height, int64_t second, 
       };
       each([&](int64_t i, int64_t b, int64_t h, int64_t w) {
         float* to = patches + i * channels;
-        transform_patch(x + b * map->pixels * first, h - 1, w - 1, height, width, first, to, kTiles * channels);
+        transform_patch(x + b * map->pixels * first, h - 1, w - 1, height, width, first, to, patch);
         if (second == 0) return;
-        transform_patch(beside + b * map->pixels * second, h - 1, w - 1, height, width, second, to + first,
-                        kTiles * channels);
+        transform_patch(beside + b * map->pixels * second, h - 1, w - 1, height, width, second, to + first, patch);
       });
       for (int64_t k = 0; k < 16; ++k) {
         for (int64_t o = 0; o < out; o += kPanel) {
-          const float* panel = weights + (k * out + o) * channels;
+          const float* panel = transformed.data() + (k * out + o) * channels;
           for (int64_t i = 0; i < count; i += kRows) {  // rows behind the last tile are worked on and left alone
-            multiply(patches + (k * kTiles + i) * channels, panel, channels, sums + (k * kTiles + i) * out + o, out);
+            multiply(patches + k * patch + i * channels, panel, channels, sums + k * sum + i * out + o, out);
           }
         }
       }
       each([&](int64_t i, int64_t b, int64_t h, int64_t w) {
-        transform_sums(sums + i * out, kTiles * out, bias, y + ((b * height + h) * width + w) * out,
-                       smaller(2, height - h), smaller(2, width - w), width, out);
+        transform_sums(sums + i * out, sum, bias, y + ((b * height + h) * width + w) * out, smaller(2, height - h),
+                       smaller(2, width - w), width, out);
       });
-    }
+    });
   });
-  return kDone;
+  return status;
 }
