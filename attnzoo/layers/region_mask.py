@@ -143,12 +143,12 @@ def _checked_region(name: str, region: Region) -> Region:
 
 def _checked_center(center_row: Tensor | float | None, batch: int, frame_height: int) -> Tensor:
     if center_row is None:
-        return torch.tensor([frame_height / 2], dtype=torch.float64)
+        return torch.tensor([frame_height / 2], dtype=torch.float64, device="cpu")
     if isinstance(center_row, bool) or not isinstance(center_row, (int, float, Tensor)):
         raise TypeError(f"center_row must be a number or a tensor (B,), got {center_row!r}")
     if isinstance(center_row, Tensor) and (center_row.dtype == torch.bool or center_row.is_complex()):
         raise TypeError(f"center_row must be a tensor of real numbers, got {center_row.dtype}")
-    center = torch.as_tensor(center_row, dtype=torch.float64)
+    center = torch.as_tensor(center_row, dtype=torch.float64, device=getattr(center_row, "device", "cpu"))
     if center.dim() > 1 or (center.dim() == 1 and center.shape[0] != batch):
         raise ValueError(f"center_row must be one number or have shape ({batch},), got shape {tuple(center.shape)}")
     if not torch.compiler.is_compiling() and not bool(((center >= 0) & (center <= frame_height)).all()):

@@ -86,7 +86,8 @@ def _convolved(
 ) -> Tensor:
     from attnzoo.kernels.cpu import launch_winograd
 
-    y = torch.empty((len(x), len(weight), *x.shape[2:]), memory_format=torch.channels_last)
+    shape = (len(x), len(weight), *x.shape[2:])
+    y = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
     launch_winograd.winograd(x, beside, weight, turned, None if bias is None else bias.contiguous(), y)
     return y
 

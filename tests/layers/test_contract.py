@@ -5,12 +5,16 @@ Nothing here names a layer: inputs come from its kind, exceptions from its regis
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 
 from attnzoo import LayerInfo, create, layer_info, list_layers
@@ -109,6 +113,52 @@ def test_odd_sizes(info: LayerInfo, batch: int, size: tuple[int, int]):
         assert bool(got.isfinite().all())
         if "shape" in info.keeps:
             assert got.shape == given.shape
+
+
+DEFAULTS: dict[str, Callable[[], AbstractContextManager[object]]] = {
+    "half precision": lambda: default_dtype(torch.float16),
+    "double precision": lambda: default_dtype(torch.float64),
+    "another device": lambda: torch.device("meta"),
+}
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@pytest.mark.parametrize("default", DEFAULTS)
+@contract("defaults")
+def test_torchs_defaults_change_nothing(info: LayerInfo, default: str):
+    layer = cases.make(info)
+    layer.to(memory_format=torch.channels_last)
+    arguments = cases.inputs(info, layer, 8, (40, 40))
+    for last in (False, True):
+        given = arguments if not last else cases.mapped(arguments, lambda x: x.to(memory_format=torch.channels_last))
+        for training in (False, True):
+            found = [
+                _outputs_and_gradients(copy.deepcopy(layer).train(training), given, each)
+                for each in (contextlib.nullcontext, DEFAULTS[default])
+            ]
+            for got, expected in zip(*reversed(found), strict=True):
+                assert got.dtype == expected.dtype
+                assert got.device == expected.device
+                torch.testing.assert_close(got, expected)
+
+
+def _outputs_and_gradients(
+    layer: nn.Module, arguments: tuple[Any, ...], defaults: Callable[[], AbstractContextManager[object]]
+) -> list[Tensor]:
+    arguments = require_grad(arguments)
+    with defaults():
+        outputs = list(cases.leaves(layer(*arguments)))
+        torch.autograd.backward(outputs, [torch.ones_like(output) for output in outputs])
+    return [*outputs, *(p.grad for p in layer.parameters() if p.grad is not None)]
 
 
 @contract("train_one_value")

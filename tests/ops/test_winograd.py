@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from attnzoo import ops
 from attnzoo.kernels.cpu import launch, launch_winograd, library
 from attnzoo.ops import winograd
+from tests.layers.test_contract import default_dtype
 from tests.ops import cases
 from tests.ops.cases import native_only
 
@@ -54,6 +55,14 @@ def test_error_is_at_most_twice_that_of_torch(size: Any, isa: str, monkeypatch: 
     for a, b, e in zip(ours, eager, exact, strict=True):
         assert a.shape == e.shape
         assert float((a - e).norm()) <= 2 * (float((b - e).norm()) + 2**-23 * float(e.norm()))
+
+
+@pytest.mark.parametrize("defaults", [lambda: torch.device("meta"), lambda: default_dtype(torch.float16)])
+def test_torchs_defaults_change_nothing(defaults: Any):
+    tensors = maps((2, 64, 32, 7, 7))
+    expected = call(tensors, winograd.winograd)
+    with defaults():
+        assert torch.equal(call(tensors, winograd.winograd), expected)
 
 
 def test_weights_and_biases_may_lie_in_any_order():

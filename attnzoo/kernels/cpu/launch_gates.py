@@ -72,7 +72,7 @@ def gate_state(x: Tensor, weights: Weights, options: Options) -> Tensor:
         floats += (each + 1) * channels + each * len(weights.reduce)
     if weights.weight is not None:
         floats += 4 * height * width
-    return torch.empty(batch * floats + 3)
+    return x.new_empty(batch * floats + 3, dtype=torch.float32)
 
 
 def gates_in_state(x: Tensor, weights: Weights, options: Options, state: Tensor) -> tuple[Tensor | None, Tensor | None]:
