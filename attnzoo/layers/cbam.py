@@ -23,7 +23,7 @@ from attnzoo import checks
 from attnzoo.ops import apply_gates, global_pool, note_gates, squeeze_channels
 from attnzoo.ops.convolution import planar, pointwise
 from attnzoo.ops.eager import gated
-from attnzoo.ops.gate_images import Bottleneck, Convolution, gate_images
+from attnzoo.ops.gate_images import Bottleneck, Convolution, gate_images, with_gradient
 from attnzoo.ops.named import make
 from attnzoo.ops.spatial_conv import NATIVE_SIZES
 from attnzoo.registry import register
@@ -205,9 +205,10 @@ class CBAM(nn.Module):
             channel: Any = self._modules.get("channel")  # sooner than by their names
             spatial: Any = self._modules.get("spatial")
             if type(channel) in _CHANNEL and type(spatial) in _SPATIAL:
-                y = gated(x, channel, spatial, self.channels, self.residual, True)
-                if y is None:
-                    y = self._by_images(x, channel, spatial)
+                made = gated(x, channel, spatial, self.channels, self.residual, True)
+                if made is not None:
+                    return with_gradient(x, made) if type(made) is tuple else made
+                y = self._by_images(x, channel, spatial)
                 if y is not None:
                     return y
         gates, x = self._gates(x)

@@ -22,7 +22,7 @@ from attnzoo import checks
 from attnzoo.ops import apply_gates, global_pool, note_gates
 from attnzoo.ops.convolution import pointwise
 from attnzoo.ops.eager import gated
-from attnzoo.ops.gate_images import Bottleneck, gate_images
+from attnzoo.ops.gate_images import Bottleneck, gate_images, with_gradient
 from attnzoo.ops.named import make
 from attnzoo.registry import register
 
@@ -115,9 +115,9 @@ class SqueezeExcite(nn.Module):
             ValueError: If a shape does not fit.
         """
         if shortcut is None and not relu and not torch.compiler.is_dynamo_compiling():
-            y = gated(x, self, None, self.channels, self.residual, False)
-            if y is not None:
-                return y
+            made = gated(x, self, None, self.channels, self.residual, False)
+            if made is not None:
+                return with_gradient(x, made) if type(made) is tuple else made
             fc1, act, fc2, gate = self._modules.values()
             if type(fc1) is nn.Conv2d and type(act) is nn.ReLU and type(fc2) is nn.Conv2d and type(gate) is nn.Sigmoid:
                 bottleneck = make(Bottleneck, (fc1, act, fc2, False))

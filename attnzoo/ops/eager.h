@@ -31,7 +31,7 @@ struct Exchange {
   void* stream;
 };
 constexpr int32_t kCpu = 1;
-constexpr uint8_t kFloat = 2, kBfloat = 4;
+constexpr uint8_t kInt = 0, kFloat = 2, kBfloat = 4;
 
 struct Ref {  // owns an object, or none
   PyObject* object;
@@ -47,11 +47,13 @@ inline PyObject *tensor, *parameter, *convolution, *relu, *sigmoid, *batch_norm,
 inline PyObject* absent[3];  // functions that return None where nobody transforms, traces or listens
 inline PyObject *grad_enabled, *dispatch_modes, *threads, *empty_like;  // functions
 inline PyObject *forward_ad, *chosen, *module_globals;  // a module's dictionary, the backend's choice, another's dictionary
+inline PyObject* floats;  // a tensor of float32 on the CPU
 
 // Names.
 inline PyObject *hooks[4], *global_hooks[6];  // of a module's, of all modules'
-inline PyObject *modules_, *parameters_, *buffers_, *training_, *eps_, *name_, *level_;
+inline PyObject *modules_, *parameters_, *buffers_, *training_, *eps_, *name_, *level_, *requires_grad_;
 inline PyObject *fc1_, *act_, *fc2_, *gate_, *conv_, *norm_, *weight_, *bias_, *mean_, *variance_;
+inline PyObject *tracked_, *follows_, *momentum_;
 inline PyObject *branch_, *branch_layer_, *fuse_, *groups_, *conv1_, *norm1_, *conv2_, *norm2_;
 
 inline PyObject* attributes(PyObject* object) { return PyObject_GenericGetDict(object, nullptr); }
@@ -136,14 +138,21 @@ inline bool nobody_looks() {
   if (number(PyObject_CallNoArgs(dispatch_modes)) != 0) return false;
   PyObject* level = PyDict_GetItemWithError(forward_ad, level_);
   if (!level || PyLong_AsLong(level) != -1) return false;
-  Ref learns(PyObject_CallNoArgs(grad_enabled)), name(PyObject_GetAttr(chosen, name_));
-  if (learns.object != Py_False || !name.object) return false;
+  Ref name(PyObject_GetAttr(chosen, name_));
+  if (!name.object) return false;
   return !PyUnicode_CompareWithASCIIString(name.object, "auto") || !PyUnicode_CompareWithASCIIString(name.object, "native");
 }
 
+// Whether gradients are switched off.
+inline bool infers() {
+  Ref learns(PyObject_CallNoArgs(grad_enabled));
+  return learns.object == Py_False;
+}
+
 // Each way is a method of the module. It takes the address of its kernel if what it fills for it has so many bytes.
-extern PyMethodDef gated_method, chained_method;
+extern PyMethodDef gated_method, gradients_method, chained_method;
 bool take_gate_images(void* address, int64_t record);
+bool take_gate_images_backward(void* address, int64_t record);
 bool take_igc_block(void* address, int64_t record);
 
 }  // namespace eager

@@ -1,4 +1,4 @@
-"""The ways of ``gate_images`` and ``igc_chain`` to their kernels in eager inference, past Python: see eager.h.
+"""The ways of ``gate_images`` and ``igc_chain`` to their kernels in eager mode, past Python: see eager.h.
 
 Like the kernels they are optional. They also want DLPack's exchange of tensors between functions in C, which torch
 has since 2.10. Without them the same is computed, later.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,11 +29,12 @@ def _built() -> ModuleType | None:
 _eager_calls = _built()
 
 
-def _never(*_: object) -> Tensor | None:
+def _never(*_: object) -> Any:
     """Return None: Python decides."""
 
 
 gated = _never if _eager_calls is None else _eager_calls.gated
+gradients = _never if _eager_calls is None else _eager_calls.gradients
 chained = _never if _eager_calls is None else _eager_calls.chained
 
 
@@ -53,10 +55,15 @@ def prepare() -> None:
     from attnzoo.kernels.cpu import launch_gates, launch_igc
     from attnzoo.kernels.cpu.library import address
 
-    kernels = (address("gate_images"), launch_gates.CALL.size), (address("igc_block"), launch_igc.RECORDS)
+    kernels = (
+        (address("gate_images"), launch_gates.CALL.size),
+        (address("gate_images_backward"), launch_gates.GRADIENTS.size),
+        (address("igc_block"), launch_igc.RECORDS),
+    )
     types = (Tensor, nn.Parameter, nn.Conv2d, nn.ReLU, nn.Sigmoid, nn.BatchNorm2d, nn.Identity)
     silent = (dispatch._peek_transform, dispatch._traced, told.get)  # noqa: SLF001
     asked = (torch.is_grad_enabled, dispatch._dispatch_modes, torch.get_num_threads)  # noqa: SLF001
-    known = (forward_ad.__dict__, dispatch._chosen, nn.modules.module.__dict__)  # noqa: SLF001
+    floats = torch.empty(0, dtype=torch.float32, device="cpu")
+    known = (forward_ad.__dict__, dispatch._chosen, nn.modules.module.__dict__, floats)  # noqa: SLF001
     exchange = Tensor.__dlpack_c_exchange_api__
     _eager_calls.prepare(*kernels, exchange, types, (*silent, *asked, torch.empty_like), known)

@@ -146,7 +146,8 @@ struct Between {
 
 // What the blocks make, an owned object; null if it is not for this way, and perhaps with an error set.
 PyObject* computed(PyObject* x, PyObject* links, PyObject* kind, PyObject* within, PyObject* beside, PyObject* kinds) {
-  if (!(is(x, tensor) || is(x, parameter)) || !nobody_looks() || !plain(beside, kinds)) return nullptr;
+  if (!(is(x, tensor) || is(x, parameter)) || !infers() || !nobody_looks()) return nullptr;
+  if (!plain(beside, kinds)) return nullptr;
   Tensor map;
   if (!map.read(x) || map.is.rank != 4 || map.count == 0 || !map.dense(nullptr)) return nullptr;
   const int64_t bytes = map.type == 0 ? 4 : 2;

@@ -10,15 +10,21 @@ const char kPrepare[] =
     "what eager.py names. A kernel or a DLPack of another version than this was built with is not taken.";
 
 PyObject* prepare(PyObject*, PyObject* arguments) {
-  PyObject *gate, *chain, *capsule, *types, *functions, *objects;
-  Py_ssize_t gate_record, chain_record;
-  if (!PyArg_ParseTuple(arguments, "(On)(On)OO!O!O!", &gate, &gate_record, &chain, &chain_record, &capsule, &PyTuple_Type,
-                        &types, &PyTuple_Type, &functions, &PyTuple_Type, &objects))
+  struct {
+    PyObject* address;
+    Py_ssize_t record;
+    bool (*take)(void*, int64_t);
+  } kernels[] = {
+      {nullptr, 0, take_gate_images}, {nullptr, 0, take_gate_images_backward}, {nullptr, 0, take_igc_block}};
+  PyObject *capsule, *types, *functions, *objects;
+  if (!PyArg_ParseTuple(arguments, "(On)(On)(On)OO!O!O!", &kernels[0].address, &kernels[0].record, &kernels[1].address,
+                        &kernels[1].record, &kernels[2].address, &kernels[2].record, &capsule, &PyTuple_Type, &types,
+                        &PyTuple_Type, &functions, &PyTuple_Type, &objects))
     return nullptr;
   PyObject** slots[][8] = {
       {&tensor, &parameter, &convolution, &relu, &sigmoid, &batch_norm, &identity, nullptr},
       {&absent[0], &absent[1], &absent[2], &grad_enabled, &dispatch_modes, &threads, &empty_like, nullptr},
-      {&forward_ad, &chosen, &module_globals, nullptr},
+      {&forward_ad, &chosen, &module_globals, &floats, nullptr},
   };
   PyObject* tuples[] = {types, functions, objects};
   for (int i = 0; i < 3; ++i)
@@ -29,12 +35,14 @@ PyObject* prepare(PyObject*, PyObject* arguments) {
       *slots[i][j] = found;
     }
   auto* offered = (const Exchange*)PyCapsule_GetPointer(capsule, "dlpack_exchange_api");
-  void *gate_images = PyLong_AsVoidPtr(gate), *igc_block = PyLong_AsVoidPtr(chain);
-  if (!offered || PyErr_Occurred()) return nullptr;
+  if (!offered) return nullptr;
   if (offered->header.major != 1) Py_RETURN_NONE;
   exchange = offered;
-  take_gate_images(gate_images, gate_record);
-  take_igc_block(igc_block, chain_record);
+  for (const auto& each : kernels) {
+    void* address = PyLong_AsVoidPtr(each.address);
+    if (PyErr_Occurred()) return nullptr;
+    each.take(address, each.record);
+  }
   Py_RETURN_NONE;
 }
 
@@ -49,18 +57,20 @@ bool names() {
       {&global_hooks[2], "_global_forward_hooks"}, {&global_hooks[3], "_global_forward_pre_hooks"},
       {&global_hooks[4], "_global_forward_hooks_always_called"}, {&global_hooks[5], "_global_forward_hooks_with_kwargs"},
       {&modules_, "_modules"}, {&parameters_, "_parameters"}, {&buffers_, "_buffers"}, {&training_, "training"},
-      {&eps_, "eps"}, {&name_, "name"}, {&level_, "_current_level"}, {&fc1_, "fc1"}, {&act_, "act"}, {&fc2_, "fc2"},
+      {&eps_, "eps"}, {&name_, "name"}, {&level_, "_current_level"}, {&requires_grad_, "requires_grad"}, {&fc1_, "fc1"}, {&act_, "act"}, {&fc2_, "fc2"},
       {&gate_, "gate"}, {&conv_, "conv"}, {&norm_, "norm"}, {&weight_, "weight"}, {&bias_, "bias"},
       {&mean_, "running_mean"}, {&variance_, "running_var"}, {&branch_, "branch"}, {&branch_layer_, "branch_layer"},
       {&fuse_, "fuse"}, {&groups_, "groups"}, {&conv1_, "conv1"}, {&norm1_, "norm1"}, {&conv2_, "conv2"},
-      {&norm2_, "norm2"},
+      {&norm2_, "norm2"}, {&tracked_, "num_batches_tracked"}, {&follows_, "track_running_stats"},
+      {&momentum_, "momentum"},
   };
   for (const auto& one : all)
     if (!(*one.where = PyUnicode_InternFromString(one.text))) return false;
   return true;
 }
 
-PyMethodDef methods[] = {gated_method, chained_method, {"prepare", prepare, METH_VARARGS, kPrepare}, {}};
+PyMethodDef methods[] = {
+    gated_method, gradients_method, chained_method, {"prepare", prepare, METH_VARARGS, kPrepare}, {}};
 PyModuleDef definition = {PyModuleDef_HEAD_INIT, "eager_calls", "Ways to kernels in eager inference.", -1,
                           methods, nullptr, nullptr, nullptr, nullptr};
 

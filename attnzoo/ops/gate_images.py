@@ -108,13 +108,25 @@ def gate_images(
     if not x.is_contiguous():
         x = autograd.dense(x)
     listens = told.get() is not None
+    y, state, record = _forward(x, weights, options, wants, listens)
     if wants:
-        y: Tensor
-        y, state = _Gate.apply(options, x, *weights)
-    else:
-        y, state = _forward(x, weights, options, False, listens)
+        norm = options.norm
+        y = with_gradient(x, (y, state, record, (None, None) if norm is None else norm[1:3], weights))
     if listens:
         note_gates(layer, _gates(x, weights, options, state))
+    return y
+
+
+def with_gradient(
+    x: Tensor, made: tuple[Tensor, Tensor, bytes, tuple[Tensor | None, Tensor | None], Weights]
+) -> Tensor:
+    """Return a gated map as autograd is to know it.
+
+    Args:
+        x: The map.
+        made: The gated map, the state that was left, the kernel's record, what the norm goes by, and the weights.
+    """
+    y: Tensor = _Gate.apply(x, made, *made[4])
     return y
 
 
@@ -176,12 +188,11 @@ def _gates(x: Tensor, weights: Weights, options: Options, state: Tensor) -> dict
     return found
 
 
-def _forward(x: Tensor, weights: Weights, options: Options, training: bool, listens: bool) -> tuple[Tensor, Any]:
+def _forward(x: Tensor, weights: Weights, options: Options, training: bool, listens: bool) -> tuple[Tensor, Any, bytes]:
     y, norm, launch = torch.empty_like(x), options.norm, _launch()
     wanted = training or listens or (norm is not None and norm.batch)
     state = launch.gate_state(x, weights, options) if wanted else None
-    launch.gate_images(x, weights, options, training, state, y)
-    return y, state
+    return y, state, launch.gate_images(x, weights, options, training, state, y)
 
 
 def _backward(
@@ -237,23 +248,30 @@ def _as(like: Tensor, *tensors: Tensor | None) -> list[Tensor | None]:
 
 
 class _Gate(torch.autograd.Function):
-    """Both ways in one call each. The state is another output, so that the gates in it can be shown."""
+    """Both ways in one call each, of which the first has been made."""
 
     @staticmethod
-    def forward(ctx: Any, options: Options, x: Tensor, *weights: Tensor | None) -> tuple[Tensor, Tensor]:
-        y, state = _forward(x, _launch().Weights._make(weights), options, True, True)
-        ctx.options = options
+    def forward(ctx: Any, x: Tensor, made: tuple[Any, ...], *weights: Tensor | None) -> Tensor:
+        y: Tensor
+        y, state, ctx.record, ctx.running, _ = made
         ctx.save_for_backward(x, *weights, state)
-        ctx.mark_non_differentiable(state)
         ctx.set_materialize_grads(False)
-        return y, state
+        return y
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, dy: Tensor | None) -> tuple[Tensor | None, ...]:
         x, *weights, state = ctx.saved_tensors
         if dy is None:
             return (None,) * (2 + len(weights))
         if autograd.needs_reference(dy):
-            recompute = lambda *inputs: _reference(ctx.options, state, *inputs)  # noqa: E731
-            return None, *autograd.reference_gradients(recompute, [x, *weights], [dy])
-        return None, *_backward(dy, x, _launch().Weights._make(weights), ctx.options, state, ctx.needs_input_grad[2:])
+            options = _launch().options_of(ctx.record, ctx.running)
+            recompute = lambda *inputs: _reference(options, state, *inputs)  # noqa: E731
+            d_x, *d_weights = autograd.reference_gradients(recompute, [x, *weights], [dy])
+            return d_x, None, *d_weights
+        wanted = ctx.needs_input_grad[2:]
+        found = eager.gradients(ctx.record, dy, x, tuple(weights), state, ctx.running, wanted)
+        if found is None:
+            launch = _launch()
+            options = launch.options_of(ctx.record, ctx.running)
+            found = _backward(dy, x, launch.Weights._make(weights), options, state, wanted)
+        return found[0], None, *found[1:]

@@ -155,7 +155,7 @@ ATTNZOO_EXPORT(gate_images)(const AttnzooGate* call) {
   const Spatial given(*call);
   const AttnzooMap image = map_of(*call);
   // sums of the inner layer, of each image; a spatial gate, of each thread; a state, if none is wanted
-  const Scratch scratch(batch * hidden + call->threads * planar + (call->state ? 0 : State::floats(batch, *call)));
+  const Scratch scratch(batch * hidden + call->threads * planar + (call->state ? 0 : attnzoo_gate_floats(batch, *call)));
   if (scratch.failed()) return kNoMemory;
   float *sums = scratch.data(), *masks = sums + batch * hidden;
   const State state(call->state ? call->state : masks + call->threads * planar, batch, *call);

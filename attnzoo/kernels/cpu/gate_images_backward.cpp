@@ -8,16 +8,6 @@ ATTNZOO_EXPORT(squeeze_channels_backward)(const AttnzooMap*, const void*, const 
 ATTNZOO_EXPORT(spatial_conv_backward)(int64_t, int64_t, int64_t, int64_t, int, const float*, const float*, const float*,
                                       float*, float*);
 
-// The gradients, as launch_gates.py packs them, like what they are the gradients of. Those of weights may be null: what
-// is not there, or not wanted.
-struct AttnzooGradients {
-  const void* dy;
-  void *dx, *reduce, *expand, *reduce_bias, *expand_bias;
-  void* weight;  // (2, size, size), of the convolution
-  void *bias, *gain, *shift;
-  int64_t plane, row, column;  // strides of the weight's
-};
-
 namespace attnzoo {
 namespace ATTNZOO_ISA {
 

@@ -31,3 +31,20 @@ struct AttnzooGate {
 
   double offset;  // y = x * (gates + offset)
 };
+
+// The gradients, as launch_gates.py packs them, like what they are the gradients of. Those of weights may be null: what
+// is not there, or not wanted.
+struct AttnzooGradients {
+  const void* dy;
+  void *dx, *reduce, *expand, *reduce_bias, *expand_bias;
+  void* weight;  // (2, size, size), of the convolution
+  void *bias, *gain, *shift;
+  int64_t plane, row, column;  // strides of the weight's
+};
+
+// Floats of the state of some images: see State in gates.h.
+inline int64_t attnzoo_gate_floats(int64_t images, const AttnzooGate& call) {
+  const int64_t each = call.maxima ? 2 : 1, pixels = call.size ? call.height * call.width : 0;
+  const int64_t vectors = call.hidden ? (each + 1) * call.channels + each * call.hidden : 0;
+  return images * (vectors + call.channels + 4 * pixels + 2) + 3;
+}

@@ -37,11 +37,6 @@ struct State {
     moments = take(2);
     whole = data;
   }
-  static int64_t floats(int64_t images, const AttnzooGate& call) {
-    const int64_t each = call.maxima ? 2 : 1, pixels = call.size ? call.height * call.width : 0;
-    const int64_t vectors = call.hidden ? (each + 1) * call.channels + each * call.hidden : 0;
-    return images * (vectors + call.channels + 4 * pixels + 2) + 3;
-  }
 };
 
 inline AttnzooMap map_of(const AttnzooGate& call) {

@@ -16,7 +16,7 @@ from attnzoo.kernels.cpu.library import kernels
 from attnzoo.kernels.layout import channels_last
 
 CALL = struct.Struct("=32q3d")  # AttnzooGate of gate_record.h
-_GRADIENTS = struct.Struct("=13q")  # AttnzooGradients of gate_images_backward.cpp
+GRADIENTS = struct.Struct("=13q")  # AttnzooGradients of gate_record.h
 
 
 class Weights(NamedTuple):
@@ -91,14 +91,28 @@ def gates_in_state(x: Tensor, weights: Weights, options: Options, state: Tensor)
     return None if reduce is None else channel, logits
 
 
-def gate_images(x: Tensor, weights: Weights, options: Options, training: bool, state: Tensor | None, y: Tensor) -> None:
+def gate_images(
+    x: Tensor, weights: Weights, options: Options, training: bool, state: Tensor | None, y: Tensor
+) -> bytes:
     """Fill ``y`` with ``x * (gates + offset)``, the gates being those that are given, and ``state``.
 
     A norm that goes by the batch needs a state. With one, its running statistics follow.
+
+    Returns:
+        The packed record, of which ``options_of`` makes options for the backward pass.
     """
-    status = kernels().gate_images(_packed(x, weights, options, training, state, y))
+    record = _packed(x, weights, options, training, state, y)
+    status = kernels().gate_images(record)
     if status:
         _check(status)
+    return record
+
+
+def options_of(record: bytes, running: tuple[Tensor | None, Tensor | None]) -> Options:
+    """Return what the backward pass must know, from the record of the forward pass and what its norm goes by."""
+    fields = CALL.unpack(record)
+    maxima, normed, batch, epsilon, offset = (fields[i] for i in (13, 26, 27, 33, 34))
+    return Options(bool(maxima), offset, Norm(bool(batch), *running, None, 0.0, epsilon) if normed else None)
 
 
 def gate_images_backward(
@@ -112,7 +126,7 @@ def gate_images_backward(
     strides = (0, 0, 0) if weight is None else weight.stride()[1:]
     pointers = [0 if t is None else t.data_ptr() for t in (dy, dx, *gradients)]
     call = _packed(x, weights, options, True, state, None)
-    _check(kernels().gate_images_backward(call, _GRADIENTS.pack(*pointers, *strides)))
+    _check(kernels().gate_images_backward(call, GRADIENTS.pack(*pointers, *strides)))
 
 
 def _packed(
