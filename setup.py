@@ -75,7 +75,7 @@ setup(
         Extension(
             "attnzoo.ops.eager_calls",
             sources=sorted(map(str, Path("attnzoo/ops").glob("*.cpp"))),
-            depends=["attnzoo/ops/eager.h", *sorted(map(str, KERNELS.glob("*_record.h")))],
+            depends=[*sorted(map(str, Path("attnzoo/ops").glob("*.h"))), *sorted(map(str, KERNELS.glob("*_record.h")))],
             extra_compile_args=["-std=gnu++17", "-fvisibility=hidden", "-g0", *SANITIZERS],
             extra_link_args=SANITIZERS,
             language="c++",

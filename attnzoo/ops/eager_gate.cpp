@@ -1,44 +1,15 @@
-// The ways of gate_images.py to its kernels in eager mode, without Python in between: what the modules hold is read, the
-// output made and the kernel called in one go; and so are the gradients. Whatever is out of the ordinary is left to gate_images.py, by
-// returning None: it decides, and it complains.
+// The way of gate_images.py to its kernel in eager mode, without Python in between: what the modules hold is read, the
+// output made and the kernel called in one go. Whatever is out of the ordinary is left to gate_images.py, by returning
+// None: it decides, and it complains.
 //
 // Between two large layers Python is cold, and takes several times what it takes in a loop: on small maps a third of a
 // call.
-#include "eager.h"
-
-#include "../kernels/cpu/gate_record.h"
+#include "eager_gate.h"
 
 namespace eager {
 namespace {
 
-int (*forward)(const AttnzooGate*) = nullptr;
-int (*backward)(const AttnzooGate*, const AttnzooGradients*) = nullptr;
-
-constexpr int by_pixel[] = {0, 2, 3, 1};  // the order of a channels-last map
-
-// What a gradient is taken of beside the map, in the order of Weights in launch_gates.py.
-enum Slot { kReduce, kExpand, kReduceBias, kExpandBias, kWeight, kBias, kGain, kShift, kSlots };
-
-struct Call : AttnzooGate {
-  Kept<16> keep;
-  PyObject* slots[kSlots];    // borrowed; None where there is none
-  PyObject* running_[2] = {};  // what the norm goes by, borrowed
-  Call() : AttnzooGate() {
-    for (auto& slot : slots) slot = Py_None;
-  }
-  void take(Slot slot, PyObject* found) {
-    keep(found);
-    slots[slot] = found;
-  }
-  bool vector(Slot slot, PyObject* found, int64_t count, const void** at) {
-    if (!eager::vector(keep, found, type, count, at)) return false;
-    slots[slot] = found;
-    return true;
-  }
-  const int* order() const { return channels_last ? by_pixel : nullptr; }
-};
-
-int64_t pixels_of(const AttnzooGate& call) { return call.height * call.width; }
+int (*kernel)(const AttnzooGate*) = nullptr;
 
 // Two layers with a ReLU between them: fc1, act, fc2, and perhaps a sigmoid as `gate`.
 bool bottleneck(Call* call, PyObject* module) {
@@ -64,17 +35,6 @@ bool bottleneck(Call* call, PyObject* module) {
   call->reduce = inner.is.data, call->expand = outer.is.data;
   return call->vector(kReduceBias, in(first.object, parameters_, bias_), call->hidden, &call->reduce_bias) &&
          call->vector(kExpandBias, in(second.object, parameters_, bias_), call->channels, &call->expand_bias);
-}
-
-// Average and variance that a norm of one channel goes by, or that follow the batch. False if they are something else.
-bool running(Call* call, PyObject* mean, PyObject* variance) {
-  Tensor first, second;
-  if (!mean || !variance || !is(mean, tensor) || !is(variance, tensor) || !first.read(mean) || !second.read(variance))
-    return false;
-  call->keep(mean), call->keep(variance);
-  call->running_[0] = mean, call->running_[1] = variance;
-  call->running = first.type, call->mean = first.is.data, call->variance = second.is.data;
-  return first.count == 1 && second.count == 1 && first.type == second.type;
 }
 
 // Whether the norm goes by the batch, and its statistics follow it; in `own` it says how.
@@ -119,15 +79,6 @@ bool spatial(Call* call, PyObject* module) {
          (trains == Py_False || (trains == Py_True && follows(call, second.object)));
 }
 
-// A new tensor like another one; null if it is not.
-PyObject* like(PyObject* other, const Tensor& described, Tensor* made) {
-  Ref found(PyObject_CallFunctionObjArgs(empty_like, other, nullptr));
-  if (!found.object || !is(found.object, tensor) || !made->read(found.object)) return nullptr;
-  if (made->type != described.type || made->is.rank != described.is.rank || made->count != described.count) return nullptr;
-  Py_INCREF(found.object);
-  return found.object;
-}
-
 bool requires_gradient(PyObject* object) {
   Ref said(object == Py_None ? nullptr : PyObject_GetAttr(object, requires_grad_));
   return said.object == Py_True;
@@ -144,20 +95,10 @@ PyObject* state_of(Call* call) {
   return made.object;
 }
 
-PyObject* tuple_of(PyObject* const* objects, Py_ssize_t count) {  // None for null
-  PyObject* made = PyTuple_New(count);
-  for (Py_ssize_t i = 0; made && i < count; ++i) {
-    PyObject* object = objects[i] ? objects[i] : Py_None;
-    Py_INCREF(object);
-    PyTuple_SetItem(made, i, object);
-  }
-  return made;
-}
-
 // What gate_images.py needs for a gradient: the map, the state, the call, what the norm goes by, the weights.
 PyObject* learned(const Call& call, PyObject* y, PyObject* state) {
   Ref record(PyBytes_FromStringAndSize((const char*)static_cast<const AttnzooGate*>(&call), sizeof(AttnzooGate)));
-  Ref norm(tuple_of(call.running_, 2)), weights(tuple_of(call.slots, kSlots));
+  Ref norm(tuple_of(call.norm, 2)), weights(tuple_of(call.slots, kSlots));
   if (!record.object || !norm.object || !weights.object) return nullptr;
   PyObject* all[] = {y, state, record.object, norm.object, weights.object};
   return tuple_of(all, 5);
@@ -195,7 +136,7 @@ PyObject* computed(PyObject* x, PyObject* channel, PyObject* planes, int64_t cha
   call.y = made.is.data;
   int status;
   Py_BEGIN_ALLOW_THREADS;
-  status = forward(&call);
+  status = kernel(&call);
   Py_END_ALLOW_THREADS;
   if (status) return nullptr;
   if (learns) return learned(call, y.object, state.object);
@@ -211,7 +152,7 @@ const char kGated[] =
 
 PyObject* gated(PyObject*, PyObject* const* given, Py_ssize_t count) {
   if (count != 6) return PyErr_Format(PyExc_TypeError, "gated takes 6 arguments, got %zd", count);
-  if (!forward) Py_RETURN_NONE;
+  if (!kernel) Py_RETURN_NONE;
   const int64_t channels = PyLong_AsLongLong(given[3]);
   const double offset = PyFloat_AsDouble(given[4]);
   const int maxima = PyObject_IsTrue(given[5]);
@@ -221,121 +162,14 @@ PyObject* gated(PyObject*, PyObject* const* given, Py_ssize_t count) {
   Py_RETURN_NONE;
 }
 
-// Whether a tensor is a map of the call's.
-bool shaped(const Tensor& t, const Call& call) {
-  const int64_t sides[] = {call.batch, call.channels, call.height, call.width};
-  bool same = t.type == call.dtype && t.is.rank == 4 && t.dense(call.order());
-  for (int i = 0; i < 4 && same; ++i) same = t.is.shape[i] == sides[i];
-  return same;
-}
-
-// Whether a tensor is a weight of so many rows and columns, and of the type; where there is none, None.
-bool fits(Call* call, Slot slot, PyObject* found, int64_t rows, int64_t columns, const void** at, Tensor* described) {
-  if (!*at) return found == Py_None;
-  if (!(is(found, parameter) || is(found, tensor)) || !described->read(found)) return false;
-  call->take(slot, found);
-  *at = described->is.data;
-  const bool sized = described->is.rank && described->is.shape[0] == rows && described->count == rows * columns;
-  return sized && described->type == call->type && (slot == kWeight || described->dense(nullptr));
-}
-
-// The gradients of the map and of all weights, an owned tuple; null if it is not for this way.
-PyObject* differentiated(PyObject* record, PyObject* dy, PyObject* x, PyObject* weights, PyObject* state, PyObject* norm,
-                         PyObject* wanted) {
-  char* bytes;
-  Py_ssize_t size;
-  if (!PyBytes_Check(record) || PyBytes_AsStringAndSize(record, &bytes, &size) || size != sizeof(AttnzooGate)) return nullptr;
-  if (!PyTuple_Check(wanted) || PyTuple_Size(wanted) != kSlots) return nullptr;
-  if (!PyTuple_Check(weights) || PyTuple_Size(weights) != kSlots || !PyTuple_Check(norm) || PyTuple_Size(norm) != 2)
-    return nullptr;
-  Call call;
-  __builtin_memcpy(static_cast<AttnzooGate*>(&call), bytes, sizeof(AttnzooGate));
-  Tensor map, change, found;
-  if (!(is(x, tensor) || is(x, parameter)) || !is(dy, tensor) || !is(state, tensor)) return nullptr;
-  if (!map.read(x) || !change.read(dy) || !found.read(state)) return nullptr;
-  if (!shaped(map, call) || !shaped(change, call)) return nullptr;
-  if (found.type != 0 || found.count != attnzoo_gate_floats(call.batch, call)) return nullptr;
-  call.keep(x), call.keep(dy), call.keep(state);
-  call.training = 1, call.x = map.is.data, call.y = nullptr, call.state = (float*)found.is.data, call.tracked = nullptr;
-  call.threads = number(PyObject_CallNoArgs(threads));
-  if (call.threads < 1) return nullptr;
-
-  const struct {
-    int64_t rows, columns;
-    const void** at;
-  } places[kSlots] = {
-      {call.hidden, call.channels, &call.reduce}, {call.channels, call.hidden, &call.expand},
-      {call.hidden, 1, &call.reduce_bias},        {call.channels, 1, &call.expand_bias},
-      {1, 2 * call.size * call.size, &call.weight}, {1, 1, &call.bias},
-      {1, 1, &call.gain},                         {1, 1, &call.shift},
-  };
-  Tensor described[kSlots];
-  for (int i = 0; i < kSlots; ++i) {
-    const auto& place = places[i];
-    if (!fits(&call, (Slot)i, PyTuple_GetItem(weights, i), place.rows, place.columns, place.at, described + i)) return nullptr;
-  }
-  if (call.weight) {
-    if (described[kWeight].is.rank != 4) return nullptr;
-    const int64_t* strides = described[kWeight].is.strides;
-    call.plane = strides[1], call.row = strides[2], call.column = strides[3];
-  }
-  if (call.normed && !call.batch_norm && !running(&call, PyTuple_GetItem(norm, 0), PyTuple_GetItem(norm, 1))) return nullptr;
-  if (call.batch_norm) call.mean = call.variance = nullptr;
-
-  AttnzooGradients gradients = {};
-  void** const to[kSlots] = {&gradients.reduce, &gradients.expand, &gradients.reduce_bias, &gradients.expand_bias,
-                             &gradients.weight, &gradients.bias,   &gradients.gain,        &gradients.shift};
-  gradients.dy = change.is.data;
-  Kept<1 + kSlots> made;
-  PyObject* all[1 + kSlots] = {};
-  for (int i = -1; i < kSlots; ++i) {
-    if (i >= 0 && (call.slots[i] == Py_None || PyTuple_GetItem(wanted, i) != Py_True)) continue;
-    const Tensor& as = i < 0 ? map : described[i];
-    Tensor t;
-    Ref one(like(i < 0 ? x : call.slots[i], as, &t));
-    if (!one.object || (i != kWeight && !t.dense(i < 0 ? call.order() : nullptr))) return nullptr;
-    made(one.object);
-    all[1 + i] = one.object;
-    *(i < 0 ? &gradients.dx : to[i]) = t.is.data;
-    if (i == kWeight) gradients.plane = t.is.strides[1], gradients.row = t.is.strides[2], gradients.column = t.is.strides[3];
-  }
-  int status;
-  Py_BEGIN_ALLOW_THREADS;
-  status = backward(&call, &gradients);
-  Py_END_ALLOW_THREADS;
-  return status ? nullptr : tuple_of(all, 1 + kSlots);
-}
-
-const char kGradients[] =
-    "gradients(record, dy, x, weights, state, norm, wanted)\n--\n\n"
-    "Return the gradients of the map and of the eight weights, None where one is not wanted; or None where gate_images.py\n"
-    "must compute them.\n\n"
-    "record, state and norm are what gated() returned, weights what they have become, wanted eight flags.";
-
-PyObject* gradients(PyObject*, PyObject* const* given, Py_ssize_t count) {
-  if (count != 7) return PyErr_Format(PyExc_TypeError, "gradients takes 7 arguments, got %zd", count);
-  if (!backward) Py_RETURN_NONE;
-  PyObject* found = differentiated(given[0], given[1], given[2], given[3], given[4], given[5], given[6]);
-  if (found) return found;
-  PyErr_Clear();
-  Py_RETURN_NONE;
-}
-
 }  // namespace
 
 bool take_gate_images(void* address, int64_t record) {
   if (record != sizeof(AttnzooGate)) return false;
-  forward = (decltype(forward))address;
-  return true;
-}
-
-bool take_gate_images_backward(void* address, int64_t record) {
-  if (record != sizeof(AttnzooGradients)) return false;
-  backward = (decltype(backward))address;
+  kernel = (decltype(kernel))address;
   return true;
 }
 
 PyMethodDef gated_method = {"gated", (PyCFunction)(void (*)(void))gated, METH_FASTCALL, kGated};
-PyMethodDef gradients_method = {"gradients", (PyCFunction)(void (*)(void))gradients, METH_FASTCALL, kGradients};
 
 }  // namespace eager
