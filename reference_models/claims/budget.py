@@ -95,8 +95,8 @@ BUDGETS: Mapping[str, Budget] = MappingProxyType(
                 meaning="two cores, about two hours: small images, narrow networks but for CEDNN and its rivals",
                 identities=600,
                 frames=6,
-                replicates={"tra-net": 3, "cednn": 4, "dba-net": 3, "lla-net": 6},
-                singly={"cednn-l1": 3, "cednn-densenet121": 3, "cednn-igc-net": 3, "hog-*": 3, "mobilenet-*": 1},
+                replicates={"tra-net": 3, "cednn": 3, "dba-net": 3, "lla-net": 6},
+                singly={"cednn-maps?-se": 5, "hog-*": 3, "mobilenet-*": 1},
                 changes=_SMALL,
             ),
             Budget(
