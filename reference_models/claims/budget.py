@@ -76,6 +76,7 @@ _SMALL: Mapping[str, Mapping[str, Any]] = {
     "lla-net": {**_COMMON, "image_size": 48, "epochs": 6, "options": {"width": 16}},
 }
 """The recipes for synthetic faces, with fewer epochs and persons; written out, so that results stay."""
+_MEDIUM = {**_SMALL, "tra-net": {**_SMALL["tra-net"], "epochs": 20}}
 _SMOKE = {"image_size": 32, "batch_size": 4, "epochs": 1}
 
 BUDGETS: Mapping[str, Budget] = MappingProxyType(
@@ -95,9 +96,18 @@ BUDGETS: Mapping[str, Budget] = MappingProxyType(
                 meaning="two cores, about two hours: small images, narrow networks but for CEDNN and its rivals",
                 identities=600,
                 frames=6,
-                replicates={"tra-net": 3, "cednn": 3, "dba-net": 3, "lla-net": 6},
-                singly={"cednn-maps?-se": 5, "hog-*": 3, "mobilenet-*": 1},
+                replicates={"tra-net": 3, "cednn": 3, "dba-net": 3, "lla-net": 4},
+                singly={"cednn-maps?-se": 4, "hog-*": 3, "mobilenet-*": 1},
                 changes=_SMALL,
+            ),
+            Budget(
+                name="medium",
+                meaning="two cores, some hours: as small, with more replicates and more epochs of TRA-Net",
+                identities=600,
+                frames=6,
+                replicates={"tra-net": 5, "cednn": 5, "dba-net": 5, "lla-net": 8},
+                singly={"cednn-densenet121": 3, "cednn-igc-net": 3, "hog-*": 3, "mobilenet-*": 1},
+                changes=_MEDIUM,
             ),
             Budget(
                 name="full",

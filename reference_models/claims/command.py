@@ -15,7 +15,12 @@ from rich.table import Table
 
 def claims_command(
     *,
-    budget: Annotated[str, typer.Option(help="smoke (a minute a claim), small (two cores) or full (a GPU).")] = "small",
+    budget: Annotated[
+        str,
+        typer.Option(
+            help="smoke (a minute a claim), small (two hours of two cores), medium (some more) or full (a GPU)."
+        ),
+    ] = "small",
     only: Annotated[
         list[str] | None,
         typer.Option(

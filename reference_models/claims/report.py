@@ -139,9 +139,11 @@ def record(
         left_out: Variants that were not run, with the reason.
     """
     rows = [claim_row(c, results, budget) if isinstance(c, Claim) else cost_row(c) for c in claims]
-    made = [result["conditions"] for each in results.values() for result in each]
+    runs = [result for each in results.values() for result in each]
+    made = [result["conditions"] for result in runs]
     return {
         **about,
+        "core hours": round(sum(run["seconds"] * run["conditions"]["threads"] for run in runs) / 3600, 2),
         "runs made with": [dict(pairs) for pairs in sorted({tuple(sorted(each.items())) for each in made})],
         "budget": {
             "name": budget.name,

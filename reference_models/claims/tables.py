@@ -71,7 +71,7 @@ def made_with(record: Mapping[str, Any]) -> str:
         f"Budget {budget['name']}: {budget['identities']} persons a replicate, {budget['frames']} expressive frames of "
         f"each; the papers' recipes, but for\n\n{recipes}\n\n"
         + (f"Left out:\n{left_out}\n\n" if left_out else "")
-        + f"`{record['command']}`; runs made at commit {commits}; {versions}."
+        + f"`{record['command']}`; runs made at commit {commits}, in {record['core hours']} core hours; {versions}."
     )
 
 
