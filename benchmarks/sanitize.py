@@ -27,8 +27,8 @@ COPIED = ("attnzoo", "tests", "setup.py", "pyproject.toml", "conftest.py", "READ
 TESTS = tuple(
     f"tests/ops/test_{name}.py"
     for name in (
-        *("apply_gates", "eager", "eager_chain", "gate_images", "halve", "igc_block", "igc_chain", "igc_training"),
-        *("kernels", "linear", "values", "winograd"),
+        *("apply_gates", "eager", "eager_chain", "eager_training", "gate_images", "halve", "igc_block"),
+        *("igc_chain", "igc_training", "kernels", "linear", "values", "winograd"),
     )
 )
 """All of the operations' tests but those of dispatch, compilation and export, which run no other kernels."""
