@@ -149,6 +149,22 @@ inline bool infers() {
   return learns.object == Py_False;
 }
 
+// What a kernel returns, while other threads may use Python.
+template <class Kernel> int without_python(Kernel kernel) {
+  int status;
+  Py_BEGIN_ALLOW_THREADS;
+  status = kernel();
+  Py_END_ALLOW_THREADS;
+  return status;
+}
+
+// What a way has made, or None, and no error: Python meets the same, and says it.
+inline PyObject* or_none(PyObject* made) {
+  if (made) return made;
+  PyErr_Clear();
+  Py_RETURN_NONE;
+}
+
 // Each way is a method of the module. It takes the address of its kernel if what it fills for it has so many bytes.
 extern PyMethodDef gated_method, gradients_method, chained_method;
 bool take_gate_images(void* address, int64_t record);

@@ -134,11 +134,7 @@ PyObject* computed(PyObject* x, PyObject* channel, PyObject* planes, int64_t cha
   Ref y(like(x, map, &made)), state(kept ? state_of(&call) : nullptr);
   if (!y.object || !made.dense(call.order()) || (kept && !state.object)) return nullptr;
   call.y = made.is.data;
-  int status;
-  Py_BEGIN_ALLOW_THREADS;
-  status = kernel(&call);
-  Py_END_ALLOW_THREADS;
-  if (status) return nullptr;
+  if (without_python([&] { return kernel(&call); })) return nullptr;
   if (learns) return learned(call, y.object, state.object);
   Py_INCREF(y.object);
   return y.object;
@@ -156,10 +152,7 @@ PyObject* gated(PyObject*, PyObject* const* given, Py_ssize_t count) {
   const int64_t channels = PyLong_AsLongLong(given[3]);
   const double offset = PyFloat_AsDouble(given[4]);
   const int maxima = PyObject_IsTrue(given[5]);
-  PyObject* y = PyErr_Occurred() ? nullptr : computed(given[0], given[1], given[2], channels, offset, maxima);
-  if (y) return y;
-  PyErr_Clear();  // Python meets the same, and says it
-  Py_RETURN_NONE;
+  return or_none(PyErr_Occurred() ? nullptr : computed(given[0], given[1], given[2], channels, offset, maxima));
 }
 
 }  // namespace

@@ -14,8 +14,8 @@ enum Slot { kReduce, kExpand, kReduceBias, kExpandBias, kWeight, kBias, kGain, k
 
 struct Call : AttnzooGate {
   Kept<16> keep;
-  PyObject* slots[kSlots];    // borrowed; None where there is none
-  PyObject* norm[2] = {};       // what the norm goes by, borrowed; null where nothing follows
+  PyObject* slots[kSlots];  // borrowed; None where there is none
+  PyObject* norm[2] = {};   // what the norm goes by, borrowed; null where nothing follows
   Call() : AttnzooGate() {
     for (auto& slot : slots) slot = Py_None;
   }

@@ -84,11 +84,7 @@ PyObject* differentiated(PyObject* record, PyObject* dy, PyObject* x, PyObject* 
     *(i < 0 ? &gradients.dx : to[i]) = t.is.data;
     if (i == kWeight) gradients.plane = t.is.strides[1], gradients.row = t.is.strides[2], gradients.column = t.is.strides[3];
   }
-  int status;
-  Py_BEGIN_ALLOW_THREADS;
-  status = kernel(&call, &gradients);
-  Py_END_ALLOW_THREADS;
-  return status ? nullptr : tuple_of(all, 1 + kSlots);
+  return without_python([&] { return kernel(&call, &gradients); }) ? nullptr : tuple_of(all, 1 + kSlots);
 }
 
 const char kGradients[] =
@@ -100,10 +96,7 @@ const char kGradients[] =
 PyObject* gradients(PyObject*, PyObject* const* given, Py_ssize_t count) {
   if (count != 7) return PyErr_Format(PyExc_TypeError, "gradients takes 7 arguments, got %zd", count);
   if (!kernel) Py_RETURN_NONE;
-  PyObject* found = differentiated(given[0], given[1], given[2], given[3], given[4], given[5], given[6]);
-  if (found) return found;
-  PyErr_Clear();
-  Py_RETURN_NONE;
+  return or_none(differentiated(given[0], given[1], given[2], given[3], given[4], given[5], given[6]));
 }
 
 }  // namespace

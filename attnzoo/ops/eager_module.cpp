@@ -5,7 +5,7 @@ namespace eager {
 namespace {
 
 const char kPrepare[] =
-    "prepare(kernels, exchange, types, functions, objects)\n--\n\n"
+    "prepare(gate_images, gate_images_backward, igc_block, exchange, types, functions, objects)\n--\n\n"
     "Take what calls go by: of each kernel its address and the bytes of what it is given, DLPack's capsule of torch, and\n"
     "what eager.py names. A kernel or a DLPack of another version than this was built with is not taken.";
 
@@ -57,12 +57,12 @@ bool names() {
       {&global_hooks[2], "_global_forward_hooks"}, {&global_hooks[3], "_global_forward_pre_hooks"},
       {&global_hooks[4], "_global_forward_hooks_always_called"}, {&global_hooks[5], "_global_forward_hooks_with_kwargs"},
       {&modules_, "_modules"}, {&parameters_, "_parameters"}, {&buffers_, "_buffers"}, {&training_, "training"},
-      {&eps_, "eps"}, {&name_, "name"}, {&level_, "_current_level"}, {&requires_grad_, "requires_grad"}, {&fc1_, "fc1"}, {&act_, "act"}, {&fc2_, "fc2"},
-      {&gate_, "gate"}, {&conv_, "conv"}, {&norm_, "norm"}, {&weight_, "weight"}, {&bias_, "bias"},
-      {&mean_, "running_mean"}, {&variance_, "running_var"}, {&branch_, "branch"}, {&branch_layer_, "branch_layer"},
-      {&fuse_, "fuse"}, {&groups_, "groups"}, {&conv1_, "conv1"}, {&norm1_, "norm1"}, {&conv2_, "conv2"},
-      {&norm2_, "norm2"}, {&tracked_, "num_batches_tracked"}, {&follows_, "track_running_stats"},
-      {&momentum_, "momentum"},
+      {&eps_, "eps"}, {&name_, "name"}, {&level_, "_current_level"}, {&requires_grad_, "requires_grad"},
+      {&fc1_, "fc1"}, {&act_, "act"}, {&fc2_, "fc2"}, {&gate_, "gate"}, {&conv_, "conv"}, {&norm_, "norm"},
+      {&weight_, "weight"}, {&bias_, "bias"}, {&mean_, "running_mean"}, {&variance_, "running_var"},
+      {&tracked_, "num_batches_tracked"}, {&follows_, "track_running_stats"}, {&momentum_, "momentum"},
+      {&branch_, "branch"}, {&branch_layer_, "branch_layer"}, {&fuse_, "fuse"}, {&groups_, "groups"},
+      {&conv1_, "conv1"}, {&norm1_, "norm1"}, {&conv2_, "conv2"}, {&norm2_, "norm2"},
   };
   for (const auto& one : all)
     if (!(*one.where = PyUnicode_InternFromString(one.text))) return false;
@@ -71,7 +71,7 @@ bool names() {
 
 PyMethodDef methods[] = {
     gated_method, gradients_method, chained_method, {"prepare", prepare, METH_VARARGS, kPrepare}, {}};
-PyModuleDef definition = {PyModuleDef_HEAD_INIT, "eager_calls", "Ways to kernels in eager inference.", -1,
+PyModuleDef definition = {PyModuleDef_HEAD_INIT, "eager_calls", "Ways to kernels in eager mode.", -1,
                           methods, nullptr, nullptr, nullptr, nullptr};
 
 }  // namespace

@@ -5,11 +5,10 @@ Nothing here names a layer: inputs come from its kind, exceptions from its regis
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import inspect
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pytest
@@ -116,20 +115,10 @@ def test_odd_sizes(info: LayerInfo, batch: int, size: tuple[int, int]):
 
 
 DEFAULTS: dict[str, Callable[[], AbstractContextManager[object]]] = {
-    "half precision": lambda: default_dtype(torch.float16),
-    "double precision": lambda: default_dtype(torch.float64),
+    "half precision": lambda: cases.default_dtype(torch.float16),
+    "double precision": lambda: cases.default_dtype(torch.float64),
     "another device": lambda: torch.device("meta"),
 }
-
-
-@contextmanager
-def default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
 
 
 @pytest.mark.parametrize("default", DEFAULTS)
@@ -143,7 +132,7 @@ def test_torchs_defaults_change_nothing(info: LayerInfo, default: str):
         for training in (False, True):
             found = [
                 _outputs_and_gradients(copy.deepcopy(layer).train(training), given, each)
-                for each in (contextlib.nullcontext, DEFAULTS[default])
+                for each in (nullcontext, DEFAULTS[default])
             ]
             for got, expected in zip(*reversed(found), strict=True):
                 assert got.dtype == expected.dtype

@@ -6,8 +6,9 @@ import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn.utils import parametrizations, prune
 from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.hooks import RemovableHandle
 
 from attnzoo import CBAM, SqueezeExcite, ops
 from attnzoo.layers import cbam, squeeze_excite
@@ -139,21 +141,25 @@ def test_it_is_not_taken_in_transforms_and_traces():
     assert said == [None, None]
 
 
+def every_hook(modules: Iterable[nn.Module]) -> Iterator[Callable[[], RemovableHandle]]:
+    """Yield what registers a hook, of every kind, on each module and on all that there are."""
+    for kind in ("forward_hook", "forward_pre_hook", "full_backward_hook", "full_backward_pre_hook"):
+        for module in modules:
+            yield partial(getattr(module, f"register_{kind}"), lambda *_: None)
+        yield partial(getattr(nn.modules.module, f"register_module_{kind}"), lambda *_: None)
+
+
 @pytest.mark.parametrize("name", ["cbam", "se"])
 def test_hooks_of_every_kind_on_every_module_are_seen(name: str):
     layer, x = randomise(LAYERS[name](12)).eval(), torch.randn(2, 12, 5, 6)
-    kinds = ("forward_hook", "forward_pre_hook", "full_backward_hook", "full_backward_pre_hook")
     inside = [module for module in layer.modules() if name == "se" or module is not layer]
     assert len(inside) == (5 if name == "se" else 7)
     with torch.no_grad():
-        for kind in kinds:
-            everywhere = [getattr(module, f"register_{kind}") for module in inside]
-            everywhere.append(getattr(nn.modules.module, f"register_module_{kind}"))
-            for register in everywhere:
-                handle = register(lambda *_: None)
-                assert gated(layer, x) is None
-                handle.remove()
-                assert gated(layer, x) is not None
+        for register in every_hook(inside):
+            handle = register()
+            assert gated(layer, x) is None
+            handle.remove()
+            assert gated(layer, x) is not None
 
 
 def _cbam(change: Callable[[CBAM], object]) -> CBAM:

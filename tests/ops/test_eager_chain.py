@@ -17,7 +17,7 @@ from attnzoo import DifferenceGate, IGCBlock, ops
 from attnzoo.ops import eager
 from tests.layers.cases import randomise
 from tests.ops.cases import native_only
-from tests.ops.test_eager import DTYPES, LOOKED, MAPS, Marked
+from tests.ops.test_eager import DTYPES, LOOKED, MAPS, Marked, every_hook
 
 pytestmark = [
     native_only,
@@ -134,16 +134,12 @@ def test_hooks_of_every_kind_on_every_module_are_seen():
     case, x = plain(), generated((1, 3, 8, 8))
     inside = [module for top in (*case.blocks, *case.beside) for module in top.modules()]
     assert len(inside) == 2 * 9 + 1
-    kinds = ("forward_hook", "forward_pre_hook", "full_backward_hook", "full_backward_pre_hook")
     with torch.no_grad():
-        for kind in kinds:
-            everywhere = [getattr(module, f"register_{kind}") for module in inside]
-            everywhere.append(getattr(nn.modules.module, f"register_module_{kind}"))
-            for register in everywhere:
-                handle = register(lambda *_: None)
-                assert case.past_python(x) is None
-                handle.remove()
-                assert case.past_python(x) is not None
+        for register in every_hook(inside):
+            handle = register()
+            assert case.past_python(x) is None
+            handle.remove()
+            assert case.past_python(x) is not None
 
 
 class OtherBlock(IGCBlock):

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from attnzoo import ops
 from attnzoo.kernels.cpu import launch, launch_winograd, library
 from attnzoo.ops import winograd
-from tests.layers.test_contract import default_dtype
+from tests.layers.cases import default_dtype
 from tests.ops import cases
 from tests.ops.cases import native_only
 

@@ -16,6 +16,7 @@ from attnzoo.kernels.cpu.library import kernels
 from attnzoo.kernels.layout import channels_last
 
 CALL = struct.Struct("=32q3d")  # AttnzooGate of gate_record.h
+_MAXIMA, _NORMED, _BATCH_NORM, _EPSILON, _OFFSET = 13, 26, 27, 33, 34  # places in it
 GRADIENTS = struct.Struct("=13q")  # AttnzooGradients of gate_record.h
 
 
@@ -110,9 +111,9 @@ def gate_images(
 
 def options_of(record: bytes, running: tuple[Tensor | None, Tensor | None]) -> Options:
     """Return what the backward pass must know, from the record of the forward pass and what its norm goes by."""
-    fields = CALL.unpack(record)
-    maxima, normed, batch, epsilon, offset = (fields[i] for i in (13, 26, 27, 33, 34))
-    return Options(bool(maxima), offset, Norm(bool(batch), *running, None, 0.0, epsilon) if normed else None)
+    said = CALL.unpack(record)
+    norm = Norm(bool(said[_BATCH_NORM]), *running, None, 0.0, said[_EPSILON]) if said[_NORMED] else None
+    return Options(bool(said[_MAXIMA]), said[_OFFSET], norm)
 
 
 def gate_images_backward(

@@ -6,7 +6,7 @@
 namespace attnzoo {
 namespace ATTNZOO_ISA {
 
-constexpr int64_t kPanel = 32;  // output channels whose weights lie together
+constexpr int64_t kPanel = 32;        // output channels whose weights lie together
 constexpr int64_t kFloats = 3 << 16;  // of what is made of the tiles that are worked on together, so that they stay in L2
 constexpr int64_t kApart = 16;        // floats between planes that would else share the same few places of a cache
 constexpr int kRows = kLanes == 16 ? 12 : kLanes == 8 ? 3 : 1;  // of them, as many as the registers hold sums for
@@ -153,7 +153,7 @@ ATTNZOO_EXPORT(winograd)(const AttnzooMap* map, int64_t height, int64_t second, 
   const Scratch transformed(16 * channels * out);
   if (transformed.failed()) return kNoMemory;
   int status = kDone;
-  together(map->threads, tiles * channels, [&](Crew crew) {
+  together(map->threads, map->batch * map->pixels * channels, [&](Crew crew) {
     const Scratch scratch(16 * (patch + sum));
     if (scratch.failed()) __atomic_store_n(&status, kNoMemory, __ATOMIC_RELAXED);
     float *patches = scratch.data(), *sums = patches + 16 * patch;
