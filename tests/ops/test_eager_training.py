@@ -154,6 +154,23 @@ def test_without_a_wish_there_is_no_graph():
     assert not y.requires_grad
 
 
+def test_what_is_given_counts_and_not_where_the_record_points():
+    layer, x, dy = randomise(CBAM(12, rd_channels=3, kernel_size=3)).train(), *torch.randn(2, 2, 12, 5, 6)
+    _, state, record, norm, weights = gated(layer, x)
+    expected = eager.gradients(record, dy, x, weights, state, norm, (True,) * 8)
+    moved = [None if weight is None else weight.detach().clone() for weight in weights]
+    moved[4] = moved[4].contiguous(memory_format=torch.channels_last)  # the convolution's
+    elsewhere = (dy, x.clone(), tuple(moved), state.clone(), norm)
+    with torch.no_grad():
+        for old in (x, state, *(weight for weight in weights if weight is not None)):
+            old.zero_()
+    for wanted in ((True,) * 8, (False, True) * 4):
+        found = eager.gradients(record, *elsewhere, wanted)
+        for got, value, wants in zip(found, expected, (True, *wanted), strict=True):
+            assert (got is None) == (value is None or not wants)
+            assert got is None or torch.equal(got, value)
+
+
 def test_wrong_arguments_of_the_gradients_are_an_error_or_left_to_python():
     layer, x, dy = randomise(CBAM(12, rd_channels=3)).train(), *torch.randn(2, 2, 12, 5, 6)
     _, state, record, norm, weights = gated(layer, x)
