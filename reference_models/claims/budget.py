@@ -96,8 +96,8 @@ BUDGETS: Mapping[str, Budget] = MappingProxyType(
                 meaning="two cores, about two hours: small images, narrow networks but for CEDNN and its rivals",
                 identities=600,
                 frames=6,
-                replicates={"tra-net": 3, "cednn": 3, "dba-net": 3, "lla-net": 4},
-                singly={"cednn-maps?-se": 4, "hog-*": 3, "mobilenet-*": 1},
+                replicates={"tra-net": 4, "cednn": 5, "dba-net": 5, "lla-net": 8},
+                singly={"cednn-maps?-se": 6, "hog-*": 3, "mobilenet-*": 1},
                 changes=_SMALL,
             ),
             Budget(
