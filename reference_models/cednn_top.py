@@ -30,5 +30,9 @@ def logits(reduce: nn.Conv2d, top1: nn.Conv2d, top2: nn.Conv2d, fc: nn.Linear, x
     if len(x) == 1:
         pixels = x[0].flatten(1).t()
         return ops.linears(pixels, [ops.LinearLayer(weight, reduce.bias, relu=True, gathered=True), *top])
+    by_pixel = x.permute(0, 2, 3, 1)
+    if by_pixel.is_contiguous():
+        pixels = ops.linear(by_pixel.flatten(0, 2), weight, reduce.bias, relu=True)
+        return ops.linears(pixels.view(*by_pixel.shape[:3], len(weight)).movedim(3, 1).flatten(1), top)
     reduced = torch.baddbmm(reduce.bias[:, None], weight.expand(len(x), -1, -1), x.flatten(2)).relu_()
     return ops.linears(reduced.flatten(1), top)

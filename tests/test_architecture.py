@@ -122,7 +122,6 @@ def test_packages_import_neither_tests_nor_benchmarks(path: Path):
 
 PUBLIC_MODULES = ("attnzoo", "attnzoo.attach", "attnzoo.checks", "attnzoo.files", "attnzoo.ops")
 INSIDERS = {
-    "benchmarks.measure_cednn_torch",  # it takes the torch path of a block apart
     "benchmarks.measure_gate_call",  # it takes the time of the kernel alone
     "benchmarks.sanitize",  # it builds the kernels anew, one instruction set after the other
     "benchmarks.sweep_attach_model",  # it proves site finding itself

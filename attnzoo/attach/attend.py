@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from attnzoo.attach.layout import from_map, to_map
 from attnzoo.attach.sites import Spot
-from attnzoo.ops import apply_gates
+from attnzoo.ops.apply_gates import apply_gates
 
 Init = Literal["identity", "paper"]
 

@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from attnzoo import checks
 from attnzoo.ops import Stage, dispatch, igc_block, igc_training, running_statistics, watched
 from attnzoo.ops.eager import chained
-from attnzoo.ops.igc_block import in_natural_order
+from attnzoo.ops.igc_reference import in_natural_order
 from attnzoo.registry import register
 
 Connection = Literal["res", "dense"]

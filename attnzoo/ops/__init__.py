@@ -4,8 +4,10 @@ from attnzoo.ops.apply_gates import apply_gates
 from attnzoo.ops.dispatch import BackendInfo, backend, backends
 from attnzoo.ops.global_pool import Pooled, global_pool
 from attnzoo.ops.halve import halve
-from attnzoo.ops.igc_block import IGCOutput, Stage, igc_block
+from attnzoo.ops.igc_block import igc_block
 from attnzoo.ops.igc_chain import IGCLink, igc_chain
+from attnzoo.ops.igc_reference import IGCOutput
+from attnzoo.ops.igc_stage import Stage
 from attnzoo.ops.igc_training import IGCTraining, Moments, igc_training
 from attnzoo.ops.linear import LinearLayer, linear, linears
 from attnzoo.ops.llam_gate import llam_gate

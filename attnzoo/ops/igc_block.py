@@ -3,50 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from attnzoo.ops import dispatch
-
-
-class Stage(NamedTuple):
-    """A convolution and the batch normalisation behind it, with the statistics that it has gathered."""
-
-    weight: Tensor
-    bias: Tensor | None
-    gain: Tensor | None
-    offset: Tensor | None
-    mean: Tensor
-    variance: Tensor
-    epsilon: float
-
-    def beside(self) -> tuple[Tensor | None, ...]:
-        """Return all tensors but the weight, one by one: torch.compile slices named tuples since torch 2.9."""
-        return self.bias, self.gain, self.offset, self.mean, self.variance
-
-    @classmethod
-    def of(cls, conv: nn.Module, norm: nn.Module) -> Stage:
-        """Return the stage of an ``nn.Conv2d`` and an ``nn.BatchNorm2d``.
-
-        Raises:
-            ValueError: If the norm keeps no running statistics.
-        """
-        weights, affine, statistics = conv._parameters, norm._parameters, norm._buffers  # noqa: SLF001 - half the time
-        mean, variance = statistics["running_mean"], statistics["running_var"]
-        weight = weights["weight"]
-        if mean is None or variance is None or weight is None:
-            raise ValueError(f"norm must keep running statistics, got {norm}")
-        return cls(weight, weights["bias"], affine["weight"], affine["bias"], mean, variance, norm.eps)  # type: ignore[arg-type]
-
-
-class IGCOutput(NamedTuple):
-    """What the block makes, and if asked for the averages (B, C') of it over the pixels before pooling."""
-
-    map: Tensor
-    means: Tensor | None
+from attnzoo.ops.igc_reference import IGCOutput, fold, reference
+from attnzoo.ops.igc_stage import Stage
 
 
 def igc_block(
@@ -93,7 +56,7 @@ def igc_block(
     if pool and means and (x.shape[2] % 2 or x.shape[3] % 2):
         unfit = f"averages and pooling together need an even height and width, got {tuple(x.shape[2:])}"
     if not dispatch.takes_native(x, backend, unfit):
-        return reference(guided(x, channels, maps, residual, gate), fold(stages, groups), groups, pool, means)
+        return reference(x, fold(stages, groups), pool=pool, maps=maps, residual=residual, gate=gate, means=means)
     weights, norms = [stage.weight for stage in stages], [t for stage in stages for t in stage.beside()]
     epsilons = [stage.epsilon for stage in stages]
     options = (groups, pool, maps, residual, gate, means)
@@ -154,81 +117,6 @@ def _check_maps(maps: Tensor, like: tuple[int, int, int], channels: int, given: 
     spans = maps.shape[1] + 1
     if channels % spans or given % min(given, channels // spans) or channels % (spans * min(given, channels // spans)):
         raise ValueError(f"maps must divide {channels} channels of {given} into n + 1 spans, got n = {spans - 1}")
-
-
-def guided(x: Tensor, channels: int, maps: Tensor | None, residual: bool, gate: Tensor | None) -> Tensor:
-    """Return the block's input (B, C, H, W)."""
-    given = x.shape[1]
-    if gate is not None:
-        x = x * gate.to(x.dtype)
-    if given != channels and x.device.type == "cpu" and not dispatch.transformed():  # channels-last at once
-        x = x.permute(0, 2, 3, 1).repeat(1, 1, 1, channels // given).permute(0, 3, 1, 2)
-    elif given != channels:
-        x = x.repeat(1, channels // given, 1, 1)
-    if maps is None:
-        return x
-    factors = maps.to(x.dtype) + 1 if residual else maps.to(x.dtype)
-    factors = torch.cat([torch.ones_like(factors[:, :1]), factors], dim=1)
-    span = min(given, channels // factors.shape[1])
-    factors = factors.repeat_interleave(span, dim=1)
-    return x * factors.repeat(1, channels // factors.shape[1], 1, 1)
-
-
-def fold(stages: Sequence[Stage], groups: int) -> list[tuple[Tensor, Tensor]]:
-    """Return weight and bias of three convolutions that do what the stages do, without permutations between them.
-
-    The permuted 1x1 convolution is one dense convolution. Where an activation is infinite, its zeros make a NaN of it.
-    """
-    first, (second, bias), third = map(_folded, stages)
-    return [first, (in_natural_order(second, groups), bias.view(-1, groups).t().reshape(-1)), third]
-
-
-def reference(x: Tensor, folded: Sequence[tuple[Tensor, Tensor]], groups: int, pool: bool, means: bool) -> IGCOutput:
-    """Compute it by torch, channels-last."""
-    (first, first_bias), (second, second_bias), (third, third_bias) = folded
-    fresh = not dispatch.transformed()  # what a convolution has just made may be overwritten
-    if x.device.type == "cpu" and fresh:  # vmap knows one memory format
-        x = x.contiguous(memory_format=torch.channels_last)
-    y = F.relu(F.conv2d(x, first, first_bias, padding=1, groups=groups), inplace=fresh)
-    y = F.conv2d(y, second, second_bias)
-    y = (y.add_(x) if fresh else y + x) if third.shape[1] == len(first) else torch.cat([y, x], dim=1)
-    y = F.conv2d(F.relu(y, inplace=fresh), third, third_bias)
-    if not means:
-        return IGCOutput(F.relu(_pooled(y) if pool else y, inplace=fresh), None)  # cuts off a quarter only
-    y = F.relu(y, inplace=fresh)
-    return IGCOutput(_pooled(y) if pool else y, y.mean((2, 3)))
-
-
-def _pooled(y: Tensor) -> Tensor:
-    """Return ``max_pool2d(y, 2)``; without gradients by maxima of halves, which write no indices."""
-    if torch.is_grad_enabled() or y.device.type != "cpu" or torch.compiler.is_compiling() or dispatch.transformed():
-        return F.max_pool2d(y, 2)
-    batch, channels, height, width = y.shape
-    pixels = y[:, :, : height // 2 * 2, : width // 2 * 2].permute(0, 2, 3, 1)
-    pixels = pixels.reshape(batch, height // 2 * 2, width // 2, 2 * channels)
-    pixels = torch.maximum(pixels[..., :channels], pixels[..., channels:])
-    return torch.maximum(pixels[:, ::2], pixels[:, 1::2]).permute(0, 3, 1, 2)
-
-
-def _folded(stage: Stage) -> tuple[Tensor, Tensor]:
-    """Return weight and bias of the convolution that does what the stage does."""
-    weight, bias, gain, offset, mean, variance, epsilon = stage
-    scale = torch.rsqrt(variance + epsilon)
-    scale = scale if gain is None else scale * gain
-    shift = -mean if bias is None else bias - mean
-    shift = shift * scale if offset is None else torch.addcmul(offset, shift, scale)
-    return weight * scale.view(-1, 1, 1, 1), shift
-
-
-def in_natural_order(weight: Tensor, groups: int) -> Tensor:
-    """Return a dense weight (C, C, 1, 1) for the 1x1 convolution (C, ``groups``, 1, 1) between two permutations."""
-    members = len(weight) // groups
-    blocks = weight.view(members, groups, groups).permute(1, 2, 0)  # (to group, from group, member)
-    if torch.is_grad_enabled() or not dispatch.plain_eager():
-        return torch.diag_embed(blocks).transpose(1, 2).reshape(len(weight), len(weight), 1, 1)
-    dense = weight.new_zeros((groups, members, groups, members))  # written once
-    dense.diagonal(dim1=1, dim2=3).copy_(blocks)
-    return dense.view(len(weight), len(weight), 1, 1)
 
 
 torch.library.define(

@@ -12,22 +12,13 @@ import torch
 from torch import Tensor
 
 from attnzoo.ops import dispatch, eager
-from attnzoo.ops.igc_block import (
-    Stage,
-    as_float,
-    as_floats,
-    check_beside,
-    check_block,
-    fold,
-    guided,
-    igc_block,
-    reference,
-    unfit_for_kernel,
-)
+from attnzoo.ops.igc_block import as_float, as_floats, check_beside, check_block, igc_block, unfit_for_kernel
+from attnzoo.ops.igc_reference import Folded, fold, reference
+from attnzoo.ops.igc_stage import Stage
 from attnzoo.ops.named import make
 
-_LARGE = 1 << 18
-"""Elements that a block's input has of one image, from which on torch computes images one after the other; measured."""
+_TOGETHER = 1 << 21
+"""Elements up to which the inputs of several images are one call's; measured."""
 
 
 class IGCLink(NamedTuple):
@@ -71,37 +62,44 @@ def igc_chain(x: Tensor, links: Sequence[IGCLink], *, backend: str | None = None
     # in a compiled graph each block is an operator
     if not torch.compiler.is_compiling() and dispatch.takes_native(x, backend, next(filter(None, reasons), None)):
         return _native(x, links)
-    large = _large(x, links)
-    x = _image_by_image(x, links[:large]) if large else x
-    for link in links[large:]:
-        x = igc_block(x, **link._asdict(), backend=backend).map
-    return x
+    if torch.is_grad_enabled() or not dispatch.plain_eager():  # a graph must hold for any batch
+        for link in links:
+            x = igc_block(x, **link._asdict(), backend=backend).map
+        return x
+    return _by_torch(x, _steps(x, links), 0, len(x))
 
 
-def _large(x: Tensor, links: Sequence[IGCLink]) -> int:
-    """Return how many blocks torch computes faster image by image, so that an image's maps stay in the cache."""
-    if len(x) < 2 or not x.is_cpu or torch.is_grad_enabled() or torch.compiler.is_compiling() or dispatch.transformed():
-        return 0  # a graph must hold for any batch
+class _Step(NamedTuple):
+    link: IGCLink
+    folded: Folded
+    images: int
+    """How many at a time torch computes the fastest: their maps should stay in the cache."""
+
+
+def _steps(x: Tensor, links: Sequence[IGCLink]) -> list[_Step]:
+    check_block(x, links[0].stages, links[0].groups, links[0].pool)
     height, width = x.shape[2:]
-    for i, link in enumerate(links):
-        if len(link.stages[0].weight) * height * width < _LARGE:
-            return i
+    steps = []
+    for link in links:
+        elements = len(link.stages[0].weight) * max(1, height * width)
+        steps.append(_Step(link, fold(link.stages, link.groups), max(1, _TOGETHER // elements if x.is_cpu else len(x))))
         height, width = (height // 2, width // 2) if link.pool else (height, width)
-    return len(links)
+    return steps
 
 
-def _image_by_image(x: Tensor, links: Sequence[IGCLink]) -> Tensor:
-    folded = [fold(link.stages, link.groups) for link in links]
+def _by_torch(x: Tensor, steps: Sequence[_Step], start: int, stop: int) -> Tensor:
+    """Return what the steps make of some images of ``x``."""
+    if not steps:
+        return x[start:stop]
+    *before, ((stages, groups, pool, maps, residual, gate), folded, images) = steps
     made = []
-    for i in range(len(x)):
-        image = x[i : i + 1]
-        for (stages, groups, pool, maps, residual, gate), own in zip(links, folded, strict=True):
-            channels = check_block(image, stages, groups, pool)
-            guides, gates = (None if t is None else t[i : i + 1] for t in (maps, gate))
-            check_beside(image, channels, guides, gates)
-            image = reference(guided(image, channels, guides, residual, gates), own, groups, pool, False).map
-        made.append(image)
-    return torch.cat(made)
+    for first in range(start, max(start + 1, stop), images):
+        last = min(first + images, stop)
+        read = _by_torch(x, before, first, last)
+        own_maps, own_gate = (None if t is None else t[first:last] for t in (maps, gate))
+        check_beside(read, check_block(read, stages, groups, pool), own_maps, own_gate)
+        made.append(reference(read, folded, pool=pool, maps=own_maps, residual=residual, gate=own_gate).map)
+    return made[0] if len(made) == 1 else torch.cat(made)
 
 
 def _native(x: Tensor, links: Sequence[IGCLink]) -> Tensor:

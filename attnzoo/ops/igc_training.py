@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from attnzoo.ops import autograd, dispatch
-from attnzoo.ops.igc_block import Stage, check_block
+from attnzoo.ops.igc_block import check_block
+from attnzoo.ops.igc_stage import Stage
 
 
 class Moments(NamedTuple):

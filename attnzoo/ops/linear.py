@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attnzoo.ops import dispatch
+from attnzoo.ops import dispatch, onednn
 from attnzoo.ops.named import make
 
 FEW = 64
@@ -38,7 +38,7 @@ def linear(
     _check_vectors(x)
     _check_weights(x.shape[1], weight, bias)
     if not dispatch.takes_native(x, backend, _unfit(x, weight, bias)):
-        y = F.linear(x, weight, bias)
+        y = onednn.linear(x, weight, bias)
         return F.relu(y) if relu else y
     return dispatch.operator("linear", _forward)(x, weight, bias, relu)
 

@@ -8,7 +8,7 @@ from typing import TypeGuard
 import torch
 from torch import Tensor, nn
 
-from attnzoo.ops.igc_block import Stage
+from attnzoo.ops.igc_stage import Stage
 from attnzoo.ops.igc_training import Moments
 
 

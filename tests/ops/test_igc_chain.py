@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from attnzoo import IGCBlock, ops
 from attnzoo.ops import IGCLink, Stage, igc_block, igc_chain
@@ -85,26 +89,59 @@ def pairs(block: IGCBlock) -> list[tuple[torch.nn.Module, torch.nn.Module]]:
     return [(branch.conv1, branch.norm1), (branch.conv2, branch.norm2), (block.fuse, block.norm)]
 
 
+@pytest.mark.parametrize(
+    ("together", "at_a_time"),
+    [
+        (1, [1] * 10),
+        (18 * 30 * 34, [1, 1, 2, 1, 1, 2, 1, 1]),
+        (2 * 18 * 30 * 34, [2, 2, 4, 1, 1]),
+        (1 << 30, [5, 5]),
+    ],
+)
 @pytest.mark.parametrize("connection", ["res", "dense"])
-def test_large_maps_are_computed_image_by_image(connection: str, monkeypatch: pytest.MonkeyPatch):
-    """By torch, and only where nobody wants a gradient or a graph."""
-    block = randomise(IGCBlock(18, groups=18, connection=connection, out_channels=36)).eval()
+def test_torch_computes_a_few_images_at_a_time(
+    connection: str, together: int, at_a_time: list[int], monkeypatch: pytest.MonkeyPatch
+):
+    """Of the second block, whose map is half as large, twice as many as of the first."""
+    monkeypatch.setattr(sys.modules["attnzoo.ops.igc_chain"], "_TOGETHER", together)
+    found, x, calls, conv = (
+        [make(18, 6, connection, 36), make(36, 18, connection, 20)],
+        torch.rand(5, 3, 30, 34),
+        [],
+        F.conv2d,
+    )
+
+    def chain(dtype: torch.dtype) -> list[IGCLink]:
+        made = []
+        for link in links(found, (30, 34), dtype, True):
+            beside = {"maps": link.maps, "gate": link.gate}
+            five = {name: torch.cat([t, t.flip(0), t[:1]]) for name, t in beside.items() if t is not None}
+            made.append(link._replace(**five))
+        return made
+
+    def counted(images: Tensor, *arguments: Any, **options: Any) -> Tensor:
+        calls.append(len(images))
+        return conv(images, *arguments, **options)
+
+    with torch.no_grad():
+        expected = one_by_one(x.double(), chain(torch.float64))
+        monkeypatch.setattr(F, "conv2d", counted)
+        got = igc_chain(x, chain(torch.float32), backend="torch")
+    assert error(got, expected) < 2e-6
+    assert calls == at_a_time
+
+
+def test_a_graph_holds_for_any_batch_and_gradients_flow():
+    block = randomise(IGCBlock(18, groups=18, out_channels=36)).eval()
     own = [Stage.of(conv, norm) for conv, norm in pairs(block)]
     chain = [IGCLink(own, 18, True), IGCLink(stages(make(36, 6), torch.float32), 6, True)]
     x = torch.rand(3, 3, 122, 130)
-    seen: list[int] = []
-    whole = torch.cat
-    monkeypatch.setattr(torch, "cat", lambda parts, **options: seen.append(len(parts)) or whole(parts, **options))
     with torch.no_grad(), ops.backend("torch"):
         got = igc_chain(x, chain)
-        assert seen.count(3) == 1
-        expected = one_by_one(x.double(), [link._replace(stages=doubled(link.stages)) for link in chain])
-        assert error(got, expected) < 2e-6
         compiled = torch.compile(lambda t: igc_chain(t, chain), fullgraph=True, backend="aot_eager")
         torch.testing.assert_close(compiled(x), got, rtol=1e-4, atol=1e-5)
         mapped = torch.func.vmap(lambda t: igc_chain(t, chain))(x[None])[0]
         torch.testing.assert_close(mapped, got, rtol=1e-4, atol=1e-5)
-    assert seen.count(3) == 1
     leaf = x.clone().requires_grad_()
     igc_chain(leaf, chain).sum().backward()
     assert bool(leaf.grad.any())

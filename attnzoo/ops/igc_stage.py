@@ -1,0 +1,37 @@
+"""A convolution and its norm, as CEDNN's blocks are made of them, read from their modules."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+
+class Stage(NamedTuple):
+    """A convolution and the batch normalisation behind it, with the statistics that it has gathered."""
+
+    weight: Tensor
+    bias: Tensor | None
+    gain: Tensor | None
+    offset: Tensor | None
+    mean: Tensor
+    variance: Tensor
+    epsilon: float
+
+    def beside(self) -> tuple[Tensor | None, ...]:
+        """Return all tensors but the weight, one by one: torch.compile slices named tuples since torch 2.9."""
+        return self.bias, self.gain, self.offset, self.mean, self.variance
+
+    @classmethod
+    def of(cls, conv: nn.Module, norm: nn.Module) -> Stage:
+        """Return the stage of an ``nn.Conv2d`` and an ``nn.BatchNorm2d``.
+
+        Raises:
+            ValueError: If the norm keeps no running statistics.
+        """
+        weights, affine, statistics = conv._parameters, norm._parameters, norm._buffers  # noqa: SLF001 - half the time
+        mean, variance = statistics["running_mean"], statistics["running_var"]
+        weight = weights["weight"]
+        if mean is None or variance is None or weight is None:
+            raise ValueError(f"norm must keep running statistics, got {norm}")
+        return cls(weight, weights["bias"], affine["weight"], affine["bias"], mean, variance, norm.eps)  # type: ignore[arg-type]

@@ -1,0 +1,42 @@
+"""Products of matrices by oneDNN, to which torch's compiler alone gives its float32 linear layers on CPUs.
+
+In eager mode they go to the BLAS, which reads the matrices of a large layer at half the speed, and cannot add a map to
+what it writes. Only sums are made here: oneDNN's own ReLU makes 0 of NaN.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from attnzoo.ops import dispatch
+
+_BUILT = torch._C._has_mkldnn and hasattr(torch.ops.mkldnn, "_linear_pointwise")  # noqa: SLF001
+
+
+def serves(*tensors: Tensor | None) -> bool:
+    """Tell whether oneDNN may be called with these: it has no gradients, and nobody who looks at operators knows it."""
+    given = [t for t in tensors if t is not None]
+    fit = all([t.is_cpu and t.dtype is torch.float32 and t.numel() > 0 for t in given])  # noqa: C419 - the faster form
+    asked = torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or not dispatch.plain_eager()
+    return _BUILT and fit and not asked and torch._C._get_mkldnn_enabled()  # noqa: SLF001
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return ``F.linear(x, weight, bias)``."""
+    if not serves(x, weight, bias):
+        return F.linear(x, weight, bias)
+    y: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")  # noqa: SLF001
+    return y
+
+
+def pointwise(x: Tensor, weight: Tensor, bias: Tensor, added: Tensor | None = None) -> Tensor:
+    """Return a 1x1 convolution of channels-last maps (B, C, H, W), with another map added, where ``serves`` says so."""
+    pixels, matrix = x.permute(0, 2, 3, 1), weight.flatten(1)
+    call = torch.ops.mkldnn._linear_pointwise  # noqa: SLF001
+    if added is None:
+        y = call(pixels, matrix, bias, "none", [], "")
+    else:
+        y = call.binary(pixels, added.permute(0, 2, 3, 1), matrix, bias, "add")
+    return y.permute(0, 3, 1, 2)  # type: ignore[no-any-return]
