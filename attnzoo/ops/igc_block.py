@@ -50,8 +50,8 @@ def igc_block(
         RuntimeError: If the backend asked for cannot run.
         ValueError: If a shape does not fit.
     """
-    channels = check_block(x, stages, groups, pool)
-    check_beside(x, channels, maps, gate)
+    channels = check_block(x.shape, stages, groups, pool)
+    check_beside(x.shape, channels, maps, gate)
     unfit = unfit_for_kernel(x, stages, maps, gate)
     if pool and means and (x.shape[2] % 2 or x.shape[3] % 2):
         unfit = f"averages and pooling together need an even height and width, got {tuple(x.shape[2:])}"
@@ -73,22 +73,22 @@ def unfit_for_kernel(x: Tensor, stages: Sequence[Stage], maps: Tensor | None, ga
     return None if all([t.is_cpu for t in tensors]) else "all tensors must be on the CPU"  # noqa: C419 - the faster form
 
 
-def check_block(x: Tensor, stages: Sequence[Stage], groups: int, pool: bool) -> int:
-    """Return the channels of the block."""
-    if x.dim() != 4:
-        raise ValueError(f"x must have shape (B, C, H, W), got {tuple(x.shape)}")
-    _, given, height, width = x.shape
+def check_block(shape: Sequence[int], stages: Sequence[Stage], groups: int, pool: bool) -> int:
+    """Return the channels of the block that takes a map ``x`` of this shape."""
+    if len(shape) != 4:
+        raise ValueError(f"x must have shape (B, C, H, W), got {tuple(shape)}")
+    _, given, height, width = shape
     if height * width == 0 or (pool and min(height, width) < 2):
-        raise ValueError(f"x must have at least {'2x2 pixels' if pool else 'one pixel'}, got {tuple(x.shape)}")
+        raise ValueError(f"x must have at least {'2x2 pixels' if pool else 'one pixel'}, got {tuple(shape)}")
     channels = _check_weights([stage.weight for stage in stages], groups)
     if given == 0 or channels % given:
         raise ValueError(f"x must have {channels} channels, or {channels} divided by a whole number, got {given}")
     return channels
 
 
-def check_beside(x: Tensor, channels: int, maps: Tensor | None, gate: Tensor | None) -> None:
-    """Refuse maps and gates that do not fit ``x``, of a block of ``channels``."""
-    batch, given, height, width = x.shape
+def check_beside(shape: Sequence[int], channels: int, maps: Tensor | None, gate: Tensor | None) -> None:
+    """Refuse maps and gates that do not fit a map ``x`` of this shape, in a block of ``channels``."""
+    batch, given, height, width = shape
     if gate is not None and gate.shape != (batch, given, 1, 1):
         raise ValueError(f"gate must have shape {(batch, given, 1, 1)}, got {tuple(gate.shape)}")
     if maps is not None:

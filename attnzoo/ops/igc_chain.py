@@ -77,13 +77,15 @@ class _Step(NamedTuple):
 
 
 def _steps(x: Tensor, links: Sequence[IGCLink]) -> list[_Step]:
-    check_block(x, links[0].stages, links[0].groups, links[0].pool)
-    height, width = x.shape[2:]
-    steps = []
+    steps, (batch, *shape) = [], x.shape
     for link in links:
-        elements = len(link.stages[0].weight) * max(1, height * width)
-        steps.append(_Step(link, fold(link.stages, link.groups), max(1, _TOGETHER // elements if x.is_cpu else len(x))))
-        height, width = (height // 2, width // 2) if link.pool else (height, width)
+        stages, groups, pool, maps, _, gate = link
+        channels = check_block((batch, *shape), stages, groups, pool)
+        check_beside((batch, *shape), channels, maps, gate)
+        _, height, width = shape
+        images = _TOGETHER // (channels * height * width) if x.is_cpu else batch
+        steps.append(_Step(link, fold(stages, groups), max(1, images)))
+        shape = [len(stages[2].weight), *((height // 2, width // 2) if pool else (height, width))]
     return steps
 
 
@@ -91,13 +93,12 @@ def _by_torch(x: Tensor, steps: Sequence[_Step], start: int, stop: int) -> Tenso
     """Return what the steps make of some images of ``x``."""
     if not steps:
         return x[start:stop]
-    *before, ((stages, groups, pool, maps, residual, gate), folded, images) = steps
+    *before, ((_, _, pool, maps, residual, gate), folded, images) = steps
     made = []
     for first in range(start, max(start + 1, stop), images):
         last = min(first + images, stop)
         read = _by_torch(x, before, first, last)
         own_maps, own_gate = (None if t is None else t[first:last] for t in (maps, gate))
-        check_beside(read, check_block(read, stages, groups, pool), own_maps, own_gate)
         made.append(reference(read, folded, pool=pool, maps=own_maps, residual=residual, gate=own_gate).map)
     return made[0] if len(made) == 1 else torch.cat(made)
 
@@ -109,7 +110,7 @@ def _native(x: Tensor, links: Sequence[IGCLink]) -> Tensor:
     x = x.contiguous()
     made, read = [], x
     for stages, groups, pool, maps, residual, gate in links:
-        check_beside(read, check_block(read, stages, groups, pool), maps, gate)
+        check_beside(read.shape, check_block(read.shape, stages, groups, pool), maps, gate)
         size = [side // 2 if pool else side for side in read.shape[2:]]
         read = x.new_empty((len(x), len(stages[2].weight), *size))
         guides = None if maps is None else maps.to(x.dtype).contiguous()

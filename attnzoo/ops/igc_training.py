@@ -55,7 +55,7 @@ def igc_training(
         RuntimeError: If the backend asked for cannot run.
         ValueError: If a shape does not fit, or there is but one value a channel.
     """
-    channels = check_block(x, stages, groups, pool)
+    channels = check_block(x.shape, stages, groups, pool)
     if x.shape[1] != channels:
         raise ValueError(f"x must have {channels} channels, got {x.shape[1]}")
     if x.numel() <= x.shape[1]:

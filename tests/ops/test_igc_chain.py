@@ -170,6 +170,9 @@ def test_bad_input(backend: str):
         igc_chain(torch.ones(2, 3, 8, 8), [], backend=backend)
     with pytest.raises(ValueError, match=r"maps must have shape \(2, n, 8, 9\), got \(2, 5, 8, 8\)"), torch.no_grad():
         igc_chain(torch.ones(2, 3, 8, 9), chain, backend=backend)
+    many = chain[0]._replace(maps=torch.ones(3, 5, 8, 8))
+    with pytest.raises(ValueError, match=r"maps must have shape \(2, n, 8, 8\), got \(3, 5, 8, 8\)"), torch.no_grad():
+        igc_chain(torch.ones(2, 3, 8, 8), [many, *chain[1:]], backend=backend)
     wrong = [chain[2], chain[1]._replace(maps=None, gate=None)]
     with pytest.raises(ValueError, match=r"x must have 36 channels, or 36 divided by a whole number, got 20"):
         igc_chain(torch.ones(2, 3, 8, 8), wrong, backend=backend)
