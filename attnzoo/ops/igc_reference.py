@@ -97,7 +97,7 @@ def _spread(folded: Folded, given: int) -> Folded:
     what is positive of them and what is negative, and the second puts them together again where they were to be added.
     """
     (first, first_bias), (second, second_bias), third = folded[:3]
-    one = torch.eye(given, dtype=first.dtype)[:, :, None, None]
+    one = torch.eye(given, dtype=first.dtype, device=first.device)[:, :, None, None]
     handed = F.pad(torch.cat([one, -one]), (1, 1, 1, 1))
     where = one.repeat(len(first) // given, 1, 1, 1)  # (C, given, 1, 1): which of them a channel is
     first = torch.cat([torch.where(where > 0, first, 0.0), handed])
@@ -111,7 +111,7 @@ def _pooled(y: Tensor) -> Tensor:
     if channels > _FEW or torch.is_grad_enabled() or y.device.type != "cpu" or not dispatch.plain_eager():
         return F.max_pool2d(y, 2)
     pixels = y[:, :, : height // 2 * 2, : width // 2 * 2].permute(0, 2, 3, 1)
-    pixels = torch.maximum(pixels[:, ::2], pixels[:, 1::2]).view(batch, height // 2, width // 2, 2 * channels)
+    pixels = torch.maximum(pixels[:, ::2], pixels[:, 1::2]).reshape(batch, height // 2, width // 2, 2 * channels)
     return torch.maximum(pixels[..., :channels], pixels[..., channels:]).permute(0, 3, 1, 2)
 
 

@@ -10,6 +10,7 @@ from torch.nn.modules import module
 from attnzoo import ops
 from reference_models import CEDNN, cednn_inference
 from reference_models.cednn import VARIANTS
+from tests.layers.cases import default_dtype
 from tests.reference_models.randomise import randomise
 
 BACKENDS = ["torch", *(["native"] if ops.backends()["native"].available else [])]
@@ -39,6 +40,16 @@ def fused(monkeypatch):
 
     monkeypatch.setattr(cednn_inference, "features", recorded)
     return seen
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("default", [lambda: default_dtype(torch.float16), lambda: torch.device("meta")])
+def test_torchs_defaults_change_nothing(default, backend):
+    network, (x, _) = CEDNN(attention_blocks=0, image_size=64, top_width=64).eval(), inputs()
+    with torch.no_grad(), ops.backend(backend):
+        expected = network(x)
+        with default():
+            assert torch.equal(network(x), expected)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
