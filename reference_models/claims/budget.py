@@ -96,7 +96,7 @@ BUDGETS: Mapping[str, Budget] = MappingProxyType(
                 meaning="two cores, about two hours: small images, narrow networks but for CEDNN and its rivals",
                 identities=600,
                 frames=6,
-                replicates={"tra-net": 4, "cednn": 5, "dba-net": 5, "lla-net": 8},
+                replicates={"tra-net": 5, "cednn": 5, "dba-net": 5, "lla-net": 10},
                 singly={"cednn-maps?-se": 6, "hog-*": 3, "mobilenet-*": 1},
                 changes=_SMALL,
             ),
