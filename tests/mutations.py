@@ -225,6 +225,39 @@ SUBJECTS = (
         ),
     ),
     Subject(
+        "attnzoo/ops/igc_reference.py",
+        ("tests/ops/test_igc_reference.py",),
+        (
+            Mutation("infinite channels spread", " and math.isfinite(x.sum().item())", ""),
+            Mutation("channels that maps change spread", "if maps is None and gate is None", "if gate is None"),
+            Mutation("channels that a gate changes spread", "if maps is None and gate is None", "if maps is None"),
+            Mutation("negative part lost", "torch.cat([one, -one])", "torch.cat([one, one])"),
+            Mutation("negative part added", "[second, where, -where]", "[second, where, where]"),
+            Mutation("input not added", 'x if folded.input == "added" else None', "None"),
+            Mutation("never spread", "return of_single and not asked", "return False"),
+        ),
+    ),
+    Subject(
+        "attnzoo/ops/onednn.py",
+        ("tests/ops/test_onednn.py",),
+        (
+            Mutation("gradients dropped", "torch.is_grad_enabled() or ", ""),
+            Mutation("autocast ignored", 'torch.is_autocast_enabled("cpu")', "False"),
+            Mutation("counters ignored", "not dispatch.plain_eager()", "False"),
+            Mutation("taken where it is switched off", " and torch._C._get_mkldnn_enabled()", ""),
+            Mutation("other dtypes taken", " and t.dtype is torch.float32", ""),
+            Mutation("map not added", "if added is None:", "if True:"),
+        ),
+    ),
+    Subject(
+        "attnzoo/ops/igc_chain.py",
+        ("tests/ops/test_igc_chain.py",),
+        (
+            Mutation("always the first maps", "t[first:last]", "t[: last - first]"),
+            Mutation("images twice", "min(first + images, stop)", "first + images"),
+        ),
+    ),
+    Subject(
         "attnzoo/checks.py",
         ("tests/layers/test_squeeze_excite.py",),
         (
