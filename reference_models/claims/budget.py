@@ -76,7 +76,6 @@ _SMALL: Mapping[str, Mapping[str, Any]] = {
     "lla-net": {**_COMMON, "image_size": 48, "epochs": 6, "options": {"width": 16}},
 }
 """The recipes for synthetic faces, with fewer epochs and persons; written out, so that results stay."""
-_MEDIUM = {**_SMALL, "tra-net": {**_SMALL["tra-net"], "epochs": 20}}
 _SMOKE = {"image_size": 32, "batch_size": 4, "epochs": 1}
 
 BUDGETS: Mapping[str, Budget] = MappingProxyType(
@@ -99,15 +98,6 @@ BUDGETS: Mapping[str, Budget] = MappingProxyType(
                 replicates={"tra-net": 5, "cednn": 5, "dba-net": 5, "lla-net": 10},
                 singly={"cednn-maps?-se": 6, "hog-*": 3, "mobilenet-*": 1},
                 changes=_SMALL,
-            ),
-            Budget(
-                name="medium",
-                meaning="two cores, some hours: as small, with more replicates and more epochs of TRA-Net",
-                identities=600,
-                frames=6,
-                replicates={"tra-net": 5, "cednn": 5, "dba-net": 5, "lla-net": 8},
-                singly={"cednn-densenet121": 3, "cednn-igc-net": 3, "hog-*": 3, "mobilenet-*": 1},
-                changes=_MEDIUM,
             ),
             Budget(
                 name="full",

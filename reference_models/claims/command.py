@@ -18,7 +18,7 @@ def claims_command(
     budget: Annotated[
         str,
         typer.Option(
-            help="smoke (a minute a claim), small (two hours of two cores), medium (some more) or full (a GPU)."
+            help="smoke (a minute a claim), small (two hours of two cores) or full (a GPU)."
         ),
     ] = "small",
     only: Annotated[

@@ -137,7 +137,7 @@ def test_pairs_are_those_of_one_replicate_and_less_may_be_better():
     ("arguments", "message"),
     [
         (["--only", "cednn/mop"], "no claim is named 'cednn/mop'"),
-        (["--budget", "huge"], "budget must be one of 'smoke', 'small', 'medium', 'full', got 'huge'"),
+        (["--budget", "huge"], "budget must be one of 'smoke', 'small', 'full', got 'huge'"),
         (["--weights", "nowhere.pth"], "--weights must name a file, got nowhere.pth"),
     ],
 )
