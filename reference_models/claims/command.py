@@ -17,9 +17,7 @@ def claims_command(
     *,
     budget: Annotated[
         str,
-        typer.Option(
-            help="smoke (a minute a claim), small (two hours of two cores) or full (a GPU)."
-        ),
+        typer.Option(help="smoke (a minute a claim), small (two hours of two cores) or full (a GPU)."),
     ] = "small",
     only: Annotated[
         list[str] | None,
