@@ -246,6 +246,8 @@ SUBJECTS = (
             Mutation("counters ignored", "not dispatch.plain_eager()", "False"),
             Mutation("taken where it is switched off", " and torch._C._get_mkldnn_enabled()", ""),
             Mutation("other dtypes taken", " and t.dtype is torch.float32", ""),
+            Mutation("subclasses taken", " and (type(t) is Tensor or type(t) is nn.Parameter)", ""),
+            Mutation("sparse weights taken", "t.layout is torch.strided and ", ""),
             Mutation("map not added", "if added is None:", "if True:"),
         ),
     ),

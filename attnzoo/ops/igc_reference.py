@@ -60,7 +60,7 @@ def reference(
     if maps is None and gate is None and _may_be_spread(x, folded):
         folded = _spread(folded, x.shape[1])
     else:
-        x = guided(x, len(folded.first[0]), maps, residual, gate)
+        x = _guided(x, len(folded.first[0]), maps, residual, gate)
     fresh = not dispatch.transformed()  # what a convolution has just made may be overwritten
     if x.device.type == "cpu" and fresh:  # vmap knows one memory format
         x = x.contiguous(memory_format=torch.channels_last)
@@ -136,7 +136,7 @@ def in_natural_order(weight: Tensor, groups: int) -> Tensor:
     return dense.view(len(weight), len(weight), 1, 1)
 
 
-def guided(x: Tensor, channels: int, maps: Tensor | None, residual: bool, gate: Tensor | None) -> Tensor:
+def _guided(x: Tensor, channels: int, maps: Tensor | None, residual: bool, gate: Tensor | None) -> Tensor:
     """Return the block's input (B, C, H, W)."""
     given = x.shape[1]
     if gate is not None:

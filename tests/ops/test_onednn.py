@@ -85,6 +85,20 @@ def test_other_dtypes_and_no_vectors_are_torchs(dtype: torch.dtype):
         onednn.linear(x, *given()[1:])
 
 
+class Named(Tensor):
+    """A tensor with operators of its own, as quantised and sharded weights are."""
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta state")
+@pytest.mark.parametrize("own", [lambda t: t.as_subclass(Named), Tensor.to_sparse_csr])
+def test_weights_with_operators_of_their_own_keep_them(own: Callable[[Tensor], Tensor]):
+    x, weight, bias = given()
+    assert onednn.serves(x, weight, bias)
+    assert not onednn.serves(x, own(weight), bias)
+    got = onednn.linear(x, own(weight), bias).as_subclass(Tensor)
+    torch.testing.assert_close(got, F.linear(x, weight, bias), rtol=1e-5, atol=1e-5)
+
+
 def test_transforms_and_counters_see_the_operation():
     x, weight, bias = given()
     with FlopCounterMode(display=False) as counter, ops.backend("torch"):
