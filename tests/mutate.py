@@ -67,6 +67,8 @@ def verdict(subject: Subject, mutation: Mutation | None) -> tuple[bool, str]:
             command = [sys.executable, "-m", "pytest", "-n", "0", "-q", "-x", "-p", "no:cacheprovider", *tests.split()]
             environment = {**os.environ, "PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1"}
             done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
+            if done.returncode < 0:
+                return True, f"killed by signal {-done.returncode}"
             failed = [line for line in done.stdout.splitlines() if line.startswith("FAILED ")]
             if done.returncode not in {0, 1} or (done.returncode == 1) != bool(failed):
                 raise RuntimeError(f"{subject.source}, {mutation}: pytest could not run\n{done.stdout}{done.stderr}")

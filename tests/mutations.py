@@ -238,6 +238,30 @@ SUBJECTS = (
         ),
     ),
     Subject(
+        "attnzoo/ops/dispatch.py",
+        ("tests/ops/test_readable.py",),
+        (
+            Mutation("subclasses read", "(type(t) is Tensor or type(t) is nn.Parameter)", "True"),
+            Mutation("sparse tensors read", " and t.layout is torch.strided", ""),
+            Mutation("tensors beside read", "return None if readable(*beside) else UNREADABLE", "return None"),
+        ),
+    ),
+    *(
+        Subject(
+            f"attnzoo/ops/{name}.py",
+            ("tests/ops/test_readable.py tests/layers/test_contract_weights.py",),
+            tuple(Mutation(f"memory of {held} read", f"dispatch.readable({held})", "True") for held in guarded),
+        )
+        for name, guarded in (
+            ("linear", ["weight, bias"]),
+            ("gate_images", ["*weights", "*norm[1:4]"]),
+            ("igc_block", ["*tensors"]),
+            ("igc_training", ["*parameters"]),
+            ("winograd", ["weight, bias, *maps"]),
+            ("autograd", ["*gradients"]),
+        )
+    ),
+    Subject(
         "attnzoo/ops/onednn.py",
         ("tests/ops/test_onednn.py",),
         (
@@ -246,8 +270,7 @@ SUBJECTS = (
             Mutation("counters ignored", "not dispatch.plain_eager()", "False"),
             Mutation("taken where it is switched off", " and torch._C._get_mkldnn_enabled()", ""),
             Mutation("other dtypes taken", " and t.dtype is torch.float32", ""),
-            Mutation("subclasses taken", " and (type(t) is Tensor or type(t) is nn.Parameter)", ""),
-            Mutation("sparse weights taken", "t.layout is torch.strided and ", ""),
+            Mutation("tensors with operators of their own taken", "dispatch.readable(*tensors) and ", ""),
             Mutation("map not added", "if added is None:", "if True:"),
         ),
     ),

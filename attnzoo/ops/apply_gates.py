@@ -61,7 +61,7 @@ def apply_gates(
     unfit = None if pair else "gates must be one (B, C, 1, 1), one (B, 1, H, W) or one of each"
     if shortcut is not None and shortcut.dtype != x.dtype:
         unfit = f"shortcut must have the dtype of x, {x.dtype}, got {shortcut.dtype}"
-    if dispatch.choose(x, backend, unfit, beside=(blend, shortcut)) == "torch" or pair is None:
+    if dispatch.choose(x, backend, unfit, beside=(*gates, blend, shortcut)) == "torch" or pair is None:
         return reference(x, gates, blend, residual, shortcut, relu)
     inputs = (autograd.dense(x), *pair, blend, shortcut, residual, relu)
     if torch.is_grad_enabled() and any(isinstance(t, Tensor) and t.requires_grad for t in inputs):

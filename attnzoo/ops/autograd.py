@@ -15,7 +15,9 @@ def needs_reference(*gradients: Tensor | None) -> bool:
     """Tell whether a backward must itself be differentiable, or meets tensors that hold no memory of their own."""
     if torch.compiler.is_compiling():
         return False
-    return torch.is_grad_enabled() or dispatch.transformed() or any(map(_is_batched, gradients))
+    if torch.is_grad_enabled() or dispatch.transformed():
+        return True
+    return any(map(_is_batched, gradients)) or not dispatch.readable(*gradients)
 
 
 def _is_batched(gradient: Tensor | None) -> bool:

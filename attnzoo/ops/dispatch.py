@@ -92,7 +92,7 @@ def choose(
         x: The tensor that decides.
         requested: The ``backend`` argument of the operation; None is the context's choice.
         unfit: Why no kernel does what is asked, if none does.
-        beside: The operation's other tensors: kernels need them where ``x`` is.
+        beside: The operation's other tensors: kernels need them where ``x`` is, and ``readable``.
         families: Which kernels the operation has.
 
     Raises:
@@ -100,8 +100,7 @@ def choose(
         ValueError: If there is no backend of that name.
     """
     name = _chosen.name if requested is None else requested
-    if beside and unfit is None and any(t is not None and t.device != x.device for t in beside):
-        unfit = f"all tensors must be on the device of x, {x.device}"
+    unfit = unfit or _unfit_beside(x, beside)
     if name == "auto":
         if unfit is not None or _traced_or_transformed():
             return "torch"
@@ -126,13 +125,34 @@ def choose(
     return name
 
 
+UNREADABLE = "all tensors must be plain dense ones"
+"""Why no kernel takes tensors that are not ``readable``."""
+
+
+def readable(*tensors: Tensor | None) -> bool:
+    """Tell whether kernels may read the memory of all these tensors.
+
+    Quantised, sharded and sparse ones, which people put where parameters were, have none, or hold something else in it:
+    what they are worth is known to their own operators alone.
+    """
+    for t in tensors:
+        if t is not None and not ((type(t) is Tensor or type(t) is nn.Parameter) and t.layout is torch.strided):
+            return False
+    return True
+
+
+def _unfit_beside(x: Tensor, beside: tuple[Tensor | None, ...]) -> str | None:
+    if any(t is not None and t.device != x.device for t in beside):
+        return f"all tensors must be on the device of x, {x.device}"
+    return None if readable(*beside) else UNREADABLE
+
+
 def native_in_eager(x: Tensor) -> bool:
     """Tell what ``choose(x, None) == "native"`` tells, where no compiler traces, in fewer steps.
 
     Each function that is called here after a large network's work has left the cache, and costs microseconds.
     """
-    plain = type(x) is Tensor or type(x) is nn.Parameter
-    if plain and x.is_cpu and x.dtype in KERNEL_DTYPES and native_is_built():
+    if readable(x) and x.is_cpu and x.dtype in KERNEL_DTYPES and native_is_built():
         transform = _peek_transform() is not None or forward_ad._current_level >= 0  # noqa: SLF001
         if not transform and _traced() is None and _dispatch_modes() == 0:
             return _chosen.name in {"auto", "native"} or choose(x, None) == "native"
@@ -205,8 +225,7 @@ def _home(family: str) -> str:
 
 
 def _fits(family: str, x: Tensor) -> bool:
-    plain = type(x) is Tensor or type(x) is nn.Parameter
-    return plain and (x.is_cpu if _home(family) == "cpu" else x.is_cuda) and x.dtype in KERNEL_DTYPES
+    return readable(x) and (x.is_cpu if _home(family) == "cpu" else x.is_cuda) and x.dtype in KERNEL_DTYPES
 
 
 def _serves(family: str, x: Tensor) -> bool:

@@ -70,7 +70,9 @@ def unfit_for_kernel(x: Tensor, stages: Sequence[Stage], maps: Tensor | None, ga
     tensors += [t for t in (gate, maps) if t is not None]
     if torch.is_grad_enabled() and (x.requires_grad or any(t.requires_grad for t in tensors)):
         return "the kernel has no gradient"
-    return None if all([t.is_cpu for t in tensors]) else "all tensors must be on the CPU"  # noqa: C419 - the faster form
+    if not all([t.is_cpu for t in tensors]):  # noqa: C419 - the faster form
+        return "all tensors must be on the CPU"
+    return None if dispatch.readable(*tensors) else dispatch.UNREADABLE
 
 
 def check_block(shape: Sequence[int], stages: Sequence[Stage], groups: int, pool: bool) -> int:

@@ -75,7 +75,7 @@ def _unfit(x: Tensor, parameters: Sequence[Tensor | None]) -> str | None:
         return "the passes know no autocast"
     if not all(t is None or (t.is_cpu and t.dtype == torch.float32) for t in (x, *parameters)):
         return "all tensors must be float32 on the CPU"
-    return None
+    return None if dispatch.readable(*parameters) else dispatch.UNREADABLE
 
 
 def _reference(x: Tensor, stages: Sequence[Stage], groups: int, pool: bool) -> IGCTraining:

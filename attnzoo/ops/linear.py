@@ -106,6 +106,8 @@ def _unfit(x: Tensor, weight: Tensor, bias: Tensor | None) -> str | None:
         return "the kernel has no gradient"
     if not all([t.is_cpu and t.dtype is torch.float32 for t in tensors]):  # noqa: C419 - the faster form
         return f"all tensors must be float32 on the CPU, got {[(t.dtype, t.device) for t in tensors]}"
+    if not dispatch.readable(weight, bias):
+        return dispatch.UNREADABLE
     if dispatch.exporting() or x.shape[0] <= FEW:
         return None
     return f"it is made for at most {FEW} vectors, got {x.shape[0]}"

@@ -44,8 +44,8 @@ def llam_gate(
     for name, tensor in others.items():
         if tensor.shape != x.shape:
             raise ValueError(f"{name} must have the shape of x, {tuple(x.shape)}, got {tuple(tensor.shape)}")
-    alike = all(t.dtype == x.dtype and t.device == x.device for t in others.values())
-    if dispatch.choose(x, backend, None if alike else "all maps must have the dtype and device of x") == "torch":
+    unfit = None if all(t.dtype == x.dtype for t in others.values()) else "all maps must have the dtype of x"
+    if dispatch.choose(x, backend, unfit, beside=tuple(others.values())) == "torch":
         return reference(x, a, b, shortcut, relu)
     x = autograd.dense(x)
     if torch.is_grad_enabled() and any(t.requires_grad for t in (x, *others.values())):

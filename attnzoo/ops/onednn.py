@@ -7,7 +7,7 @@ what it writes. Only sums are made here: oneDNN's own ReLU makes 0 of NaN.
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from attnzoo.ops import dispatch
@@ -17,15 +17,11 @@ _BUILT = torch._C._has_mkldnn and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 def serves(*tensors: Tensor | None) -> bool:
     """Tell whether oneDNN may be called with these: it has no gradients, and nobody who looks at operators knows it."""
-    fit = all([t is None or _plain(t) for t in tensors])  # noqa: C419 - the faster form
+    for t in tensors:
+        if t is not None and not (t.is_cpu and t.dtype is torch.float32 and t.numel() > 0):
+            return False
     asked = torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or not dispatch.plain_eager()
-    return _BUILT and fit and not asked and torch._C._get_mkldnn_enabled()  # noqa: SLF001
-
-
-def _plain(t: Tensor) -> bool:
-    """Tell whether a tensor is none of the quantised, sparse or sharded ones, which have operators of their own."""
-    dense = t.layout is torch.strided and (type(t) is Tensor or type(t) is nn.Parameter)
-    return dense and t.is_cpu and t.dtype is torch.float32 and t.numel() > 0
+    return _BUILT and not asked and dispatch.readable(*tensors) and torch._C._get_mkldnn_enabled()  # noqa: SLF001
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
