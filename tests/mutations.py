@@ -254,10 +254,10 @@ SUBJECTS = (
         )
         for name, guarded in (
             ("linear", ["weight, bias"]),
-            ("gate_images", ["*weights", "*norm[1:4]"]),
+            ("watching", ["*held.values()"]),
             ("igc_block", ["*tensors"]),
             ("igc_training", ["*parameters"]),
-            ("winograd", ["weight, bias, *maps"]),
+            ("winograd", ["*maps"]),
             ("autograd", ["*gradients"]),
         )
     ),

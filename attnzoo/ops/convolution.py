@@ -41,7 +41,7 @@ def of_two(conv: nn.Module, first: Tensor, second: Tensor) -> tuple[Tensor, Tens
     pass. Yet to take the weights apart is to copy them, which costs more where they are much larger than the maps:
     these are put together then, if there is no backward pass.
     """
-    if may_bypass(conv) and keeps_size(conv) and applies(conv.weight, conv.bias, first, second):
+    if may_bypass(conv) and keeps_size(conv) and applies(conv.weight, first, second):
         return winograd(first, second, conv.weight, conv.bias), None
     maps = first.numel() + second.numel()
     infers = not (torch.is_grad_enabled() or torch.compiler.is_compiling())

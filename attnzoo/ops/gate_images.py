@@ -165,8 +165,6 @@ def _norm(norm: nn.BatchNorm2d, launch: ModuleType) -> Any:
 def _may_run(x: Tensor, weights: Weights, options: Options) -> bool:
     batch, _, height, width = x.shape
     norm = options.norm
-    if not dispatch.readable(*weights) or (norm is not None and not dispatch.readable(*norm[1:4])):
-        return False
     if norm is not None and norm.mean is not None:
         counts = norm.tracked is None or norm.tracked.dtype is torch.int64
         pair = norm.variance is not None and norm.mean.dtype is norm.variance.dtype

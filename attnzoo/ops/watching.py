@@ -1,13 +1,20 @@
-"""Whether anybody waits for a module to be called, so that no fused operation may take its place."""
+"""Whether a module must be called, so that no fused operation may take its place."""
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Iterable
+
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn.modules.module import _has_any_global_hook
+
+from attnzoo.ops import dispatch
 
 
 def watched(*modules: nn.Module) -> bool:
     """Tell whether hooks of any kind wait for one of these modules to be called, or for whichever module is.
+
+    So does a weight that is quantised, sharded or sparse: it knows what the module makes of it, and perhaps no more.
 
     Args:
         modules: What a fused operation would take the place of. Hooks on modules inside of them are not looked for.
@@ -18,4 +25,12 @@ def watched(*modules: nn.Module) -> bool:
         own = module.__dict__
         if own["_forward_hooks"] or own["_forward_pre_hooks"] or own["_backward_hooks"] or own["_backward_pre_hooks"]:
             return True
+        for held in (own["_parameters"], own["_buffers"]):
+            if held and not dispatch.readable(*held.values()) and not _faked(held.values()):
+                return True
     return False
+
+
+def _faked(tensors: Iterable[Tensor | None]) -> bool:
+    """Tell whether a graph is being made: it is to hold the operation that will take the module's place."""
+    return all(t is None or isinstance(t, FakeTensor) for t in tensors)

@@ -32,7 +32,7 @@ def convolve(conv: nn.Module, x: Tensor) -> Tensor:
         conv: A convolution; anything but a plain ``nn.Conv2d``, or one with hooks, is called as it stands.
         x: Map (B, C, H, W).
     """
-    if may_bypass(conv) and keeps_size(conv) and applies(conv.weight, conv.bias, x):
+    if may_bypass(conv) and keeps_size(conv) and applies(conv.weight, x):
         return winograd(x, None, conv.weight, conv.bias)
     y: Tensor = conv(x)
     return y
@@ -49,8 +49,8 @@ def keeps_size(conv: nn.Conv2d) -> bool:
     return plain and conv.padding in ("same", (1, 1))
 
 
-def applies(weight: Tensor, bias: Tensor | None, *maps: Tensor) -> bool:
-    """Tell whether ``winograd`` may convolve ``maps`` (B, C, H, W) by these, and is the faster way."""
+def applies(weight: Tensor, *maps: Tensor) -> bool:
+    """Tell whether ``winograd`` may convolve ``maps`` (B, C, H, W) by ``weight``, and is the faster way."""
     x = maps[0]
     return (
         weight.shape[2:] == (3, 3)
@@ -60,7 +60,7 @@ def applies(weight: Tensor, bias: Tensor | None, *maps: Tensor) -> bool:
         and not torch.compiler.is_compiling()
         and x.numel() // x.shape[1] >= _PIXELS
         and not torch.is_autocast_enabled("cpu")
-        and dispatch.readable(weight, bias, *maps)
+        and dispatch.readable(*maps)
         and dispatch.takes_native(x, None)
     )
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from attnzoo import LayerInfo
 from tests.layers import cases
 from tests.layers.cases import contract
-from tests.ops.halved import Halved
+from tests.ops.halved import Halved, HalvedWeight
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -24,10 +24,10 @@ def test_quantised_weights_are_worth_what_they_say(info: LayerInfo, size: tuple[
     layer = copy.deepcopy(plain)
     for module in layer.modules():
         for name, parameter in module.named_parameters(recurse=False):
-            module.register_parameter(name, nn.Parameter(Halved(parameter.detach().half()), requires_grad=False))
+            module.register_parameter(name, nn.Parameter(HalvedWeight(parameter.detach().half()), requires_grad=False))
         for name, buffer in () if training else list(module.named_buffers(recurse=False)):
             if buffer.is_floating_point():
-                module.register_buffer(name, Halved(buffer.half()))
+                module.register_buffer(name, HalvedWeight(buffer.half()))
     arguments = cases.inputs(info, layer, 4, size)
     with torch.no_grad():
         torch.testing.assert_close(layer(*_given(arguments)), plain(*_given(arguments)), rtol=1e-4, atol=1e-4)

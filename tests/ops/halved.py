@@ -1,4 +1,4 @@
-"""A tensor that holds no memory of its own, as quantised and sharded weights are."""
+"""Tensors that hold no memory of their own, as quantised and sharded ones do."""
 
 from __future__ import annotations
 
@@ -29,3 +29,27 @@ class Halved(Tensor):
             return cls(args[0].held)
         args, kwargs = pytree.tree_map_only(cls, lambda t: t.held.float(), (args, kwargs or {}))
         return func(*args, **kwargs)
+
+
+class HalvedWeight(Halved):
+    """One that knows what layers make of it and little else, as most such weights do."""
+
+    UNKNOWN = frozenset(
+        {
+            torch.ops.aten.view.default,
+            torch.ops.aten.reshape.default,
+            torch.ops.aten.permute.default,
+            torch.ops.aten.slice.Tensor,
+            torch.ops.aten.split_with_sizes.default,
+            torch.ops.aten.index.Tensor,
+            torch.ops.aten._to_copy.default,
+        }
+    )
+
+    @classmethod
+    def __torch_dispatch__(
+        cls, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in cls.UNKNOWN:
+            raise NotImplementedError(f"{func} is none of the operators that {cls.__name__} has")
+        return super().__torch_dispatch__(func, types, args, kwargs)

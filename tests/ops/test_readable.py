@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from attnzoo import CBAM, ops
 from attnzoo.ops import dispatch, winograd
-from attnzoo.ops.igc_stage import Stage
 from attnzoo.ops.igc_training import igc_training
 from tests.layers.cases import randomise
 from tests.ops.cases import native_only
 from tests.ops.halved import Halved
+from tests.ops.test_eager import Marked
 
 BESIDE: dict[str, Callable[..., Any]] = {
     "squeeze_channels": lambda x, given, **kwargs: ops.squeeze_channels(x, given(x[:, :, :1, :1].clone()), **kwargs)[0],
@@ -46,28 +46,33 @@ def test_tensors_that_hold_no_memory_are_torchs(call: str):
         BESIDE[call](x, lambda t: Halved(t.half()), backend="native")
 
 
-@native_only
-def test_a_blocks_training_reads_no_such_parameters():
-    weights = torch.randn(6, 3, 3, 3), torch.randn(6, 2, 1, 1), torch.randn(8, 6, 1, 1)
-    x = torch.randn(2, 6, 9, 9)
-
-    def stages(given: Callable[[torch.Tensor], torch.Tensor]) -> list[Stage]:
-        nothing = torch.empty(0)
-        return [Stage(given(weight.half().float()), None, None, None, nothing, nothing, 1e-5) for weight in weights]
-
-    expected, _ = igc_training(x, stages(lambda t: t), groups=2)
-    with pytest.raises(RuntimeError, match="all tensors must be plain dense ones"):
-        igc_training(x, stages(lambda t: Halved(t.half())), groups=2, backend="native")
-    torch.testing.assert_close(igc_training(x, stages(lambda t: Halved(t.half())), groups=2).map, expected)
+def stages(given: Callable[[Tensor], Tensor]) -> list[ops.Stage]:
+    """Return a block's, of 6 channels in 2 groups, with weights as they are given."""
+    made = []
+    for weight in (torch.randn(6, 3, 3, 3), torch.randn(6, 2, 1, 1), torch.randn(8, 6, 1, 1)):
+        mean, variance = torch.zeros(len(weight)), torch.ones(len(weight))
+        made.append(ops.Stage(given(weight.half().float()), None, None, None, mean, variance, 1e-5))
+    return made
 
 
 @native_only
-def test_winograd_reads_no_such_weights():
-    weight, bias, x = torch.ones(32, 32, 3, 3), torch.ones(32), torch.ones(1, 32, 40, 40)
-    x = x.to(memory_format=torch.channels_last)
-    assert winograd.applies(weight, bias, x)
-    assert not winograd.applies(Halved(weight.half()), bias, x)
-    assert not winograd.applies(weight, Halved(bias.half()), x)
+@pytest.mark.parametrize("block", [ops.igc_block, igc_training])
+def test_a_block_reads_no_such_weights(block: Callable[..., Any]):
+    x, made = torch.randn(2, 6, 9, 9), []
+    for given in (lambda t: t, lambda t: Halved(t.half())):
+        torch.manual_seed(0)
+        with torch.no_grad():
+            made.append(block(x, stages(given), groups=2).map)
+    torch.testing.assert_close(*made, rtol=1e-4, atol=1e-5)
+    with torch.no_grad(), pytest.raises(RuntimeError, match="all tensors must be plain dense ones"):
+        block(x, stages(lambda t: Halved(t.half())), groups=2, backend="native")
+
+
+@native_only
+def test_winograd_reads_no_maps_with_operators_of_their_own():
+    weight, x = torch.ones(32, 32, 3, 3), torch.ones(1, 32, 40, 40).to(memory_format=torch.channels_last)
+    assert winograd.applies(weight, x, x)
+    assert not winograd.applies(weight, x, x.as_subclass(Marked))
 
 
 @native_only

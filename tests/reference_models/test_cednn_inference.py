@@ -11,6 +11,7 @@ from attnzoo import ops
 from reference_models import CEDNN, cednn_inference
 from reference_models.cednn import VARIANTS
 from tests.layers.cases import default_dtype
+from tests.ops.halved import HalvedWeight
 from tests.reference_models.randomise import randomise
 
 BACKENDS = ["torch", *(["native"] if ops.backends()["native"].available else [])]
@@ -50,6 +51,19 @@ def test_torchs_defaults_change_nothing(default, backend):
         expected = network(x)
         with default():
             assert torch.equal(network(x), expected)
+
+
+@pytest.mark.parametrize("backend", ["torch", "auto"])
+@pytest.mark.parametrize("kinds", [(nn.Linear,), (nn.Linear, nn.Conv2d), (nn.Linear, nn.Conv2d, nn.BatchNorm2d)])
+def test_quantised_weights_are_left_to_their_modules(kinds, backend):
+    plain, given = randomise(CEDNN(attention_blocks=2, image_size=64, top_width=64)).half().float().eval(), inputs()
+    network = copy.deepcopy(plain)
+    for each in network.modules():
+        for name, parameter in each.named_parameters(recurse=False) if isinstance(each, kinds) else ():
+            each.register_parameter(name, nn.Parameter(HalvedWeight(parameter.detach().half()), requires_grad=False))
+    for grad in (False, True):
+        with torch.set_grad_enabled(grad), ops.backend(backend):
+            torch.testing.assert_close(network(*given), plain(*given), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
