@@ -6,6 +6,7 @@ random number generators stay as they were.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -124,11 +125,21 @@ def _twin(model: nn.Module) -> nn.Module:
             # a user's hooks may keep what they see
             module._forward_hooks.clear()  # noqa: SLF001
             module._forward_pre_hooks.clear()  # noqa: SLF001
+    _dequantise(twin)
     twin.eval().float().requires_grad_(requires_grad=False)
     for parameter in twin.parameters():
-        if parameter.numel() and parameter.abs().max() < 1e-3:
+        if type(parameter) is nn.Parameter and parameter.numel() and parameter.abs().max() < 1e-3:
             parameter.normal_(std=0.1)
     return twin
+
+
+def _dequantise(twin: nn.Module) -> None:
+    """Replace quantised weights by what they are worth: no gradient comes through arithmetic in whole numbers."""
+    for module in twin.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if type(parameter) is not nn.Parameter:
+                with contextlib.suppress(NotImplementedError, RuntimeError):  # it is another kind, or cannot
+                    setattr(module, name, nn.Parameter(parameter.dequantize(), requires_grad=False))
 
 
 def _first(twin: nn.Module, model: nn.Module, example: tuple[Any, ...] | None) -> tuple[tuple[Any, ...], Trace]:
