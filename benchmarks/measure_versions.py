@@ -3,8 +3,8 @@
     python -m benchmarks.measure_versions OLDEST/bin/python NEWEST/bin/python [--output FILE]
 
 Each interpreter belongs to an environment of its own with torch, torchvision, timm and the test tools; attnzoo is taken
-from this tree. What the extras bring is not there, so that the tests are those of attnzoo itself. Exit code 1 if a test
-failed anywhere.
+from this tree. What the extras bring is not there, so that the tests are those of attnzoo itself and of the networks.
+Exit code 1 if a test failed anywhere.
 """
 
 from __future__ import annotations
@@ -29,6 +29,13 @@ TESTS = (
     "tests/attach/test_checkpoint.py",
     "tests/attach/test_survives.py",
     "tests/attach/test_kinds.py",
+    "tests/reference_models/test_cednn.py",
+    "tests/reference_models/test_cednn_inference.py",
+    "tests/reference_models/test_cednn_training.py",
+    "tests/reference_models/test_dba_net.py",
+    "tests/reference_models/test_lla_net.py",
+    "tests/reference_models/test_tra_net.py",
+    "tests/test_cost.py",
 )
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "safetensors", "typer", "rich")
 _ASK = (

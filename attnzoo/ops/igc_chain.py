@@ -6,7 +6,7 @@ For one image it is the waking of threads that costs, not the arithmetic: here t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -64,7 +64,9 @@ def igc_chain(x: Tensor, links: Sequence[IGCLink], *, backend: str | None = None
         return _native(x, links)
     if torch.is_grad_enabled() or not dispatch.plain_eager():  # a graph must hold for any batch
         for link in links:
-            x = igc_block(x, **link._asdict(), backend=backend).map
+            stages, *rest = link  # torch.compile knows _asdict since torch 2.9
+            options: dict[str, Any] = dict(zip(("groups", "pool", "maps", "residual", "gate"), rest, strict=True))
+            x = igc_block(x, stages, **options, backend=backend).map
         return x
     return _by_torch(x, _steps(x, links), 0, len(x))
 

@@ -18,8 +18,12 @@ class Stage(NamedTuple):
     variance: Tensor
     epsilon: float
 
+    def learned(self) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
+        """Return the parameters, one by one: torch.compile slices named tuples since torch 2.9."""
+        return self.weight, self.bias, self.gain, self.offset
+
     def beside(self) -> tuple[Tensor | None, ...]:
-        """Return all tensors but the weight, one by one: torch.compile slices named tuples since torch 2.9."""
+        """Return all tensors but the weight, as ``learned``."""
         return self.bias, self.gain, self.offset, self.mean, self.variance
 
     @classmethod

@@ -60,7 +60,7 @@ def igc_training(
         raise ValueError(f"x must have {channels} channels, got {x.shape[1]}")
     if x.numel() <= x.shape[1]:
         raise ValueError(f"x must have more than one value a channel in training, got {tuple(x.shape)}")
-    parameters = [t for stage in stages for t in stage[:4]]
+    parameters = [t for stage in stages for t in stage.learned()]
     if not dispatch.takes_native(x, backend, _unfit(x, parameters)):
         return _reference(x, stages, groups, pool)
     epsilons = tuple(stage.epsilon for stage in stages)

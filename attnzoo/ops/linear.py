@@ -89,9 +89,9 @@ def linears(x: Tensor, layers: Sequence[LinearLayer], *, backend: str | None = N
     if not layers:
         raise ValueError("layers must be at least one, got none")
     _check_vectors(x)
-    unfit = next(filter(None, (_unfit(x, weight, bias) for weight, bias, _, _ in layers)), None)
+    reasons = [_unfit(x, weight, bias) for weight, bias, _, _ in layers]
     # in a compiled graph each layer is an operator
-    if torch.compiler.is_compiling() or not dispatch.takes_native(x, backend, unfit):
+    if torch.compiler.is_compiling() or not dispatch.takes_native(x, backend, next(filter(None, reasons), None)):
         for weight, bias, relu, gathered in layers:
             x = linear(x, weight, bias, relu=relu, backend=backend)
             x = x.t().reshape(1, -1) if gathered else x

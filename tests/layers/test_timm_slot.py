@@ -79,7 +79,9 @@ def test_every_name_is_timms_own_class(name: str):
 RUN = {f"timm/{name}" for name in ("eca", "gc", "coord", "se", "cbam", "ese", "ela", "scoord", "nl")}
 
 
-@pytest.mark.parametrize("name", sorted(RUN.intersection(list_layers(filter="timm/*"))))  # some came after timm 1.0.20
+@pytest.mark.parametrize(
+    "name", sorted(RUN.intersection(list_layers(filter="timm/*")))
+)  # some came after the oldest timm
 def test_timms_attentions_run(name: str):
     layer = create(name, 32).eval()
     assert type(layer).__module__.startswith("timm.layers.")

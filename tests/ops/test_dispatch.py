@@ -77,7 +77,9 @@ def test_with_a_library_of_older_sources_torch_serves_and_says_how_to_build_it(n
 def test_a_library_that_lacks_nothing_is_taken(not_built: Path):
     """So that it is the missing function, above, and not the compiler's work."""
     compile_library(not_built, WHOLE)
-    assert ops.backends()["native"] == (True, f"baseline kernels in {not_built}")
+    available, detail = ops.backends()["native"]
+    assert available
+    assert detail.startswith(f"baseline kernels in {not_built}")
 
 
 CALLS: list[Callable[..., object]] = [
