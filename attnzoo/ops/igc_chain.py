@@ -6,7 +6,7 @@ For one image it is the waking of threads that costs, not the arithmetic: here t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -64,9 +64,16 @@ def igc_chain(x: Tensor, links: Sequence[IGCLink], *, backend: str | None = None
         return _native(x, links)
     if torch.is_grad_enabled() or not dispatch.plain_eager():  # a graph must hold for any batch
         for link in links:
-            stages, *rest = link  # torch.compile knows _asdict since torch 2.9
-            options: dict[str, Any] = dict(zip(("groups", "pool", "maps", "residual", "gate"), rest, strict=True))
-            x = igc_block(x, stages, **options, backend=backend).map
+            x = igc_block(  # torch.compile knows _asdict since torch 2.9
+                x,
+                link.stages,
+                groups=link.groups,
+                pool=link.pool,
+                maps=link.maps,
+                residual=link.residual,
+                gate=link.gate,
+                backend=backend,
+            ).map
         return x
     return _by_torch(x, _steps(x, links), 0, len(x))
 
