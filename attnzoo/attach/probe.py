@@ -128,7 +128,7 @@ def _twin(model: nn.Module) -> nn.Module:
     _dequantise(twin)
     twin.eval().float().requires_grad_(requires_grad=False)
     for parameter in twin.parameters():
-        if type(parameter) is nn.Parameter and parameter.numel() and parameter.abs().max() < 1e-3:
+        if parameter.numel() and parameter.abs().max() < 1e-3:
             parameter.normal_(std=0.1)
     return twin
 
@@ -137,9 +137,9 @@ def _dequantise(twin: nn.Module) -> None:
     """Replace quantised weights by what they are worth: no gradient comes through arithmetic in whole numbers."""
     for module in twin.modules():
         for name, parameter in module.named_parameters(recurse=False):
-            if type(parameter) is not nn.Parameter:
-                with contextlib.suppress(NotImplementedError, RuntimeError):  # it is another kind, or cannot
-                    setattr(module, name, nn.Parameter(parameter.dequantize(), requires_grad=False))
+            if type(parameter) is not nn.Parameter and parameter.is_floating_point():
+                with contextlib.suppress(RuntimeError):  # it is of another kind
+                    setattr(module, name, nn.Parameter(parameter.detach().dequantize(), requires_grad=False))
 
 
 def _first(twin: nn.Module, model: nn.Module, example: tuple[Any, ...] | None) -> tuple[tuple[Any, ...], Trace]:

@@ -79,7 +79,7 @@ def test_every_name_is_timms_own_class(name: str):
 RUN = {f"timm/{name}" for name in ("eca", "gc", "coord", "se", "cbam", "ese", "ela", "scoord", "nl")}
 
 
-@pytest.mark.parametrize("name", sorted(RUN.intersection(list_layers(filter="timm/*"))))  # timm had fewer
+@pytest.mark.parametrize("name", sorted(RUN.intersection(list_layers(filter="timm/*"))))  # an old timm has fewer
 def test_timms_attentions_run(name: str):
     layer = create(name, 32).eval()
     assert type(layer).__module__.startswith("timm.layers.")

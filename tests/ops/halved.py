@@ -25,7 +25,7 @@ class Halved(Tensor):
     def __torch_dispatch__(
         cls, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func is torch.ops.aten.detach.default:
+        if func in (torch.ops.aten.detach.default, torch.ops.aten.clone.default):
             return cls(args[0].held)
         args, kwargs = pytree.tree_map_only(cls, lambda t: t.held.float(), (args, kwargs or {}))
         return func(*args, **kwargs)
@@ -43,6 +43,7 @@ class HalvedWeight(Halved):
             torch.ops.aten.split_with_sizes.default,
             torch.ops.aten.index.Tensor,
             torch.ops.aten._to_copy.default,
+            torch.ops.aten.dequantize.self,
         }
     )
 
