@@ -59,7 +59,7 @@ def _stages(network: CEDNN) -> list[Stages] | None:
     blocks, around = list(network.blocks), [network.stack, *network.gates, *network.block_layers]
     kinds = (DifferenceGate, SqueezeExcite, nn.Identity)
     ours = all([type(block) is IGCBlock for block in blocks]) and all([type(m) in kinds for m in around])  # noqa: C419
-    if not ours or ops.watched(*blocks, *around):
+    if not ours or ops.why_called(*blocks, *around):
         return None
     stages = [block.stages() for block in blocks]
     found = [each for each in stages if each is not None]
@@ -92,4 +92,4 @@ def _by_stages(network: CEDNN, stages: Sequence[Stages], x: Tensor, maps: Tensor
 
 def is_plain(module: nn.Module, *kinds: type[nn.Module]) -> bool:
     """Tell whether a module is just one of these kinds, and nobody watches it."""
-    return type(module) in kinds and not ops.watched(module)
+    return type(module) in kinds and ops.why_called(module) is None

@@ -56,7 +56,7 @@ SUBJECTS = (
             "self.fc2 = nn.Conv2d(hidden, channels, 1, bias=bias, device=device, dtype=dtype)",
             "self.fc2 = nn.Conv2d(hidden, channels, 1, bias=bias, device=device)",
         ),
-        also=("tests/ops/test_gate_images.py", "tests/ops/test_eager.py"),
+        also=("tests/ops/test_gate_images.py", "tests/ops/test_eligibility.py"),
     ),
     _layer(
         "cbam",
@@ -81,7 +81,7 @@ SUBJECTS = (
         Mutation("maximum left out in inference", "self.residual, True)", "self.residual, False)"),
         Mutation("norm left out in Python", "(Convolution, (conv, norm))", "(Convolution, (conv, nn.Identity()))"),
         Mutation("norm left out", "self.norm(planar(self.conv, planes))", "planar(self.conv, planes)"),
-        also=("tests/ops/test_gate_images.py", "tests/ops/test_eager.py"),
+        also=("tests/ops/test_gate_images.py", "tests/ops/test_eligibility.py"),
     ),
     _layer(
         "region_mask",
@@ -216,7 +216,7 @@ SUBJECTS = (
         ("tests/ops/test_apply_gates.py",),
         (
             Mutation("residual ignored", "        factor = factor + 1\n", "        pass\n"),
-            Mutation("blend ignored", "blend * (factor - 1) + 1", "factor + 0 * blend"),
+            Mutation("blend ignored", "blend * gate + (1 - blend)", "gate + 0 * blend"),
             Mutation("wider gate widens the map", "return gated.to(x.dtype)", "return gated"),
             Mutation("second gate ignored", "gated = gated * gate\n", "pass\n"),
             Mutation("map may grow", "size not in (given, 1)", "size < 0"),

@@ -14,7 +14,6 @@ code; ``norm_layer=None`` leaves it out and gives the convolution a bias instead
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,10 +21,7 @@ from torch import Tensor, nn
 from attnzoo import checks
 from attnzoo.ops import apply_gates, global_pool, note_gates, squeeze_channels
 from attnzoo.ops.convolution import planar, pointwise
-from attnzoo.ops.eager import gated
-from attnzoo.ops.gate_images import Bottleneck, Convolution, gate_images, with_gradient
-from attnzoo.ops.named import make
-from attnzoo.ops.spatial_conv import NATIVE_SIZES
+from attnzoo.ops.gate_images import Bottleneck, Convolution, gate_images
 from attnzoo.registry import register
 
 
@@ -48,13 +44,6 @@ class ChannelGate(nn.Module):
         self.fc1 = nn.Conv2d(channels, hidden, 1, bias=bias, device=device, dtype=dtype)
         self.act = act_layer()
         self.fc2 = nn.Conv2d(hidden, channels, 1, bias=bias, device=device, dtype=dtype)
-
-    def plain(self) -> Bottleneck | None:
-        """Return the layers if they are the paper's, for which there is a kernel."""
-        fc1, act, fc2 = self._modules.values()  # each look-up of a submodule would take as long as all of this
-        if type(fc1) is nn.Conv2d and type(act) is nn.ReLU and type(fc2) is nn.Conv2d:
-            return make(Bottleneck, (fc1, act, fc2, True))
-        return None
 
     def forward(self, pooled: Tensor) -> Tensor:
         """Return the gate (B, C, 1, 1) from ``pooled`` (2, B, C), the averages and the maxima over all pixels."""
@@ -82,15 +71,6 @@ class SpatialGate(nn.Module):
             2, 1, kernel_size, padding=kernel_size // 2, bias=norm_layer is None, device=device, dtype=dtype
         )
         self.norm = nn.Identity() if norm_layer is None else norm_layer(1, device=device, dtype=dtype)
-
-    def plain(self) -> Convolution | None:
-        """Return the layers if there is a kernel for them."""
-        conv, norm = self._modules.values()
-        if type(conv) is not nn.Conv2d or conv.kernel_size[0] not in NATIVE_SIZES:
-            return None
-        if type(norm) is nn.BatchNorm2d or type(norm) is nn.Identity:
-            return make(Convolution, (conv, norm))
-        return None
 
     def forward(self, planes: Tensor) -> Tensor:
         """Return the gate (B, 1, H, W) from ``planes`` (B, 2, H, W), the averages and the maxima over all channels."""
@@ -188,41 +168,39 @@ class CBAM(nn.Module):
         note_gates(self, gates)
         return tuple(gates.values()), x
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *, blend: Tensor | None = None, in_place: bool = False) -> Tensor:
         """Return the gated map.
 
         Args:
             x: Map (B, C, H, W) of the parameters' dtype.
+            blend: Scalar ``a``, of shape () or (1,): each gate counts as ``(1 - a) + a * gate``.
+            in_place: Whether ``x`` may be overwritten, where no gradient is wanted: the caller needs it no more.
 
         Returns:
             Map of the shape, dtype, device and memory format of ``x``.
 
         Raises:
+            RuntimeError: If the parameters are on another device.
             TypeError: If ``x`` is no floating tensor of the parameters' dtype.
             ValueError: If its shape does not fit.
         """
-        if not torch.compiler.is_dynamo_compiling():  # whoever traces otherwise is seen by gate_images
-            channel: Any = self._modules.get("channel")  # sooner than by their names
-            spatial: Any = self._modules.get("spatial")
-            if type(channel) in _CHANNEL and type(spatial) in _SPATIAL:
-                made = gated(x, channel, spatial, self.channels, self.residual, True)
-                if made is not None:
-                    return with_gradient(x, made) if type(made) is tuple else made
-                y = self._by_images(x, channel, spatial)
-                if y is not None:
-                    return y
+        channel, spatial = self.channel, self.spatial
+        if not torch.compiler.is_dynamo_compiling() and type(channel) in _CHANNEL and type(spatial) in _SPATIAL:
+            y = gate_images(
+                x,
+                None if channel is None else Bottleneck(channel.fc1, channel.act, channel.fc2, maxima=True),
+                None if spatial is None else Convolution(spatial.conv, spatial.norm),
+                around=tuple(half for half in (channel, spatial) if half is not None),
+                channels=self.channels,
+                residual=self.residual,
+                blend=blend,
+                layer=self,
+                in_place=in_place,
+            )
+            if y is not None:
+                return y
         gates, x = self._gates(x)
-        return apply_gates(x, gates, residual=self.residual)
-
-    def _by_images(self, x: Tensor, channel: ChannelGate | None, spatial: SpatialGate | None) -> Tensor | None:
-        bottleneck = None if channel is None else channel.plain()
-        convolution = None if spatial is None else spatial.plain()
-        if (bottleneck is None) != (channel is None) or (convolution is None) != (spatial is None):
-            return None
-        around = tuple(gate for gate in (channel, spatial) if gate is not None)
-        return gate_images(
-            x, bottleneck, convolution, around=around, channels=self.channels, residual=self.residual, layer=self
-        )
+        return apply_gates(x, gates, blend=blend, residual=self.residual)
 
     def extra_repr(self) -> str:
         """Return the options that the submodules do not show."""

@@ -140,12 +140,13 @@ class DifferenceGate(nn.Module):
             factors = factors + 1
         return torch.cat([torch.ones_like(factors[:, :1]), factors], dim=1)
 
-    def forward(self, x: Tensor, maps: Tensor) -> Tensor:
+    def forward(self, x: Tensor, maps: Tensor, *, blend: Tensor | None = None) -> Tensor:
         """Return the modulated map.
 
         Args:
             x: Map (B, C, H, W), floating.
             maps: Binary maps (B, n, H, W), floating, of the same size.
+            blend: Scalar ``a``, of shape () or (1,): each factor counts as ``(1 - a) + a * factor``.
 
         Returns:
             Map (B, ``out_channels``, H, W) of the dtype, device and memory format of ``x``.
@@ -154,7 +155,10 @@ class DifferenceGate(nn.Module):
             TypeError: If an input is no floating tensor.
             ValueError: If the shapes do not fit.
         """
-        factors = self._factors(x, maps)[:, :, None]  # a broadcast over each group's channels is one pass already
+        factors = self._factors(x, maps)
+        if blend is not None:
+            factors = (blend * factors + (1 - blend)).to(x.dtype)
+        factors = factors[:, :, None]  # a broadcast over each group's channels is one pass already
         groups = x[:, None] if self.form == "stack" else torch.unflatten(x, 1, (self.num_maps + 1, -1))
         y = (groups * factors).flatten(1, 2)
         last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()

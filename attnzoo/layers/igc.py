@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attnzoo import checks
-from attnzoo.ops import Stage, dispatch, igc_block, igc_training, running_statistics, watched
+from attnzoo.ops import Stage, eligibility, igc_block, igc_training, running_statistics, why_called
 from attnzoo.ops.eager import chained
 from attnzoo.ops.igc_reference import in_natural_order
 from attnzoo.registry import register
@@ -109,7 +109,7 @@ class InterleavedGroupConv(nn.Module):
     def _is_plain(self) -> bool:
         """Tell whether the second half may be computed without calling its modules."""
         plain = type(self.conv2) is nn.Conv2d and type(self.norm2) is nn.BatchNorm2d
-        return plain and self.norm2.running_mean is not None and not watched(self.conv2, self.norm2)
+        return plain and self.norm2.running_mean is not None and why_called(self.conv2, self.norm2) is None
 
     def _without_permutations(self, z: Tensor) -> Tensor:
         """Return the normalised second convolution of ``z``, as one dense convolution, which costs less than copies.
@@ -234,14 +234,14 @@ class IGCBlock(nn.Module):
             TypeError: As ``forward``.
             ValueError: As ``forward``.
         """
-        return F.max_pool2d(self(x), 2) if watched(self) else self._made(x, pool=True)
+        return F.max_pool2d(self(x), 2) if why_called(self) else self._made(x, pool=True)
 
     def _made(self, x: Tensor, pool: bool) -> Tensor:
         checks.feature_map("x", x, self.channels, like=self.fuse.weight)
         pool_natively = pool and min(x.shape[2:]) >= 2  # else it is for max_pool2d to say what is wrong
         options: dict[str, Any] = {"groups": self.branch.groups, "pool": pool_natively}
         stages = self.stages()
-        if stages is not None and dispatch.takes_native(x, None):
+        if stages is not None and eligibility.takes_native("igc", x, None, compiled=True):
             y = igc_block(x, stages, **options).map.contiguous(memory_format=_memory_format(x))
         elif self.trains_by_passes(x):
             stages = _stages(self.branch, self.fuse, self.norm)
@@ -274,11 +274,11 @@ class IGCBlock(nn.Module):
         conv1, norm1, conv2, norm2 = branch.children()
         convs, norms = (conv1, conv2, fuse), (norm1, norm2, norm)
         plain = all(type(conv) is nn.Conv2d for conv in convs) and all(map(running_statistics.in_training, norms))
-        if not plain or watched(branch, branch_layer, *convs, *norms):
+        if not plain or why_called(branch, branch_layer, *convs, *norms):
             return False
         large = x.shape[2] * x.shape[3] >= _PIXELS_A_MEMBER * (self.channels // branch.groups)
         known = all(t.dtype == torch.float32 and t.is_cpu for t in self.parameters())
-        return known and large and x.numel() > 0 and dispatch.takes_native(x, None)
+        return known and large and x.numel() > 0 and eligibility.takes_native("igc", x, None, compiled=True)
 
     @staticmethod
     def chain(
@@ -326,7 +326,7 @@ class IGCBlock(nn.Module):
         conv1, norm1, conv2, norm2 = within
         convs, norms = (conv1, conv2, fuse), (norm1, norm2, norm)
         plain = all(type(conv) is nn.Conv2d for conv in convs) and all(map(_in_evaluation, norms))
-        if not plain or watched(branch, branch_layer, *convs, *norms):
+        if not plain or why_called(branch, branch_layer, *convs, *norms):
             return None
         return Stage.of(conv1, norm1), Stage.of(conv2, norm2), Stage.of(fuse, norm)
 

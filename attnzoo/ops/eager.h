@@ -166,9 +166,7 @@ inline PyObject* or_none(PyObject* made) {
 }
 
 // Each way is a method of the module. It takes the address of its kernel if what it fills for it has so many bytes.
-extern PyMethodDef gated_method, gradients_method, chained_method;
-bool take_gate_images(void* address, int64_t record);
-bool take_gate_images_backward(void* address, int64_t record);
+extern PyMethodDef chained_method;
 bool take_igc_block(void* address, int64_t record);
 
 }  // namespace eager

@@ -5,7 +5,7 @@ namespace eager {
 namespace {
 
 const char kPrepare[] =
-    "prepare(gate_images, gate_images_backward, igc_block, exchange, types, functions, objects)\n--\n\n"
+    "prepare(igc_block, exchange, types, functions, objects)\n--\n\n"
     "Take what calls go by: of each kernel its address and the bytes of what it is given, DLPack's capsule of torch, and\n"
     "what eager.py names. A kernel or a DLPack of another version than this was built with is not taken.";
 
@@ -14,12 +14,10 @@ PyObject* prepare(PyObject*, PyObject* arguments) {
     PyObject* address;
     Py_ssize_t record;
     bool (*take)(void*, int64_t);
-  } kernels[] = {
-      {nullptr, 0, take_gate_images}, {nullptr, 0, take_gate_images_backward}, {nullptr, 0, take_igc_block}};
+  } kernels[] = {{nullptr, 0, take_igc_block}};
   PyObject *capsule, *types, *functions, *objects;
-  if (!PyArg_ParseTuple(arguments, "(On)(On)(On)OO!O!O!", &kernels[0].address, &kernels[0].record, &kernels[1].address,
-                        &kernels[1].record, &kernels[2].address, &kernels[2].record, &capsule, &PyTuple_Type, &types,
-                        &PyTuple_Type, &functions, &PyTuple_Type, &objects))
+  if (!PyArg_ParseTuple(arguments, "(On)OO!O!O!", &kernels[0].address, &kernels[0].record, &capsule, &PyTuple_Type,
+                        &types, &PyTuple_Type, &functions, &PyTuple_Type, &objects))
     return nullptr;
   PyObject** slots[][8] = {
       {&tensor, &parameter, &convolution, &relu, &sigmoid, &batch_norm, &identity, nullptr},
@@ -70,7 +68,7 @@ bool names() {
 }
 
 PyMethodDef methods[] = {
-    gated_method, gradients_method, chained_method, {"prepare", prepare, METH_VARARGS, kPrepare}, {}};
+    chained_method, {"prepare", prepare, METH_VARARGS, kPrepare}, {}};
 PyModuleDef definition = {PyModuleDef_HEAD_INIT, "eager_calls", "Ways to kernels in eager mode.", -1,
                           methods, nullptr, nullptr, nullptr, nullptr};
 

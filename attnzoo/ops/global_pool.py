@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from attnzoo.ops import autograd, dispatch
+from attnzoo.ops import autograd, dispatch, eligibility
 
 
 class Pooled(NamedTuple):
@@ -35,7 +35,7 @@ def global_pool(x: Tensor, *, maximum: bool = True, backend: str | None = None) 
     """
     if x.dim() != 4 or x.shape[1] == 0 or x.shape[2] == 0 or x.shape[3] == 0:
         raise ValueError(f"x must be a map (B, C, H, W) with at least one pixel, got {tuple(x.shape)}")
-    if dispatch.choose(x, backend) == "torch":
+    if eligibility.choose("global_pool", x, backend) == "torch":
         return Pooled(reference(x, maximum), x)
     x = autograd.dense(x)
     if torch.is_grad_enabled() and x.requires_grad:

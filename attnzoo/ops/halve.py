@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from attnzoo.ops import dispatch
+from attnzoo.ops import eligibility
 
 _ALONE = 1 << 20
 """Elements up to which one thread is done before another has woken; measured."""
@@ -32,7 +32,7 @@ def halve(maps: Tensor, *, backend: str | None = None) -> Tensor:
         unfit = f"float32 maps are needed, got {maps.dtype}"
     elif torch.is_grad_enabled() and maps.requires_grad:
         unfit = "it has no gradient"
-    if not torch.compiler.is_compiling() and dispatch.takes_native(maps, backend, unfit):
+    if not torch.compiler.is_compiling() and eligibility.takes_native("halve", maps, backend, unfit):
         return _native(maps)
     return reference(maps)
 

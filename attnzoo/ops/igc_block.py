@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from attnzoo.ops import dispatch
+from attnzoo.ops import dispatch, eligibility
 from attnzoo.ops.igc_reference import IGCOutput, fold, reference
 from attnzoo.ops.igc_stage import Stage
 
@@ -55,7 +55,7 @@ def igc_block(
     unfit = unfit_for_kernel(x, stages, maps, gate)
     if pool and means and (x.shape[2] % 2 or x.shape[3] % 2):
         unfit = f"averages and pooling together need an even height and width, got {tuple(x.shape[2:])}"
-    if not dispatch.takes_native(x, backend, unfit):
+    if not eligibility.takes_native("igc_block", x, backend, unfit, compiled=True):
         return reference(x, fold(stages, groups), pool=pool, maps=maps, residual=residual, gate=gate, means=means)
     weights, norms = [stage.weight for stage in stages], [t for stage in stages for t in stage.beside()]
     epsilons = [stage.epsilon for stage in stages]
@@ -72,7 +72,7 @@ def unfit_for_kernel(x: Tensor, stages: Sequence[Stage], maps: Tensor | None, ga
         return "the kernel has no gradient"
     if not all([t.is_cpu for t in tensors]):  # noqa: C419 - the faster form
         return "all tensors must be on the CPU"
-    return None if dispatch.readable(*tensors) else dispatch.UNREADABLE
+    return None if eligibility.plain(*tensors) else "all tensors must be plain dense ones"
 
 
 def check_block(shape: Sequence[int], stages: Sequence[Stage], groups: int, pool: bool) -> int:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from attnzoo.ops import dispatch, eager
+from attnzoo.ops import eager, eligibility
 from attnzoo.ops.igc_block import as_float, as_floats, check_beside, check_block, igc_block, unfit_for_kernel
 from attnzoo.ops.igc_reference import Folded, fold, reference
 from attnzoo.ops.igc_stage import Stage
@@ -60,9 +60,11 @@ def igc_chain(x: Tensor, links: Sequence[IGCLink], *, backend: str | None = None
         raise ValueError("links must be at least one block, got none")
     reasons = [unfit_for_kernel(x, link.stages, link.maps, link.gate) for link in links]
     # in a compiled graph each block is an operator
-    if not torch.compiler.is_compiling() and dispatch.takes_native(x, backend, next(filter(None, reasons), None)):
+    if not torch.compiler.is_compiling() and eligibility.takes_native(
+        "igc_chain", x, backend, next(filter(None, reasons), None)
+    ):
         return _native(x, links)
-    if torch.is_grad_enabled() or not dispatch.plain_eager():  # a graph must hold for any batch
+    if torch.is_grad_enabled() or not eligibility.plain_eager():  # a graph must hold for any batch
         for link in links:
             x = igc_block(  # torch.compile knows _asdict since torch 2.9
                 x,

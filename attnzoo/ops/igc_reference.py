@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attnzoo.ops import dispatch, onednn
+from attnzoo.ops import eligibility, onednn
 from attnzoo.ops.igc_stage import Stage
 
 _FEW = 64
@@ -61,7 +61,7 @@ def reference(
         folded = _spread(folded, x.shape[1])
     else:
         x = _guided(x, len(folded.first[0]), maps, residual, gate)
-    fresh = not dispatch.transformed()  # what a convolution has just made may be overwritten
+    fresh = not eligibility.transformed()  # what a convolution has just made may be overwritten
     if x.device.type == "cpu" and fresh:  # vmap knows one memory format
         x = x.contiguous(memory_format=torch.channels_last)
     pointwise = onednn.pointwise if onednn.serves(x, folded.third[0]) else _pointwise
@@ -79,14 +79,14 @@ def _pointwise(x: Tensor, weight: Tensor, bias: Tensor, added: Tensor | None = N
     y = F.conv2d(x, weight, bias)
     if added is None:
         return y
-    return y + added if dispatch.transformed() else y.add_(added)
+    return y + added if eligibility.transformed() else y.add_(added)
 
 
 def _may_be_spread(x: Tensor, folded: Folded) -> bool:
     """Tell whether ``_spread`` serves: there are zeros in its weights, of which an infinite input would make NaN."""
     weight, _ = folded.first
     of_single = weight.shape[1] == 1 and x.shape[1] < len(weight) and folded.input == "added"
-    asked = torch.is_grad_enabled() or not x.is_cpu or not dispatch.plain_eager()  # who may not look at values
+    asked = torch.is_grad_enabled() or not x.is_cpu or not eligibility.plain_eager()  # who may not look at values
     return of_single and not asked and math.isfinite(x.sum().item())
 
 
@@ -108,7 +108,7 @@ def _spread(folded: Folded, given: int) -> Folded:
 def _pooled(y: Tensor) -> Tensor:
     """Return ``max_pool2d(y, 2)``; where it writes indices for nobody, of few channels by maxima of halves."""
     batch, channels, height, width = y.shape
-    if channels > _FEW or torch.is_grad_enabled() or y.device.type != "cpu" or not dispatch.plain_eager():
+    if channels > _FEW or torch.is_grad_enabled() or y.device.type != "cpu" or not eligibility.plain_eager():
         return F.max_pool2d(y, 2)
     pixels = y[:, :, : height // 2 * 2, : width // 2 * 2].permute(0, 2, 3, 1)
     pixels = torch.maximum(pixels[:, ::2], pixels[:, 1::2]).reshape(batch, height // 2, width // 2, 2 * channels)
@@ -129,7 +129,7 @@ def in_natural_order(weight: Tensor, groups: int) -> Tensor:
     """Return a dense weight (C, C, 1, 1) for the 1x1 convolution (C, ``groups``, 1, 1) between two permutations."""
     members = len(weight) // groups
     blocks = weight.view(members, groups, groups).permute(1, 2, 0)  # (to group, from group, member)
-    if torch.is_grad_enabled() or not dispatch.plain_eager():
+    if torch.is_grad_enabled() or not eligibility.plain_eager():
         return torch.diag_embed(blocks).transpose(1, 2).reshape(len(weight), len(weight), 1, 1)
     dense = weight.new_zeros((groups, members, groups, members))  # written once
     dense.diagonal(dim1=1, dim2=3).copy_(blocks)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attnzoo.ops import autograd, dispatch
+from attnzoo.ops import autograd, eligibility
 from attnzoo.ops.igc_block import check_block
 from attnzoo.ops.igc_stage import Stage
 
@@ -61,7 +61,7 @@ def igc_training(
     if x.numel() <= x.shape[1]:
         raise ValueError(f"x must have more than one value a channel in training, got {tuple(x.shape)}")
     parameters = [t for stage in stages for t in stage.learned()]
-    if not dispatch.takes_native(x, backend, _unfit(x, parameters)):
+    if not eligibility.takes_native("igc_training", x, backend, _unfit(x, parameters), compiled=True):
         return _reference(x, stages, groups, pool)
     epsilons = tuple(stage.epsilon for stage in stages)
     y, *moments = _Block.apply(x, groups, pool, epsilons, *parameters)
@@ -75,7 +75,7 @@ def _unfit(x: Tensor, parameters: Sequence[Tensor | None]) -> str | None:
         return "the passes know no autocast"
     if not all(t is None or (t.is_cpu and t.dtype == torch.float32) for t in (x, *parameters)):
         return "all tensors must be float32 on the CPU"
-    return None if dispatch.readable(*parameters) else dispatch.UNREADABLE
+    return None if eligibility.plain(*parameters) else "all tensors must be plain dense ones"
 
 
 def _reference(x: Tensor, stages: Sequence[Stage], groups: int, pool: bool) -> IGCTraining:

@@ -17,7 +17,7 @@ from attnzoo import DifferenceGate, IGCBlock, ops
 from attnzoo.ops import eager
 from tests.layers.cases import randomise
 from tests.ops.cases import native_only
-from tests.ops.test_eager import DTYPES, LOOKED, MAPS, Marked, every_hook
+from tests.ops.unusual import DTYPES, LOOKED, MAPS, Marked, every_hook
 
 pytestmark = [
     native_only,

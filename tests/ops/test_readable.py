@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from attnzoo import CBAM, ops
-from attnzoo.ops import dispatch, winograd
+from attnzoo.ops import eligibility, winograd
 from attnzoo.ops.igc_training import igc_training
 from tests.layers.cases import randomise
 from tests.ops.cases import native_only
 from tests.ops.halved import Halved
-from tests.ops.test_eager import Marked
+from tests.ops.unusual import Marked
 
 BESIDE: dict[str, Callable[..., Any]] = {
     "squeeze_channels": lambda x, given, **kwargs: ops.squeeze_channels(x, given(x[:, :, :1, :1].clone()), **kwargs)[0],
@@ -85,6 +85,6 @@ def test_a_gate_reads_no_such_statistics():
 
 def test_plain_dense_tensors_are_readable():
     x = torch.ones(4, 4)
-    assert dispatch.readable(x, None, nn.Parameter(x), x.t()[::2])
-    assert not dispatch.readable(x, Halved(x.half()))
-    assert not dispatch.readable(x, x.to_sparse())
+    assert eligibility.plain(x, None, nn.Parameter(x), x.t()[::2])
+    assert not eligibility.plain(x, Halved(x.half()))
+    assert not eligibility.plain(x, x.to_sparse())

@@ -1,5 +1,6 @@
 // SE or CBAM, image by image: each stays in a core's cache from the first pass over it to the last, and the threads meet
-// only where a norm looks at the whole batch.
+// only where a norm looks at the whole batch. Of few images all threads take a part each, pass by pass. Every number comes
+// out the same either way, on any number of threads.
 #include "gates.h"
 
 ATTNZOO_EXPORT(global_pool)(const AttnzooMap*, const void*, float*, float*, float*);
@@ -146,14 +147,16 @@ inline void follow(const AttnzooGate& call, double mean, double variance) {
 
 using namespace attnzoo::ATTNZOO_ISA;
 
-// y = x * (channel gate * spatial gate + offset).
+// y = x * (channel gate * spatial gate + offset), the gates blended; y may be x itself.
 ATTNZOO_EXPORT(gate_images)(const AttnzooGate* call) {
   const int64_t channels = call->channels, pixels = call->height * call->width, hidden = call->hidden;
   const int64_t batch = call->batch, planar = call->size ? pixels : 0, each = call->maxima ? 2 : 1;
   const int64_t image_bytes = channels * pixels * bytes(call->dtype);
   const bool training = call->training, once = at_once(*call);
   const Spatial given(*call);
-  const AttnzooMap image = map_of(*call);
+  const Blend blend(*call);
+  const Shares shares(*call);
+  const AttnzooMap image = map_of(*call, shares.inside);
   // sums of the inner layer, of each image; a spatial gate, of each thread; a state, if none is wanted
   const Scratch scratch(batch * hidden + call->threads * planar + (call->state ? 0 : attnzoo_gate_floats(batch, *call)));
   if (scratch.failed()) return kNoMemory;
@@ -173,8 +176,8 @@ ATTNZOO_EXPORT(gate_images)(const AttnzooGate* call) {
     float *planes = state.planes + place * 2 * pixels, *logits = state.logits + place * pixels;
     check(ATTNZOO_NAME(squeeze_channels, ATTNZOO_ISA)(&image, from(i), state.channel + i * channels, planes,
                                                       training ? state.shared + i * pixels : nullptr));
-    check(ATTNZOO_NAME(spatial_conv, ATTNZOO_ISA)(1, call->height, call->width, call->size, 1, planes, given.weight, 0,
-                                                  logits));
+    check(ATTNZOO_NAME(spatial_conv, ATTNZOO_ISA)(1, call->height, call->width, call->size, shares.inside, planes,
+                                                  given.weight, 0, logits));
     if (!given.batch) return;
     with_lanes(pixels, [&](auto vector) {
       moments<lanes(decltype(vector){})>(logits, pixels, state.moments + 2 * i);
@@ -182,22 +185,24 @@ ATTNZOO_EXPORT(gate_images)(const AttnzooGate* call) {
   };
   const auto apply = [&](int64_t i, int64_t place, const Spatial& spatial, float* mask) {
     if (planar) spatial_gate(spatial, state.logits + place * pixels, pixels, mask);
-    check(ATTNZOO_NAME(apply_gates, ATTNZOO_ISA)(&image, from(i), state.channel + i * channels, planar ? mask : nullptr, 1,
-                                                 (float)call->offset, nullptr, 0, (char*)call->y + i * image_bytes));
+    check(ATTNZOO_NAME(apply_gates, ATTNZOO_ISA)(&image, from(i), state.channel + i * channels, planar ? mask : nullptr,
+                                                 blend.share, blend.offset, nullptr, 0, (char*)call->y + i * image_bytes));
   };
-  together((int)call->threads, batch, batch * channels * pixels, [&](Team& team, int thread) {
+  const auto reduce_rows = [&](int64_t k) {
+    check(reduce(*call, state.pooled, each, batch, k * kBlock, smaller(hidden, (k + 1) * kBlock), state.inner, sums));
+  };
+  const auto expand_rows = [&](int64_t k) {
+    const int64_t first = k * kBlock, end = smaller(channels, first + kBlock);
+    check(expand(*call, sums, each, batch, first, end, state.channel));
+  };
+  together(shares.images, batch, batch * channels * pixels, [&](Team& team, int thread) {
     float* mask = masks + thread * planar;
     if (once) {
       team.each(batch, false, pool);
       team.wait();
-      team.each(ceil_div(hidden, kBlock), false, [&](int64_t k) {
-        check(reduce(*call, state.pooled, each, batch, k * kBlock, smaller(hidden, (k + 1) * kBlock), state.inner, sums));
-      });
+      pieces(team, shares, ceil_div(hidden, kBlock), hidden * channels, reduce_rows);
       team.wait();
-      team.each(ceil_div(channels, kBlock), false, [&](int64_t k) {
-        const int64_t first = k * kBlock, end = smaller(channels, first + kBlock);
-        check(expand(*call, sums, each, batch, first, end, state.channel));
-      });
+      pieces(team, shares, ceil_div(channels, kBlock), hidden * channels, expand_rows);
       team.wait();
     }
     team.each(batch, once, [&](int64_t i) {

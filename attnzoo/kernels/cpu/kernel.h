@@ -139,6 +139,7 @@ class Team {
   }
   // Until the last step is done, by whomever.
   void wait() const {
+    if (size_ == 1) return;
     watch([&] { return __atomic_load_n(&shared_->steps[step_ - 1].done, __ATOMIC_ACQUIRE) >= tasks_; });
   }
   // The first thread looks out for the others, so that it never has to be woken.

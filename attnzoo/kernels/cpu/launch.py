@@ -72,13 +72,14 @@ def apply_gates(
     relu: bool,
     y: Tensor,
 ) -> None:
-    """Fill ``y`` with ``[relu](x * (blend * (channel * spatial + residual - 1) + 1) [+ shortcut])``.
+    """Fill ``y`` with ``[relu](x * (b(channel) * b(spatial) + residual) [+ shortcut])``, where b blends with 1.
 
-    channel is (B, C), spatial (B, 1, H, W); without a blend it is 1.
+    channel is (B, C), spatial (B, 1, H, W). With a blend, ``b(g) = blend * g + 1 - blend`` and the residual counts
+    ``blend`` times.
     """
     inputs = (x.data_ptr(), channel.data_ptr(), _pointer(spatial))
     outputs = (_pointer(shortcut), relu, y.data_ptr())
-    _check(kernels().apply_gates(_map(x), *inputs, *_line(blend, residual), *outputs))
+    _check(kernels().apply_gates(_map(x), *inputs, *_blend(blend, residual), *outputs))
 
 
 def apply_gates_backward(
@@ -93,18 +94,15 @@ def apply_gates_backward(
     dx: Tensor,
     d_channel: Tensor,
     d_spatial: Tensor | None,
-    sums: Tensor | None,
     d_shortcut: Tensor | None,
 ) -> None:
-    """Fill ``dx``; ``d_channel`` (B, C) and ``d_spatial`` (B, 1, H, W) before the blend is applied.
+    """Fill ``dx``, and the gradients ``d_channel`` (B, C) and ``d_spatial`` (B, 1, H, W) of the blended gates.
 
-    Where there is a spatial gate, ``sums`` (B, C) add up to the blend's gradient. ``y`` and
-    ``d_shortcut``, which is dy as it comes through the ReLU, are given where a shortcut was added before one.
+    ``y`` and ``d_shortcut``, which is dy as it comes through the ReLU, are given where a shortcut was added before one.
     """
     inputs = map(_pointer, (dy, x, channel, spatial))
-    line = (*_line(blend, residual), float(residual) - 1)
-    outputs = map(_pointer, (dx, d_channel, d_spatial, sums, d_shortcut))
-    _check(kernels().apply_gates_backward(_map(x), *inputs, *line, _pointer(y), relu, *outputs))
+    outputs = map(_pointer, (dx, d_channel, d_spatial, d_shortcut))
+    _check(kernels().apply_gates_backward(_map(x), *inputs, *_blend(blend, residual), _pointer(y), relu, *outputs))
 
 
 def spatial_conv(planes: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> None:
@@ -138,12 +136,10 @@ def _map(x: Tensor) -> Any:
     )
 
 
-def _line(blend: Tensor | None, residual: bool) -> tuple[float, float]:
-    """Return scale and offset of the gates' factor, ``scale * channel * spatial + offset``."""
-    if blend is None:
-        return 1.0, float(residual)
-    scale = blend.item()
-    return scale, 1 + scale * (int(residual) - 1)
+def _blend(blend: Tensor | None, residual: bool) -> tuple[float, float]:
+    """Return how much the gates count, and what is added to their product."""
+    share = 1.0 if blend is None else blend.item()
+    return share, share * residual
 
 
 def _plane(planes: Tensor, weight: Tensor) -> tuple[int, int, int, int, int]:

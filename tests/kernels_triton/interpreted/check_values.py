@@ -185,7 +185,7 @@ def test_one_family_of_kernels_serves_the_processor_and_it_is_never_taken_unaske
     x = torch.randn(1, 2, 3, 4)
     with pytest.raises(RuntimeError, match="backend 'native' is not available: TRITON_INTERPRET is set"):
         ops.global_pool(x, backend="native")
-    assert ops.dispatch.choose(x, None) == "torch"
+    assert ops.eligibility.choose("global_pool", x, None) == "torch"
     with pytest.raises(RuntimeError, match=r"plain CPU tensors of .*got Tensor of torch.float64 on cpu"):
         ops.global_pool(x.double(), backend="triton")
 

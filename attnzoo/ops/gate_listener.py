@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 Listener = Callable[[nn.Module, Mapping[str, Tensor], bool], None]
-told: ContextVar[Listener | None] = ContextVar("attnzoo_gate_listener", default=None)
-"""Who is told of gates."""
+active_listener: ContextVar[Listener | None] = ContextVar("attnzoo_gate_listener", default=None)
+"""Whoever is told of gates in this thread."""
 
 
 def note_gates(layer: nn.Module, gates: Mapping[str, Tensor], *, hard: bool = False) -> None:
@@ -26,21 +26,21 @@ def note_gates(layer: nn.Module, gates: Mapping[str, Tensor], *, hard: bool = Fa
     """
     if torch.compiler.is_compiling():
         return
-    listener = told.get()
+    listener = active_listener.get()
     if listener is not None:
         listener(layer, gates, hard)
 
 
 def listened() -> bool:
     """Tell whether anybody listens, for gates that cost something to show."""
-    return not torch.compiler.is_compiling() and told.get() is not None
+    return not torch.compiler.is_compiling() and active_listener.get() is not None
 
 
 @contextmanager
 def listening(listener: Listener) -> Iterator[None]:
     """Let ``listener`` be told of all gates computed inside the block, in this thread."""
-    token = told.set(listener)
+    token = active_listener.set(listener)
     try:
         yield
     finally:
-        told.reset(token)
+        active_listener.reset(token)
