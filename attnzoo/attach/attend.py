@@ -17,6 +17,7 @@ In both, at :math:`a = 0` the output is the input, at :math:`a = 1` it is the pa
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -62,6 +63,8 @@ class Attend(nn.Module):
         self.spot = spot
         self.folds = folds
         self.overwrites = takes(layer, "in_place")
+        self.gate_count = 0
+        """How many gates the layer blends itself."""
         self.active = True
         self.layer = layer
         blend = nn.Parameter(torch.zeros(1, device=device, dtype=dtype)) if init == "identity" else None
@@ -75,6 +78,37 @@ class Attend(nn.Module):
     def receive(self) -> tuple[Tensor, ...]:
         """Return what the site hands over beside its own output: nothing, for a unary layer."""
         return ()
+
+    _version = 2
+    """Of a state dict: since 2 each gate is blended by itself, before it was their product."""
+
+    def _load_from_state_dict(
+        self,
+        state_dict: Mapping[str, Any],
+        prefix: str,
+        local_metadata: Mapping[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        blend = state_dict.get(f"{prefix}blend")
+        if local_metadata.get("version") == 1 and (reason := self.why_not_older(blend)):
+            error_msgs.append(f"{prefix}blend: {reason}")
+            return
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
+
+    def why_not_older(self, blend: Tensor | None) -> str | None:
+        """Return why a blend of version 1 means another function now; None if it means the same."""
+        if blend is None or self.gate_count < 2 or float(blend) in {0.0, 1.0}:
+            return None
+        return (
+            f"it is {float(blend):.6g} and was trained when the product of the gates was blended, where now each gate "
+            "is by itself: the two are the same at 0 and at 1 only. Load it with the version that wrote it, or set the "
+            "blend to 1 and train on"
+        )
 
     def is_observed(self) -> bool:
         """Tell whether hooks on this module or on the layer may keep what passes through."""

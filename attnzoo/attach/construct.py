@@ -94,6 +94,10 @@ def build(
         output = layer(*inputs)
     _check_output(source.name, output, current)
     entry.folds = _folds(layer, current, inputs, output)
+    gates: Any = getattr(layer, "gates", None)
+    if entry.folds and callable(gates):
+        with torch.no_grad():
+            entry.gate_count = len(gates(*inputs))
     torch.clear_autocast_cache()  # inside autocast, torch before 2.9 would train with casts made without gradients
     entry.train(training)
     return Built(spot=spot, entry=entry, macs=flops.get_total_flops() // 2)

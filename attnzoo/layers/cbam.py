@@ -5,7 +5,8 @@ r"""CBAM: S. Woo, J. Park, J.-Y. Lee, I. S. Kweon, "CBAM: Convolutional Block At
 
     g_s = \sigma(BN(conv_{7 \times 7}[avg_C\,x' : max_C\,x'])), \qquad y = x' \cdot g_s
 
-With ``residual=True`` the output is :math:`y + x`, the variant that TRA-Net's Table 2 compares.
+With ``residual=True`` the output is :math:`y + x`, the variant that TRA-Net's Table 2 compares. With a blend ``a``
+each gate counts as :math:`1 + a (g - 1)`, the channel gate also in :math:`x'`, of which the spatial gate is made.
 
 Differences from the paper: none. The normalisation after the 7x7 convolution is not in the text but in the authors'
 code; ``norm_layer=None`` leaves it out and gives the convolution a bias instead.
@@ -19,9 +20,11 @@ import torch
 from torch import Tensor, nn
 
 from attnzoo import checks
-from attnzoo.ops import apply_gates, global_pool, note_gates, squeeze_channels
-from attnzoo.ops.convolution import planar, pointwise
+from attnzoo.ops import apply_gates, note_gates, squeeze_channels
+from attnzoo.ops.apply_gates import blended
+from attnzoo.ops.convolution import planar, pointwise, sum_of_pointwise
 from attnzoo.ops.gate_images import Bottleneck, Convolution, gate_images
+from attnzoo.ops.global_pool import averages_and_maxima
 from attnzoo.registry import register
 
 
@@ -45,11 +48,10 @@ class ChannelGate(nn.Module):
         self.act = act_layer()
         self.fc2 = nn.Conv2d(hidden, channels, 1, bias=bias, device=device, dtype=dtype)
 
-    def forward(self, pooled: Tensor) -> Tensor:
-        """Return the gate (B, C, 1, 1) from ``pooled`` (2, B, C), the averages and the maxima over all pixels."""
-        logits = pointwise(self.fc2, self.act(pointwise(self.fc1, pooled.flatten(0, 1))))  # (2B, C)
-        average, maximum = logits.view(pooled.shape)
-        gate: Tensor = (average + maximum).sigmoid()[:, :, None, None]
+    def forward(self, average: Tensor, maximum: Tensor) -> Tensor:
+        """Return the gate (B, C, 1, 1) from the averages (B, C) and the maxima (B, C) over all pixels."""
+        first, second = (self.act(pointwise(self.fc1, pooled)) for pooled in (average, maximum))
+        gate: Tensor = sum_of_pointwise(self.fc2, first, second).sigmoid()[:, :, None, None]
         return gate
 
 
@@ -152,17 +154,18 @@ class CBAM(nn.Module):
 
     def gates(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return the channel gate (B, C, 1, 1) and the spatial gate (B, 1, H, W) of ``x``, those that are there."""
-        return self._gates(x)[0]
+        return self._gates(x, None)[0]
 
-    def _gates(self, x: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Return the gates, and ``x`` to go on with."""
+    def _gates(self, x: Tensor, blend: Tensor | None) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Return the gates, and ``x`` to go on with. The spatial gate sees the map behind the blended channel gate."""
         checks.feature_map("x", x, self.channels, like=next(self.parameters()))
         channel = spatial = None
         if self.channel is not None:
-            pooled, x = global_pool(x)
-            channel = self.channel(pooled)
+            average, maximum, x = averages_and_maxima(x)
+            channel = self.channel(average, maximum)
         if self.spatial is not None:
-            planes, x = squeeze_channels(x, channel)
+            gate = channel if channel is None or blend is None else blended(channel, blend)
+            planes, x = squeeze_channels(x, gate)
             spatial = self.spatial(planes)
         gates = {name: gate for name, gate in (("channel", channel), ("spatial", spatial)) if gate is not None}
         note_gates(self, gates)
@@ -199,7 +202,7 @@ class CBAM(nn.Module):
             )
             if y is not None:
                 return y
-        gates, x = self._gates(x)
+        gates, x = self._gates(x, blend)
         return apply_gates(x, gates, blend=blend, residual=self.residual)
 
     def extra_repr(self) -> str:

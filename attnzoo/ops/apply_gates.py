@@ -216,12 +216,13 @@ def _backward(
     outputs = (dx, d_channel, None if spatial is None else d_spatial, None if y is None else d_shortcut)
     launch.apply_gates_backward(autograd.like(dy, x), x, *gates, blend, residual, *through, *outputs)
     if blend is not None:
-        d_blend = (d_channel * (gates[0] - 1)).sum()
+        total = (d_channel * (gates[0] - 1)).sum(dtype=torch.float64)
         if gates[1] is not None:
-            d_blend += (d_spatial * (gates[1] - 1)).sum()
+            total += (d_spatial * (gates[1] - 1)).sum(dtype=torch.float64)
         if residual:
             arrived = dy if y is None else d_shortcut
-            d_blend += _sum_of_products(arrived, x, (channel, spatial, blend, relu and y is None))
+            total += _sum_of_products(arrived, x, (channel, spatial, blend, relu and y is None))
+        d_blend = total.float()
         d_channel *= blend
         d_spatial *= blend
     return dx, d_channel, d_spatial, d_blend, d_shortcut
@@ -239,7 +240,7 @@ def _sum_of_products(dy: Tensor, x: Tensor, masked: tuple[Tensor | None, Tensor 
     options = (None, False, None, False)
     launch = dispatch.launcher(x)
     launch.apply_gates_backward(autograd.like(dy, x), x, ones, None, *options, torch.empty_like(x), sums, None, None)
-    return sums.sum()
+    return sums.sum(dtype=torch.float64)
 
 
 torch.library.impl("attnzoo::apply_gates_backward", ("CPU", "CUDA"), _backward)

@@ -28,6 +28,15 @@ def pointwise(conv: nn.Module, vectors: Tensor) -> Tensor:
     return F.linear(vectors, conv.weight.flatten(1).to(vectors.dtype), bias)
 
 
+def sum_of_pointwise(conv: nn.Module, first: Tensor, second: Tensor) -> Tensor:
+    """Return the sum of a 1x1 convolution of two vectors each (N, C), which is one of their sum, as (N, C')."""
+    if not may_bypass(conv) or not eligibility.is_plain_convolution(conv, 1):
+        return pointwise(conv, first) + pointwise(conv, second)
+    eligibility.require_one_device(first, (conv.weight, conv.bias))
+    bias = None if conv.bias is None else 2 * conv.bias.to(first.dtype)
+    return F.linear(first + second, conv.weight.flatten(1).to(first.dtype), bias)
+
+
 def planar(conv: nn.Module, planes: Tensor) -> Tensor:
     """Return a convolution of two planes (B, 2, H, W) to one (B, 1, H, W), in the dtype of its weights."""
     if not may_bypass(conv) or not eligibility.is_plain_convolution(conv, conv.kernel_size[0]):

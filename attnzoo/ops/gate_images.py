@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from attnzoo import checks
 from attnzoo.ops import autograd, dispatch, eligibility
+from attnzoo.ops.apply_gates import blended
 from attnzoo.ops.apply_gates import reference as applied
 from attnzoo.ops.gate_listener import listened, note_gates
 from attnzoo.ops.global_pool import reference as pooled
@@ -259,7 +260,9 @@ def _reference(
         inner = F.relu(_linear(vectors, reduce, reduce_bias))
         gates.append(_linear(inner, expand, expand_bias).sum(0).sigmoid()[:, :, None, None])
     if weight is not None:
-        logits = convolved(squeezed(x, gates[0] if gates else None), weight, bias)
+        gate = gates[0] if gates else None
+        gate = gate if gate is None or blend is None else blended(gate, blend)
+        logits = convolved(squeezed(x, gate), weight, bias)
         if norm is not None and norm.batch:
             gain, shift = _as(logits, gain, shift)
             logits = F.batch_norm(logits, None, None, gain, shift, True, 0, norm.epsilon)

@@ -157,11 +157,13 @@ ATTNZOO_EXPORT(gate_images)(const AttnzooGate* call) {
   const Blend blend(*call);
   const Shares shares(*call);
   const AttnzooMap image = map_of(*call, shares.inside);
-  // sums of the inner layer, of each image; a spatial gate, of each thread; a state, if none is wanted
-  const Scratch scratch(batch * hidden + call->threads * planar + (call->state ? 0 : attnzoo_gate_floats(batch, *call)));
+  // sums of the inner layer, of each image; a spatial gate and blended channel gates, of each thread; a state, if none is
+  // wanted
+  const int64_t own = planar + channels;
+  const Scratch scratch(batch * hidden + call->threads * own + (call->state ? 0 : attnzoo_gate_floats(batch, *call)));
   if (scratch.failed()) return kNoMemory;
-  float *sums = scratch.data(), *masks = sums + batch * hidden;
-  const State state(call->state ? call->state : masks + call->threads * planar, batch, *call);
+  float *sums = scratch.data(), *locals = sums + batch * hidden;
+  const State state(call->state ? call->state : locals + call->threads * own, batch, *call);
   int status = kDone;
   const auto check = [&](int failed) {
     if (failed) __atomic_store_n(&status, failed, __ATOMIC_RELAXED);
@@ -172,9 +174,10 @@ ATTNZOO_EXPORT(gate_images)(const AttnzooGate* call) {
     check(ATTNZOO_NAME(global_pool, ATTNZOO_ISA)(&image, from(i), to, call->maxima ? to + channels : nullptr,
                                                  call->maxima && training ? state.ties + i * channels : nullptr));
   };
-  const auto squeeze = [&](int64_t i, int64_t place) {
+  const auto squeeze = [&](int64_t i, int64_t place, float* room) {
     float *planes = state.planes + place * 2 * pixels, *logits = state.logits + place * pixels;
-    check(ATTNZOO_NAME(squeeze_channels, ATTNZOO_ISA)(&image, from(i), state.channel + i * channels, planes,
+    const float* gate = blend.of(state.channel + i * channels, channels, room);
+    check(ATTNZOO_NAME(squeeze_channels, ATTNZOO_ISA)(&image, from(i), gate, planes,
                                                       training ? state.shared + i * pixels : nullptr));
     check(ATTNZOO_NAME(spatial_conv, ATTNZOO_ISA)(1, call->height, call->width, call->size, shares.inside, planes,
                                                   given.weight, 0, logits));
@@ -196,7 +199,7 @@ ATTNZOO_EXPORT(gate_images)(const AttnzooGate* call) {
     check(expand(*call, sums, each, batch, first, end, state.channel));
   };
   together(shares.images, batch, batch * channels * pixels, [&](Team& team, int thread) {
-    float* mask = masks + thread * planar;
+    float *mask = locals + thread * own, *room = mask + planar;
     if (once) {
       team.each(batch, false, pool);
       team.wait();
@@ -206,17 +209,17 @@ ATTNZOO_EXPORT(gate_images)(const AttnzooGate* call) {
       team.wait();
     }
     team.each(batch, once, [&](int64_t i) {
-      float* own = state.channel + i * channels;
+      float* gates = state.channel + i * channels;
       if (hidden && !once) {
         float *pooled = state.pooled + i * each * channels, *inner = state.inner + i * each * hidden;
         pool(i);
         check(reduce(*call, pooled, each, 1, 0, hidden, inner, sums + i * hidden));
-        check(expand(*call, sums + i * hidden, each, 1, 0, channels, own));
+        check(expand(*call, sums + i * hidden, each, 1, 0, channels, gates));
       }
-      if (hidden) gate(own, channels, 1, 0, own);
-      for (int64_t c = 0; c < channels && !hidden; ++c) own[c] = 1;
+      if (hidden) gate(gates, channels, 1, 0, gates);
+      for (int64_t c = 0; c < channels && !hidden; ++c) gates[c] = 1;
       const int64_t place = call->state ? i : thread;  // what nobody asks for is written where the cache has been before
-      if (planar) squeeze(i, place);
+      if (planar) squeeze(i, place, room);
       if (!given.batch) apply(i, place, given, mask);
     });
     if (!given.batch) return;

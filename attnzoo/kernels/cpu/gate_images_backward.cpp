@@ -89,26 +89,26 @@ void outer(Team& team, const Shares& shares, int64_t rows, const float* a, const
   });
 }
 
-// What the gradient says of a channel, and of a pixel: dL/dx = dy * (the two blended gates + offset) + channel.shift +
-// [x == high] * channel.share, plus the channel's gate times the same of the pixel, where x * gate is compared.
-template <int N> struct Term { F<N> blended, gate, shift, share, high; };
+// What the gradient says of a channel, and of a pixel: dL/dx = channel.shift + [x == high] * channel.share, plus gate
+// times the same of the pixel, where x * gate is compared. The gates are blended.
+template <int N> struct Term { F<N> gate, shift, share, high; };
 struct Terms {
-  const float *blended, *gate, *shift, *share, *high;
+  const float *gate, *shift, *share, *high;
   template <int N> Term<N> across(int64_t i) const {
-    return {load<N>(blended + i), load<N>(gate + i), load<N>(shift + i), load<N>(share + i), load<N>(high + i)};
+    return {load<N>(gate + i), load<N>(shift + i), load<N>(share + i), load<N>(high + i)};
   }
   template <int N> Term<N> fixed(int64_t i) const {
-    return {all<N>(blended[i]), all<N>(gate[i]), all<N>(shift[i]), all<N>(share[i]), all<N>(high[i])};
+    return {all<N>(gate[i]), all<N>(shift[i]), all<N>(share[i]), all<N>(high[i])};
   }
 };
 
 template <int N, bool Spatial> inline F<N> gradient_of(F<N> d, F<N> v, float offset, bool maxima, Term<N> c, Term<N> p) {
   F<N> gradient = c.shift;
   if constexpr (Spatial) {
-    gradient += d * (c.blended * p.blended + offset);
+    gradient += d * (c.gate * p.gate + offset);
     gradient += c.gate * (p.shift + where<N>(v * c.gate == p.high, p.share));
   } else {
-    gradient += d * (c.blended + offset);
+    gradient += d * (c.gate + offset);
   }
   return maxima ? gradient + where<N>(v == c.high, c.share) : gradient;
 }
@@ -255,7 +255,7 @@ ATTNZOO_EXPORT(gate_images_backward)(const AttnzooGate* call, const AttnzooGradi
   };
   const auto of = [&](const void* p, int64_t i) { return (char*)p + i * image_bytes; };
 
-  // The gradient of the blend, and of the gates themselves, from that of `count` blended gates.
+  // The gradient of the blend, and of the gates themselves in place of that of `count` blended gates.
   const auto through_blend = [&](const float* gate, float* d, int64_t count) {
     double total = 0;
     for (int64_t k = 0; k < count; ++k) total += d[k] * (gate[k] - 1);
@@ -280,16 +280,16 @@ ATTNZOO_EXPORT(gate_images_backward)(const AttnzooGate* call, const AttnzooGradi
     check(ATTNZOO_NAME(apply_gates_backward, ATTNZOO_ISA)(&image, of(dy, i), of(x, i), channel, spatial, blend.share, offset,
                                                           nullptr, 0, nullptr, d_channel + i * channels, d_spatial,
                                                           nullptr));
+    d_blend[i] = 0;
     if (call->blend) {
-      double total = through_blend(channel, d_channel + i * channels, channels);
-      if (planar) total += through_blend(spatial, d_spatial, pixels);
+      double total = planar ? through_blend(spatial, d_spatial, pixels) : 0;
       if (call->offset != 0 && out->blend) total += of_offset(i);
       d_blend[i] = (float)total;
     }
     if (planar) through_sigmoid(norm, spatial, logits, d_spatial, pixels, sums + 2 * i);
   };
-  // What the convolution says of the channel gate.
-  const auto convolution = [&](int64_t i, const double* numbers, float* more) {
+  // What the convolution says of the channel gate; `more` and `room` hold as many numbers as there are channels.
+  const auto convolution = [&](int64_t i, const double* numbers, float* more, float* room) {
     float *d = d_mask + i * pixels, *into = d_planes + i * 2 * pixels, *whole = d_channel + i * channels;
     const float *planes = state.planes + i * 2 * pixels, *gate = state.channel + i * channels;
     if (planar) {
@@ -299,10 +299,12 @@ ATTNZOO_EXPORT(gate_images_backward)(const AttnzooGate* call, const AttnzooGradi
     }
     if (hidden == 0) return;
     if (planar) {
-      check(ATTNZOO_NAME(squeeze_channels_backward, ATTNZOO_ISA)(&image, of(x, i), nullptr, gate, planes,
+      const float* blended = blend.of(gate, channels, room);
+      check(ATTNZOO_NAME(squeeze_channels_backward, ATTNZOO_ISA)(&image, of(x, i), nullptr, blended, planes,
                                                                  state.shared + i * pixels, into, nullptr, more));
       for (int64_t c = 0; c < channels; ++c) whole[c] += more[c];
     }
+    if (call->blend) d_blend[i] += (float)through_blend(gate, whole, channels);
     for (int64_t c = 0; c < channels; ++c) whole[c] *= gate[c] * (1 - gate[c]);
   };
   // Back through the bottleneck's layers, for the images [first, first + count): some columns of each weight.
@@ -338,16 +340,15 @@ ATTNZOO_EXPORT(gate_images_backward)(const AttnzooGate* call, const AttnzooGradi
   const auto finish = [&](int64_t i, float* terms) {
     const float* d_mean = d_planes + i * 2 * planar;
     float *shift = terms, *share = shift + channels, *far = share + channels, *near = far + planar;
-    const float *channel_gate = state.channel + i * channels, *pixel_gate = mask + i * pixels;
-    const float *blended = blend.of(channel_gate, channels, near + planar);
-    const float *pixel_blended = planar ? blend.of(pixel_gate, pixels, near + planar + channels) : nullptr;
+    const float* gate = blend.of(state.channel + i * channels, channels, near + planar);
+    const float* pixel_gate = planar ? blend.of(mask + i * pixels, pixels, near + planar + channels) : nullptr;
     const float *pooled = state.pooled + i * each * channels, *d = d_pooled + i * each * channels;
     const bool maxima = hidden && call->maxima;
     for (int64_t c = 0; c < 2 * channels && !hidden; ++c) terms[c] = 0;
     if (hidden)
       divide(d, maxima ? d + channels : nullptr, state.ties + i * channels, pixels, channels, shift, share);
-    const Terms channel{blended, channel_gate, shift, share, maxima ? pooled + channels : shift};
-    const Terms pixel{pixel_blended, pixel_gate, far, near, state.planes + (2 * i + 1) * pixels};
+    const Terms channel{gate, shift, share, maxima ? pooled + channels : shift};
+    const Terms pixel{pixel_gate, far, near, state.planes + (2 * i + 1) * pixels};
     if (planar) divide(d_mean, d_mean + pixels, state.shared + i * pixels, channels, pixels, far, near);
     check(with_storage((int)call->dtype, [&](auto type) {
       const auto *from = type.in(of(dy, i)), *of_x = type.in(of(x, i));
@@ -369,7 +370,7 @@ ATTNZOO_EXPORT(gate_images_backward)(const AttnzooGate* call, const AttnzooGradi
     float *more = locals + thread * local, *terms = more + channels;
     double numbers[2] = {};
     const auto image_by_image = [&](int64_t i) {
-      convolution(i, numbers, more);
+      convolution(i, numbers, more, terms);
       for (int64_t k = 0; k < column_blocks(hidden) && hidden; ++k) expand(i, 1, k);
       for (int64_t k = 0; k < column_blocks(channels) && hidden; ++k) reduce(i, 1, k);
       finish(i, terms);
@@ -382,7 +383,7 @@ ATTNZOO_EXPORT(gate_images_backward)(const AttnzooGate* call, const AttnzooGradi
     for (int64_t i = 0; i < batch && norm.batch; ++i)
       for (int k = 0; k < 2; ++k) numbers[k] += sums[2 * i + k];
     if (once) {
-      team.each(batch, true, [&](int64_t i) { convolution(i, numbers, more); });
+      team.each(batch, true, [&](int64_t i) { convolution(i, numbers, more, terms); });
       team.wait();
       pieces(team, shares, column_blocks(hidden), hidden * channels, [&](int64_t k) { expand(0, batch, k); });
       team.wait();

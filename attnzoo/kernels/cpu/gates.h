@@ -109,7 +109,7 @@ struct Blend {
     offset = share * (float)call.offset;
   }
   template <class V> V operator()(V gate) const { return share * gate + (1 - share); }
-  // The same of `count` gates, where a pass over the gates is worth it.
+  // The same of `count` gates, in `room` unless they are that already.
   const float* of(const float* gates, int64_t count, float* room) const {
     if (share == 1) return gates;
     for (int64_t i = 0; i < count; ++i) room[i] = (*this)(gates[i]);

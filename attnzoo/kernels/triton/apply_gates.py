@@ -29,20 +29,18 @@ def _product(outer, inner):
 @triton.jit
 def _blended(gate, blend_ptr):
     """Return a gate as it counts: 1 at a blend of 0, itself at a blend of 1, both exactly."""
-    if blend_ptr is None:
-        return gate
-    share = tl.load(blend_ptr).to(tl.float32)
-    return share * gate + (1.0 - share)
+    if blend_ptr is not None:
+        share = tl.load(blend_ptr).to(tl.float32)
+        gate = share * gate + (1.0 - share)
+    return gate
 
 
 @triton.jit
 def _factor(gates, blend_ptr, RESIDUAL: tl.constexpr):
     """Return what ``x`` is multiplied by, from the product of the blended gates."""
-    if not RESIDUAL:
-        return gates
-    if blend_ptr is None:
-        return gates + 1.0
-    return gates + tl.load(blend_ptr).to(tl.float32)
+    if RESIDUAL:
+        gates = gates + 1.0 if blend_ptr is None else gates + tl.load(blend_ptr).to(tl.float32)
+    return gates
 
 
 @triton.jit

@@ -16,10 +16,10 @@ from attnzoo.kernels.triton.rows import TILE, divided
 @triton.jit
 def _blended(gate, blend_ptr):
     """Return the gate as it counts: 1 at a blend of 0, itself at a blend of 1, both exactly."""
-    if blend_ptr is None:
-        return gate
-    share = tl.load(blend_ptr).to(tl.float32)
-    return share * gate + (1.0 - share)
+    if blend_ptr is not None:
+        share = tl.load(blend_ptr).to(tl.float32)
+        gate = share * gate + (1.0 - share)
+    return gate
 
 
 @triton.jit
