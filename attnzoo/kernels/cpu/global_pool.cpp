@@ -18,17 +18,39 @@ struct Moments {
 // What one row adds up to, lane by lane.
 template <int N> struct Parts { F<N> total, high; };
 
-template <int N, bool High, class T> ATTNZOO_HOT Parts<N> parts_of(const T* row, int64_t pixels) {
+// So many numbers are added one after the other in float; sums of more are made of such sums in double, so that no sum is
+// off by more than about 5e-7 of itself, however large and however even the map.
+constexpr int64_t kFloats = 16;
+
+// Of the pixels [from, end), of which there are at most 4 * kFloats * N; from the row's beginning on there are N before end.
+template <int N, bool High, class T> ATTNZOO_HOT Parts<N> parts_of_piece(const T* row, int64_t from, int64_t end) {
   F<N> total[4] = {}, high[4];
   for (auto& h : high) h = all<N>(kLowest);
-  sweep<N, 4>(pixels, [&](int64_t i, int slot, auto fresh) {
+  const auto step = [&](int64_t i, int slot, auto fresh) {
     if (slot * sizeof(T) % 4 == 0) expect(row + i);  // once for each line
     const F<N> v = load<N>(row + i);
     total[slot] += fresh(v);
     if constexpr (High) high[slot] = larger<N>(v, high[slot]);
-  });
+  };
+  sweep<N, 4>(end, step, from);
   return {(total[0] + total[1]) + (total[2] + total[3]),
           larger<N>(larger<N>(high[0], high[1]), larger<N>(high[2], high[3]))};
+}
+
+template <int N, bool High, class T> __attribute__((noinline)) Parts<N> parts_of_pieces(const T* row, int64_t pixels) {
+  Doubles<N> total;
+  F<N> high = all<N>(kLowest);
+  for (int64_t from = 0; from < pixels; from += 4 * kFloats * N) {
+    const Parts<N> piece = parts_of_piece<N, High>(row, from, smaller(pixels, from + 4 * kFloats * N));
+    total.add(piece.total);
+    high = larger<N>(piece.high, high);
+  }
+  return {total.rounded(), high};
+}
+
+template <int N, bool High, class T> ATTNZOO_HOT Parts<N> parts_of(const T* row, int64_t pixels) {
+  if (pixels > 4 * kFloats * N) return parts_of_pieces<N, High>(row, pixels);
+  return parts_of_piece<N, High>(row, 0, pixels);
 }
 
 // How many pixels of a row reach the maximum, lane by lane.
@@ -79,29 +101,39 @@ template <class T> int pool_planar(const T* x, Moments out, const AttnzooMap& ma
   return kDone;
 }
 
-// Sums, maxima and ties of `pixels` pixels of `channels` channels each, four pixels at a time.
-template <int N, class T> ATTNZOO_HOT void pool_columns(const T* x, int64_t pixels, int64_t channels, Moments out) {
-  for (int64_t c = 0; c < channels; ++c) out.mean[c] = 0;
+constexpr int64_t kBlock = 4 * kFloats;  // pixels whose sums are added in one chain
+
+// Sums, maxima and ties of `pixels` pixels of `channels` channels each, four pixels at a time; `block` has room for sums if
+// there are more than kBlock pixels.
+template <int N, class T>
+ATTNZOO_HOT void pool_columns(const T* x, int64_t pixels, int64_t channels, Moments out, float* block) {
   if (out.high) for (int64_t c = 0; c < channels; ++c) out.high[c] = kLowest;
-  int64_t p = 0;
-  for (; p + 4 <= pixels; p += 4) {
-    const T* row = x + p * channels;
-    sweep<N>(channels, [&](int64_t c, int, auto fresh) {
-      for (int k = 0; k < 4; ++k) expect(row + k * channels + c);
-      const F<N> v0 = load<N>(row + c), v1 = load<N>(row + channels + c);
-      const F<N> v2 = load<N>(row + 2 * channels + c), v3 = load<N>(row + 3 * channels + c);
-      store<N>(out.mean + c, load<N>(out.mean + c) + fresh((v0 + v1) + (v2 + v3)));
-      if (out.high == nullptr) return;
-      const F<N> high = larger<N>(larger<N>(v0, v1), larger<N>(v2, v3));
-      store<N>(out.high + c, larger<N>(high, load<N>(out.high + c)));
-    });
-  }
-  for (; p < pixels; ++p) {
-    sweep<N>(channels, [&](int64_t c, int, auto fresh) {
-      const F<N> v = load<N>(x + p * channels + c);
-      store<N>(out.mean + c, load<N>(out.mean + c) + fresh(v));
-      if (out.high) store<N>(out.high + c, larger<N>(v, load<N>(out.high + c)));
-    });
+  for (int64_t from = 0; from < pixels; from += kBlock) {
+    const int64_t end = smaller(pixels, from + kBlock);
+    float* sums = from == 0 ? out.mean : block;
+    for (int64_t c = 0; c < channels; ++c) sums[c] = 0;
+    int64_t p = from;
+    for (; p + 4 <= end; p += 4) {
+      const T* row = x + p * channels;
+      sweep<N>(channels, [&](int64_t c, int, auto fresh) {
+        for (int k = 0; k < 4; ++k) expect(row + k * channels + c);
+        const F<N> v0 = load<N>(row + c), v1 = load<N>(row + channels + c);
+        const F<N> v2 = load<N>(row + 2 * channels + c), v3 = load<N>(row + 3 * channels + c);
+        store<N>(sums + c, load<N>(sums + c) + fresh((v0 + v1) + (v2 + v3)));
+        if (out.high == nullptr) return;
+        const F<N> high = larger<N>(larger<N>(v0, v1), larger<N>(v2, v3));
+        store<N>(out.high + c, larger<N>(high, load<N>(out.high + c)));
+      });
+    }
+    for (; p < end; ++p) {
+      sweep<N>(channels, [&](int64_t c, int, auto fresh) {
+        const F<N> v = load<N>(x + p * channels + c);
+        store<N>(sums + c, load<N>(sums + c) + fresh(v));
+        if (out.high) store<N>(out.high + c, larger<N>(v, load<N>(out.high + c)));
+      });
+    }
+    if (from == 0) continue;
+    for (int64_t c = 0; c < channels; ++c) out.mean[c] += sums[c];
   }
   if (out.high == nullptr) return;
   for (int64_t c = 0; c < channels; ++c) {
@@ -110,7 +142,7 @@ template <int N, class T> ATTNZOO_HOT void pool_columns(const T* x, int64_t pixe
   }
   if (out.ties == nullptr) return;
   for (int64_t c = 0; c < channels; ++c) out.ties[c] = 0;
-  for (p = 0; p < pixels; ++p) {
+  for (int64_t p = 0; p < pixels; ++p) {
     sweep<N>(channels, [&](int64_t c, int, auto fresh) {
       const I<N> equal = load<N>(x + p * channels + c) == load<N>(out.high + c);
       store<N>(out.ties + c, load<N>(out.ties + c) + fresh(where<N>(equal, all<N>(1))));
@@ -120,19 +152,24 @@ template <int N, class T> ATTNZOO_HOT void pool_columns(const T* x, int64_t pixe
 
 // Joins the moments of a map's chunks, kept as (chunks, 3, channels).
 template <int N> ATTNZOO_HOT void join(const float* parts, int64_t chunks, int64_t channels, int64_t pixels, Moments out) {
+  const auto total = [&](int64_t c) {
+    if (chunks == 1) return load<N>(parts + c);
+    Doubles<N> sum;
+    for (int64_t k = 0; k < chunks; ++k) sum.add(load<N>(parts + k * 3 * channels + c));
+    return sum.rounded();
+  };
   sweep<N>(channels, [&](int64_t c, int, auto) {
-    F<N> total = {}, high = all<N>(kLowest), ties = {};
+    store<N>(out.mean + c, total(c) / (float)pixels);
+    if (out.high == nullptr) return;
+    F<N> high = all<N>(kLowest), ties = {};
     for (int64_t k = 0; k < chunks; ++k) {
       const float* part = parts + k * 3 * channels + c;
-      total += load<N>(part);
-      if (out.high == nullptr) continue;
       const F<N> next = load<N>(part + channels);
       const I<N> above = (next > high) | (next != next);
       high = above ? next : high;
       if (out.ties) ties = where<N>(~above, ties) + where<N>(next == high, load<N>(part + 2 * channels));
     }
-    store<N>(out.mean + c, total / (float)pixels);
-    if (out.high) store<N>(out.high + c, high);
+    store<N>(out.high + c, high);
     if (out.ties) store<N>(out.ties + c, ties);
   });
 }
@@ -141,14 +178,15 @@ template <class T> int pool_interleaved(const T* x, Moments out, const AttnzooMa
   const int64_t channels = map.channels;
   const Chunks pixels = pixel_chunks(map.pixels, channels);
   const Scratch parts(map.batch * pixels.count * 3 * channels);
-  if (parts.failed()) return kNoMemory;
+  const Scratch blocks(pixels.size > kBlock ? map.batch * pixels.count * channels : 0);
+  if (parts.failed() || blocks.failed()) return kNoMemory;
   parallel(map.threads, map.batch * pixels.count, map.batch * channels * map.pixels, [&](int64_t task) {
     const int64_t b = task / pixels.count, k = task % pixels.count;
     float* part = parts.data() + task * 3 * channels;
     const T* from = x + (b * map.pixels + pixels.begin(k)) * channels;
     const Moments own{part, out.high ? part + channels : nullptr, out.ties ? part + 2 * channels : nullptr};
     with_lanes(channels, [&](auto vector) {
-      pool_columns<lanes(decltype(vector){})>(from, pixels.extent(k), channels, own);
+      pool_columns<lanes(decltype(vector){})>(from, pixels.extent(k), channels, own, blocks.data() + task * channels);
     });
   });
   with_lanes(channels, [&](auto vector) {

@@ -93,9 +93,9 @@ class SumOfChunks {
     if (result_ == nullptr || chunks_ == 1) return;
     for (int64_t b = 0; b < batch_; ++b) {
       for (int64_t i = 0; i < length_; ++i) {
-        float total = 0;
+        double total = 0;
         for (int64_t k = 0; k < chunks_; ++k) total += row(b, k)[i];
-        result_[b * length_ + i] = total;
+        result_[b * length_ + i] = (float)total;
       }
     }
   }

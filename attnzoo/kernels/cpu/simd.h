@@ -126,6 +126,29 @@ template <int N> inline F<N> larger(F<N> a, F<N> b) { return a > b ? a : b; }
 
 template <int N> inline F<N> where(I<N> mask, F<N> v) { return (F<N>)(mask & (I<N>)v); }
 
+// Sums in double precision, lane by lane. GCC makes poor code of a conversion to twice as many registers, so halves are
+// converted.
+template <int N> struct Doubles {
+  static constexpr int kHalf = N == 1 ? 1 : N / 2, kParts = N / kHalf;
+  typedef double D __attribute__((vector_size(8 * kHalf)));
+  D parts[kParts] = {};
+  void add(F<N> v) {
+    for (int k = 0; k < kParts; ++k) {
+      F<kHalf> part;
+      __builtin_memcpy(&part, (const char*)&v + k * sizeof part, sizeof part);
+      parts[k] += __builtin_convertvector(part, D);
+    }
+  }
+  F<N> rounded() const {
+    F<N> v;
+    for (int k = 0; k < kParts; ++k) {
+      const F<kHalf> part = __builtin_convertvector(parts[k], F<kHalf>);
+      __builtin_memcpy((char*)&v + k * sizeof part, &part, sizeof part);
+    }
+    return v;
+  }
+};
+
 struct Sum { template <class V> V operator()(V a, V b) const { return a + b; } };
 struct Largest { template <class V> V operator()(V a, V b) const { return a > b ? a : b; } };
 
@@ -216,10 +239,10 @@ template <int N> inline SomeNew<N> last_lanes(int64_t count) {
   return {raw<I<N>>(kLastLanes + 16 - N + count)};
 }
 
-// Calls step(index, slot, fresh) for vectors that cover [0, n); needs n >= N or N == 1. `slot` runs through
+// Calls step(index, slot, fresh) for vectors that cover [from, n); needs n >= N or N == 1. `slot` runs through
 // [0, Slots), for as many independent accumulators.
-template <int N, int Slots = 1, class Step> inline void sweep(int64_t n, Step step) {
-  int64_t i = 0;
+template <int N, int Slots = 1, class Step> inline void sweep(int64_t n, Step step, int64_t from = 0) {
+  int64_t i = from;
   for (; i + Slots * N <= n; i += Slots * N) {
 #pragma GCC unroll 8
     for (int slot = 0; slot < Slots; ++slot) step(i + slot * N, slot, AllNew{});
