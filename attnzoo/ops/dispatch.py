@@ -276,14 +276,14 @@ def _native() -> BackendInfo:
     if INTERPRETED:
         return BackendInfo(False, "TRITON_INTERPRET is set, and CPU tensors are the Triton interpreter's")
     try:
-        found = library.kernels()
+        found = library.description()
     except OSError as error:
         return BackendInfo(False, str(error))
     from attnzoo.ops import eager
 
     late = eager.missing()
     through = f", called through Python alone: {late}" if late else ""
-    return BackendInfo(True, f"{found.isa} kernels in {library.PATH}{through}")
+    return BackendInfo(True, f"{found}{through}")
 
 
 @functools.cache
