@@ -152,10 +152,10 @@ def _native() -> BackendInfo:
     if INTERPRETED:
         return BackendInfo(False, "TRITON_INTERPRET is set, and CPU tensors are the Triton interpreter's")
     try:
-        found = library.kernels()
+        found = library.description()
     except OSError as error:
         return BackendInfo(False, str(error))
-    return BackendInfo(True, f"{found.isa} kernels in {library.PATH}")
+    return BackendInfo(True, found)
 
 
 @functools.cache

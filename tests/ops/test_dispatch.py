@@ -81,6 +81,23 @@ def test_a_library_that_lacks_nothing_is_taken(not_built: Path):
     assert detail.startswith(f"baseline kernels in {not_built}")
 
 
+@pytest.mark.skipif(COMPILER is None, reason="there is no C compiler")
+def test_a_set_that_did_not_compile_is_passed_over_and_said(not_built: Path):
+    compile_library(not_built, [*WHOLE, "attnzoo_has_avx512"])
+    available, detail = ops.backends()["native"]
+    assert available
+    assert library.instruction_sets() == ["baseline"]
+    assert detail.startswith(
+        f"baseline kernels in {not_built}; slower than need be: those for avx512, which this machine"
+    )
+
+
+@pytest.mark.skipif(COMPILER is None, reason="there is no C compiler")
+def test_a_library_without_kernels_for_this_machine_says_so(not_built: Path):
+    compile_library(not_built, ["attnzoo_has_baseline", "attnzoo_global_pool_avx2"])
+    torch_serves_because("has no kernels for this machine: build it again")
+
+
 CALLS: list[Callable[..., object]] = [
     ops.global_pool,
     ops.squeeze_channels,

@@ -181,9 +181,10 @@ ATTNZOO_EXPORT(gate_images)(const AttnzooGate* call) {
                                                       training ? state.shared + i * pixels : nullptr));
     check(ATTNZOO_NAME(spatial_conv, ATTNZOO_ISA)(1, call->height, call->width, call->size, shares.inside, planes,
                                                   given.weight, 0, logits));
-    if (!given.batch) return;
+  };
+  const auto measure = [&](int64_t i) {
     with_lanes(pixels, [&](auto vector) {
-      moments<lanes(decltype(vector){})>(logits, pixels, state.moments + 2 * i);
+      moments<lanes(decltype(vector){})>(state.logits + i * pixels, pixels, state.moments + 2 * i);
     });
   };
   const auto apply = [&](int64_t i, int64_t place, const Spatial& spatial, float* mask) {
@@ -198,35 +199,48 @@ ATTNZOO_EXPORT(gate_images)(const AttnzooGate* call) {
     const int64_t first = k * kBlock, end = smaller(channels, first + kBlock);
     check(expand(*call, sums, each, batch, first, end, state.channel));
   };
-  together(shares.images, batch, batch * channels * pixels, [&](Team& team, int thread) {
-    float *mask = locals + thread * own, *room = mask + planar;
-    if (once) {
-      team.each(batch, false, pool);
-      team.wait();
-      pieces(team, shares, ceil_div(hidden, kBlock), hidden * channels, reduce_rows);
-      team.wait();
-      pieces(team, shares, ceil_div(channels, kBlock), hidden * channels, expand_rows);
-      team.wait();
+  const auto channel_gate = [&](int64_t i) {
+    float *gates = state.channel + i * channels, *pooled = state.pooled + i * each * channels;
+    if (hidden && !once) {
+      check(reduce(*call, pooled, each, 1, 0, hidden, state.inner + i * each * hidden, sums + i * hidden));
+      check(expand(*call, sums + i * hidden, each, 1, 0, channels, gates));
     }
-    team.each(batch, once, [&](int64_t i) {
-      float* gates = state.channel + i * channels;
-      if (hidden && !once) {
-        float *pooled = state.pooled + i * each * channels, *inner = state.inner + i * each * hidden;
-        pool(i);
-        check(reduce(*call, pooled, each, 1, 0, hidden, inner, sums + i * hidden));
-        check(expand(*call, sums + i * hidden, each, 1, 0, channels, gates));
-      }
-      if (hidden) gate(gates, channels, 1, 0, gates);
-      for (int64_t c = 0; c < channels && !hidden; ++c) gates[c] = 1;
-      const int64_t place = call->state ? i : thread;  // what nobody asks for is written where the cache has been before
+    if (hidden) gate(gates, channels, 1, 0, gates);
+    for (int64_t c = 0; c < channels && !hidden; ++c) gates[c] = 1;
+  };
+  const bool inside = shares.inside > 1;
+  const int threads = (int)call->threads;
+  together(threads, inside ? threads : batch, batch * channels * pixels, [&](Team& team, int thread) {
+    float *mask = locals + thread * own, *room = mask + planar;
+    // All images: shared among the threads, or one after the other by all threads together, each pass being shared.
+    const auto images = [&](bool back, auto task) {
+      if (!inside) return team.each(batch, back, task);
+      for (int64_t i = 0; i < batch; ++i) task(back ? batch - 1 - i : i);
+    };
+    const auto by_one = [&](auto task, int64_t i) {
+      if (!inside) return task(i);
+      team.step(1, [&](int64_t) { task(i); });
+    };
+    if (once) {
+      images(false, pool);
+      team.wait();
+      team.step(ceil_div(hidden, kBlock), reduce_rows);
+      team.step(ceil_div(channels, kBlock), expand_rows);
+    }
+    images(once, [&](int64_t i) {
+      if (hidden && !once) pool(i);
+      by_one(channel_gate, i);
+      // what nobody asks for is written where the cache has been before
+      const int64_t place = call->state || inside ? i : thread;
       if (planar) squeeze(i, place, room);
+      if (given.batch) by_one(measure, i);
       if (!given.batch) apply(i, place, given, mask);
     });
     if (!given.batch) return;
     team.wait();
     Spatial norm = given;  // every thread its own, and all the same
     join(state.moments, batch, pixels, call->epsilon, norm);
-    team.each(batch, !once, [&](int64_t i) { apply(i, i, norm, mask); });
+    images(!once, [&](int64_t i) { apply(i, i, norm, mask); });
   });
   if (call->state == nullptr || status != kDone) return status;
   Spatial last = given;

@@ -366,7 +366,7 @@ ATTNZOO_EXPORT(gate_images_backward)(const AttnzooGate* call, const AttnzooGradi
     return kDone;
   };
 
-  together(shares.images, batch, batch * channels * pixels, [&](Team& team, int thread) {
+  together(shares.inside > 1 ? 1 : (int)call->threads, batch, batch * channels * pixels, [&](Team& team, int thread) {
     float *more = locals + thread * local, *terms = more + channels;
     double numbers[2] = {};
     const auto image_by_image = [&](int64_t i) {

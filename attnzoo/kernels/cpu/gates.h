@@ -39,13 +39,12 @@ struct State {
   }
 };
 
-// How the threads divide the work: whole images each or, of fewer images than there are threads, parts of each image.
+// How the threads divide the work: whole images each or, of few images, parts of each image.
 struct Shares {
-  int images, inside;
+  int inside;  // threads that share an image
   explicit Shares(const AttnzooGate& call) {
     const int threads = (int)call.threads;
     const bool few = call.batch < threads || (call.batch < 4 * threads && call.batch % threads);
-    images = few ? 1 : threads;
     inside = few ? threads : 1;
   }
 };

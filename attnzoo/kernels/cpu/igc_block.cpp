@@ -1,7 +1,6 @@
 // CEDNN's block without gradients: grouped 3x3, grouped 1x1 across the groups, connection, 1x1, each with its norm, and
 // optionally the 2x2 maximum behind them. Nothing between the input and the output is written to memory. Several blocks,
 // each of which reads what the one before has made, are one parallel region: threads are woken once.
-#include "crew.h"
 #include "igc_record.h"
 #include "igc_strip.h"
 
@@ -118,7 +117,7 @@ template <class Grid, class T> struct Band {
 struct Link {
   Link* before = nullptr;
   int status = kDone;
-  virtual void work(Crew& crew) = 0;
+  virtual void work(Team& team) = 0;
   virtual void finish() = 0;
   void fail() { __atomic_store_n(&status, kNoMemory, __ATOMIC_RELAXED); }
 };
@@ -173,11 +172,11 @@ template <class Grid, class T> struct Run final : Link {
   // Floats of one image where channels are shared: strip, and what the first two convolutions make of all tiles.
   int64_t each() const { return strip() + tiles() * (block.channels + depth()) * kTile; }
 
-  void work(Crew& crew) override {
+  void work(Team& team) override {
     if (whole) {
-      by_channels(crew);
+      by_channels(team);
     } else {
-      by_bands(crew);
+      by_bands(team);
     }
   }
 
@@ -188,12 +187,12 @@ template <class Grid, class T> struct Run final : Link {
   }
 
   // Each thread takes whole bands, tile by tile.
-  void by_bands(Crew& crew) {
+  void by_bands(Team& team) {
     const int64_t inner = block.channels * kTile, deep = depth() * kTile;
     const Scratch scratch(strip() + inner + deep + block.outputs * kLanes);
     if (scratch.failed()) fail();
     float *z = scratch.data() + strip(), *t = z + inner, *totals = t + deep;
-    crew.each(block.batch * bands, [&](int64_t task) {
+    team.step(block.batch * bands, [&](int64_t task) {
       if (scratch.failed()) return;
       const auto here = band(task / bands, task % bands, scratch.data());
       if (means) __builtin_memset(totals, 0, block.outputs * kLanes * sizeof(float));
@@ -213,7 +212,7 @@ template <class Grid, class T> struct Run final : Link {
   }
 
   // Small maps: each thread takes channels of all images, stage by stage, so that a weight is read once.
-  void by_channels(Crew& crew) {
+  void by_channels(Team& team) {
     const int64_t count = tiles(), inner = count * block.channels * kTile;
     const Blocks ours(block.channels / block.groups), outs(block.outputs);
     for (int64_t from = 0; from < block.batch; from += images) {
@@ -223,18 +222,18 @@ template <class Grid, class T> struct Run final : Link {
         return shared.data() + i * each() + strip() + tile * block.channels * kTile;
       };
       const auto t = [&](int64_t i, int64_t tile) { return z(i, 0) + inner + tile * depth() * kTile; };
-      crew.each(block.maps ? block.channels : block.given, [&](int64_t c) {
+      team.step(block.maps ? block.channels : block.given, [&](int64_t c) {
         for (int64_t i = 0; i < until; ++i) at(i).fill_channel(c, x, maps, gate);
       });
-      crew.each(block.groups * ours.count, [&](int64_t k) {
+      team.step(block.groups * ours.count, [&](int64_t k) {
         for (int64_t i = 0; i < until; ++i)
           for (int64_t tile = 0; tile < count; ++tile) at(i).first(tile, k / ours.count, k % ours.count, z(i, tile));
       });
-      crew.each(block.channels / block.groups, [&](int64_t m) {
+      team.step(block.channels / block.groups, [&](int64_t m) {
         for (int64_t i = 0; i < until; ++i)
           for (int64_t tile = 0; tile < count; ++tile) at(i).second(tile, m, z(i, tile), t(i, tile));
       });
-      crew.each(outs.count, [&](int64_t k) {
+      team.step(outs.count, [&](int64_t k) {
         float totals[kBlock * kLanes];
         for (int64_t i = 0; i < until; ++i) {
           __builtin_memset(totals, 0, sizeof totals);
@@ -249,13 +248,13 @@ template <class Grid, class T> struct Run final : Link {
   }
 };
 
-inline void work(Link* link, Crew& crew) {
+inline void work(Link* link, Team& team) {
   if (link == nullptr) return;
-  work(link->before, crew);
-  link->work(crew);
+  work(link->before, team);
+  link->work(team);
 }
 
-// Sets up the blocks from `first` on, each on the stack of the one before, and lets the crew go through all of them.
+// Sets up the blocks from `first` on, each on the stack of the one before, and lets a team go through all of them.
 template <class T>
 int run(const AttnzooIgc* first, const AttnzooIgc* last, const AttnzooStage* stages, const AttnzooIgcMaps* maps,
         int64_t elements, Link* before) {
@@ -271,7 +270,7 @@ int run(const AttnzooIgc* first, const AttnzooIgc* last, const AttnzooStage* sta
     };
     return first->pool ? add(Run<Windows, T>(*first, stages, *maps)) : add(Run<Rows, T>(*first, stages, *maps));
   }
-  together(last[-1].threads, elements, [&](Crew crew) { work(before, crew); });
+  together(last[-1].threads, last[-1].threads, elements, [&](Team& team, int) { work(before, team); });
   return kDone;
 }
 

@@ -77,6 +77,7 @@ struct Moment {
   }
 };
 
+// The second pass tells by how much the mean of the first is off: long sums round, those of even maps always the same way.
 ATTNZOO_HOT Moment moment(const float* row, int64_t count) {
   V total = {}, second = {};
   int64_t i = 0;
@@ -86,17 +87,22 @@ ATTNZOO_HOT Moment moment(const float* row, int64_t count) {
   }
   for (; i < count; i += kLanes) total += load_first(row + i, count - i);
   const float mean = sum<kLanes>(total + second) / (float)count;
-  V squares[2] = {};
+  V rest[2] = {}, squares[2] = {};
   for (i = 0; i + 2 * kLanes <= count; i += 2 * kLanes) {
     const V a = load<kLanes>(row + i) - mean, b = load<kLanes>(row + i + kLanes) - mean;
+    rest[0] += a;
+    rest[1] += b;
     squares[0] += a * a;
     squares[1] += b * b;
   }
   for (; i < count; i += kLanes) {
     const V a = first_lanes(load_first(row + i, count - i) - mean, count - i);
+    rest[0] += a;
     squares[0] += a * a;
   }
-  return {(double)count, mean, sum<kLanes>(squares[0] + squares[1])};
+  const double off = sum<kLanes>(rest[0] + rest[1]) / (double)count;
+  const double deviations = sum<kLanes>(squares[0] + squares[1]) - off * off * (double)count;
+  return {(double)count, mean + off, deviations < 0 ? 0 : deviations};
 }
 
 // moments (2, channels): means, and variances by the number itself.

@@ -18,8 +18,8 @@ template <int N> ATTNZOO_HOT void weave(F<N> even, F<N> odd, float* to) {
       low[k] = k / 2 + k % 2 * N;
       high[k] = low[k] + N / 2;
     }
-    store<N>(to, __builtin_shuffle(even, odd, low));
-    store<N>(to + N, __builtin_shuffle(even, odd, high));
+    store<N>(to, picked<N>(even, odd, low));
+    store<N>(to + N, picked<N>(even, odd, high));
   }
 }
 

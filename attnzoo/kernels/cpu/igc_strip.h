@@ -28,8 +28,8 @@ template <int N> ATTNZOO_HOT void split(F<N> low, F<N> high, F<N>& even, F<N>& o
       evens[k] = 2 * k;
       odds[k] = 2 * k + 1;
     }
-    even = __builtin_shuffle(low, high, evens);
-    odd = __builtin_shuffle(low, high, odds);
+    even = picked<N>(low, high, evens);
+    odd = picked<N>(low, high, odds);
   }
 }
 

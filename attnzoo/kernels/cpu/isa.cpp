@@ -1,4 +1,8 @@
 // Which of the instruction sets that the kernels are compiled for this machine has.
+#if defined(__AVX2__)
+#include <cpuid.h>
+#endif
+
 #define ATTNZOO_JOIN(isa) attnzoo_has_##isa
 #define ATTNZOO_NAME(isa) ATTNZOO_JOIN(isa)
 
@@ -11,7 +15,9 @@ extern "C" __attribute__((visibility("default"))) int ATTNZOO_NAME(ATTNZOO_ISA)(
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 #elif defined(__AVX2__)
   __builtin_cpu_init();
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  unsigned a, b, features = 0, d;  // clang's builtin knows no name for the conversions of half precision
+  return __get_cpuid(1, &a, &b, &features, &d) && (features & bit_F16C) && __builtin_cpu_supports("avx2") &&
+         __builtin_cpu_supports("fma");
 #else
   return 1;
 #endif

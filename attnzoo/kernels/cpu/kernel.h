@@ -106,42 +106,48 @@ class SumOfChunks {
   Scratch rows_;
 };
 
-template <class Task> inline void parallel(int threads, int64_t tasks, int64_t elements, Task task) {
-  if (threads == 1 || tasks == 1 || elements < kTask) {
-    for (int64_t i = 0; i < tasks; ++i) task(i);
-    return;
-  }
-#pragma omp parallel for schedule(static) num_threads(threads)
-  for (int64_t i = 0; i < tasks; ++i) task(i);
-}
-
 // Some threads that go through several steps together. To wake a thread costs as much as a small map's whole layer: those
-// who are awake begin, whoever comes late takes what is left, and nobody sleeps before all is done.
+// who are awake begin, whoever comes late takes what is left, and nobody sleeps before all is done. Each thread has a Team of
+// its own and calls the same steps in the same order; what they share says how far each step is.
 class Team {
+  static constexpr int kLooks = 1000, kShares = 16, kSteps = 8;
+
  public:
+  // Of every kSteps-th step: what was taken and what is done, as round << 32 | number. A round's last task begins the next one
+  // of `done`; whoever comes first begins that of `taken`.
+  struct Step {
+    uint64_t taken = 0, done = 0;
+  };
   struct Shared {
-    struct { int64_t taken = 0, done = 0; } steps[8];
+    Step steps[kSteps];
+    void* memory[kSteps];
     int left = 0;
   };
   Team(int size, Shared* shared) : size_(size), shared_(shared) {}
   // Calls task for this thread's share of [0, tasks); from the end if `back`, to meet first what was touched last.
   template <class Task> void each(int64_t tasks, bool back, Task task) {
-    auto& step = shared_->steps[step_++];
-    tasks_ = tasks;
-    const int64_t grain = larger(1, tasks / kShares);
-    for (;;) {
-      const int64_t begin = __atomic_fetch_add(&step.taken, grain, __ATOMIC_RELAXED);
-      if (begin >= tasks) return;
-      const int64_t end = smaller(begin + grain, tasks);
+    const int64_t grain = size_ == 1 ? tasks : larger(1, tasks / (kShares * size_));
+    int64_t finished = 0, share;
+    if (tasks == 0) return;
+    ++step_;
+    while ((share = take(ceil_div(tasks, grain))) >= 0) {
+      const int64_t begin = share * grain, end = smaller(begin + grain, tasks);
       for (int64_t i = begin; i < end; ++i) task(back ? tasks - 1 - i : i);
-      __atomic_add_fetch(&step.done, end - begin, __ATOMIC_RELEASE);
+      ++finished;
     }
+    if (finished > 0) report(finished, ceil_div(tasks, grain));
   }
   // Until the last step is done, by whomever.
   void wait() const {
-    if (size_ == 1) return;
-    watch([&] { return __atomic_load_n(&shared_->steps[step_ - 1].done, __ATOMIC_ACQUIRE) >= tasks_; });
+    if (step_ >= 0) watch([&] { return round_of(__atomic_load_n(&slot().done, __ATOMIC_ACQUIRE)) > round(); });
   }
+  // A step and the wait for it.
+  template <class Task> void step(int64_t tasks, Task task) {
+    each(tasks, false, task);
+    wait();
+  }
+  // Where the threads, each of which comes here as often, share a pointer that one of them sets.
+  void*& next_memory() { return shared_->memory[memories_++ % kSteps]; }
   // The first thread looks out for the others, so that it never has to be woken.
   void leave(bool first) const {
     if (!first) {
@@ -152,15 +158,90 @@ class Team {
   }
 
  private:
-  static constexpr int kLooks = 1000, kShares = 32;
   template <class Done> static void watch(Done done) {
     for (int looks = 0; !done(); ++looks) {
       if (looks > kLooks) sched_yield();
     }
   }
-  int size_, step_ = 0;
-  int64_t tasks_ = 0;
+  static uint64_t round_of(uint64_t word) { return word >> 32; }
+  uint64_t round() const { return (uint64_t)step_ / kSteps; }
+  Step& slot() const { return shared_->steps[step_ % kSteps]; }
+  // The next share of this step, or -1 if none is left.
+  int64_t take(int64_t shares) const {
+    uint64_t word = __atomic_load_n(&slot().taken, __ATOMIC_ACQUIRE), next;
+    do {
+      if (round_of(word) > round()) return -1;
+      if (round_of(word) < round()) {
+        watch([&] { return round_of(__atomic_load_n(&slot().done, __ATOMIC_ACQUIRE)) == round(); });
+        next = round() << 32;
+      } else {
+        next = word;
+      }
+      if ((int64_t)(uint32_t)next >= shares) return -1;
+    } while (!__atomic_compare_exchange_n(&slot().taken, &word, next + 1, true, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE));
+    return (uint32_t)next;
+  }
+  void report(int64_t finished, int64_t shares) const {
+    const uint64_t word = __atomic_add_fetch(&slot().done, (uint64_t)finished, __ATOMIC_ACQ_REL);
+    if ((int64_t)(uint32_t)word == shares) __atomic_store_n(&slot().done, (round() + 1) << 32, __ATOMIC_RELEASE);
+  }
+
+  int size_;
+  int64_t step_ = -1, memories_ = 0;
   Shared* shared_;
+};
+
+// The team in whose steps this thread takes part, if a kernel runs inside one.
+inline Team*& current_team() {
+  static thread_local Team* team = nullptr;
+  return team;
+}
+
+// Calls task for all of [0, tasks). Inside a team, whose threads must all come here, it is a step of theirs; else threads
+// are woken, if there is enough to do.
+template <class Task> inline void parallel(int threads, int64_t tasks, int64_t elements, Task task) {
+  Team* team = threads == 1 ? nullptr : current_team();
+  if (team) return team->step(tasks, task);
+  if (threads == 1 || tasks == 1 || elements < kTask) {
+    for (int64_t i = 0; i < tasks; ++i) task(i);
+    return;
+  }
+#pragma omp parallel for schedule(static) num_threads(threads)
+  for (int64_t i = 0; i < tasks; ++i) task(i);
+}
+
+// Memory that a kernel needs for a while: one piece for all threads of a team that come here together.
+class SharedScratch {
+ public:
+  SharedScratch(int threads, int64_t floats) : team_(threads == 1 ? nullptr : current_team()) {
+    const auto allocate = [&] {
+      const int64_t lines = ceil_div(floats * (int64_t)sizeof(float), kLine);
+      return floats == 0 ? nullptr : aligned_alloc(kLine, lines * kLine);
+    };
+    if (team_ == nullptr) {
+      data_ = (float*)allocate();
+    } else {
+      void*& shared = team_->next_memory();
+      team_->step(1, [&](int64_t) { shared = allocate(); });
+      data_ = (float*)shared;
+    }
+    failed_ = floats != 0 && data_ == nullptr;
+  }
+  ~SharedScratch() {
+    if (team_ == nullptr) {
+      free(data_);
+    } else {
+      team_->step(1, [&](int64_t) { free(data_); });  // what needed it was done before; who comes late finds nothing to do
+    }
+  }
+  SharedScratch(const SharedScratch&) = delete;
+  bool failed() const { return failed_; }
+  float* data() const { return data_; }
+
+ private:
+  Team* team_;
+  float* data_;
+  bool failed_;
 };
 
 template <class Body> inline void together(int threads, int64_t tasks, int64_t elements, Body body) {
@@ -170,7 +251,9 @@ template <class Body> inline void together(int threads, int64_t tasks, int64_t e
 #pragma omp parallel num_threads((int)smaller(threads, tasks))
   {
     Team team(omp_get_num_threads(), &shared);
+    current_team() = &team;
     body(team, omp_get_thread_num());
+    current_team() = nullptr;
     team.leave(omp_get_thread_num() == 0);
   }
 }

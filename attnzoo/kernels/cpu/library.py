@@ -15,6 +15,7 @@ import torch  # noqa: F401
 
 PATH = Path(__file__).with_name("libattnzoo.so")
 INSTRUCTION_SETS = ("avx512", "avx2", "baseline")
+_ANEW = "build it again, by python setup.py build_ext --inplace in a checkout, else by installing attnzoo anew"
 
 
 class Map(ctypes.Structure):
@@ -103,16 +104,17 @@ class Kernels:
 
 
 def instruction_sets() -> list[str]:
-    """Return the instruction sets that this machine can run, the widest first.
+    """Return the instruction sets that this machine can run and whose kernels were built, the widest first.
 
     Raises:
-        OSError: If the library was not built, cannot be loaded, or is older than the package.
+        OSError: If the library was not built, cannot be loaded, is older than the package, or has no
+            kernels for this machine.
     """
     library = _open()
-    _require(library, "attnzoo_has_baseline")
-    return [
-        isa for isa in INSTRUCTION_SETS if hasattr(library, f"attnzoo_has_{isa}") and library[f"attnzoo_has_{isa}"]()
-    ]
+    found = [isa for isa in _of_this_machine(library) if _is_built(library, isa)]
+    if not found:
+        raise OSError(f"{PATH.name} has no kernels for this machine: {_ANEW}")
+    return found
 
 
 @functools.cache
@@ -139,6 +141,17 @@ def address(kernel: str) -> int:
     return ctypes.cast(getattr(kernels(), kernel), c_void_p).value or 0
 
 
+def description() -> str:
+    """Return which kernels are used and where they are, and for which of the machine's sets they did not compile.
+
+    Raises:
+        OSError: As ``kernels``.
+    """
+    lost = ", ".join(isa for isa in _of_this_machine(_open()) if not _is_built(_open(), isa))
+    slower = f"; slower than need be: those for {lost}, which this machine has, did not compile" if lost else ""
+    return f"{kernels().isa} kernels in {PATH}{slower}"
+
+
 @functools.cache
 def _open() -> ctypes.CDLL:
     if not PATH.exists():
@@ -146,10 +159,19 @@ def _open() -> ctypes.CDLL:
     return ctypes.CDLL(str(PATH))
 
 
+def _of_this_machine(library: ctypes.CDLL) -> list[str]:
+    _require(library, "attnzoo_has_baseline")
+    return [
+        isa for isa in INSTRUCTION_SETS if hasattr(library, f"attnzoo_has_{isa}") and library[f"attnzoo_has_{isa}"]()
+    ]
+
+
+def _is_built(library: ctypes.CDLL, isa: str) -> bool:
+    """Tell whether the library has kernels of a set; if any of them did not compile it has none."""
+    return any(hasattr(library, f"attnzoo_{name}_{isa}") for name in _SIGNATURES)
+
+
 def _require(library: ctypes.CDLL, *functions: str) -> None:
     for name in functions:
         if not hasattr(library, name):
-            raise OSError(
-                f"{PATH.name} is older than the package, it lacks {name}: build it again, "
-                "by python setup.py build_ext --inplace in a checkout, else by installing attnzoo anew"
-            )
+            raise OSError(f"{PATH.name} is older than the package, it lacks {name}: {_ANEW}")

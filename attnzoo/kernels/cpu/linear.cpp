@@ -1,6 +1,6 @@
 // Linear layers of a few vectors, one on what the other has made: the weights, which are most of the memory, are read
 // once, and the threads are woken once.
-#include "crew.h"
+#include "kernel.h"
 
 // y (batch, outputs) = x (batch, inputs) times weight (outputs, inputs), transposed, plus bias (outputs) or null.
 struct AttnzooLinear {
@@ -97,10 +97,10 @@ using namespace attnzoo::ATTNZOO_ISA;
 ATTNZOO_EXPORT(linears)(int64_t count, int threads, const AttnzooLinear* layers) {
   int64_t weights = 0;
   for (int64_t i = 0; i < count; ++i) weights += layers[i].inputs * layers[i].outputs;
-  together(threads, weights, [&](Crew crew) {
+  together(threads, threads, weights, [&](Team& team, int) {
     for (int64_t i = 0; i < count; ++i) {
-      if (layers[i].columns) crew.each(ceil_div(layers[i].batch, kTurned), [&](int64_t task) { turn(layers[i], task); });
-      crew.each(ceil_div(layers[i].outputs, kOutputs), [&](int64_t task) { outputs(layers[i], task); });
+      if (layers[i].columns) team.step(ceil_div(layers[i].batch, kTurned), [&](int64_t task) { turn(layers[i], task); });
+      team.step(ceil_div(layers[i].outputs, kOutputs), [&](int64_t task) { outputs(layers[i], task); });
     }
   });
   return kDone;

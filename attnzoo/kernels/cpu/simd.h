@@ -86,16 +86,46 @@ template <int N> inline void store(BFloat16* p, F<N> v) {
   __builtin_memcpy(p, &half, sizeof half);
 }
 
+// Half precision, one number: by an instruction where there is one, else by the bits, so that no compiler needs a type or a
+// library for it. NaN stays NaN, quiet and with the upper bits of what it carries, as instructions have it.
 inline float widen(Float16 h) {
-  _Float16 value;
-  __builtin_memcpy(&value, &h, sizeof value);
-  return value;
+#if defined(__F16C__)
+  return _cvtsh_ss(h.bits);
+#elif defined(__ARM_FP16_FORMAT_IEEE)
+  return raw<__fp16>(&h);
+#else
+  constexpr uint32_t kRebased = (127 - 15) << 23, kLeast = (127 - 14) << 23;  // exponents; 2^-14
+  const uint32_t rest = (h.bits & 0x7fffu) << 13, sign = (h.bits & 0x8000u) << 16;
+  uint32_t bits = rest + kRebased;
+  if (rest >= 0x7c00u << 13) bits += kRebased + (rest > 0x7c00u << 13 ? (0x200u << 13) & ~rest : 0);
+  if (rest < 0x400u << 13) {
+    const uint32_t above = rest + kLeast;
+    const float tiny = raw<float>(&above) - raw<float>(&kLeast);
+    bits = raw<uint32_t>(&tiny);
+  }
+  bits |= sign;
+  return raw<float>(&bits);
+#endif
 }
+
+// Rounds to nearest, ties to even.
 inline Float16 narrow(float v) {
-  const _Float16 value = v;
-  Float16 h;
-  __builtin_memcpy(&h, &value, sizeof h);
-  return h;
+#if defined(__F16C__)
+  return {(uint16_t)_cvtss_sh(v, 0)};
+#elif defined(__ARM_FP16_FORMAT_IEEE)
+  const __fp16 half = v;
+  return raw<Float16>(&half);
+#else
+  constexpr uint32_t kRebased = (127 - 15) << 23, kLeast = (127 - 14) << 23, kBeyond = (127 + 16) << 23;
+  const uint32_t bits = raw<uint32_t>(&v), rest = bits & 0x7fffffff;
+  uint32_t half = (rest - kRebased + 0xfff + (rest >> 13 & 1)) >> 13;
+  if (rest < kLeast) {
+    const float rounded = raw<float>(&rest) + .5f;  // the last bit of 0.5 is the least that a half can tell
+    half = raw<uint32_t>(&rounded) - (126u << 23);
+  }
+  if (rest >= kBeyond) half = rest > 0x7f800000 ? 0x7e00 | (rest >> 13 & 0x3ff) : 0x7c00;
+  return {(uint16_t)(half | (bits >> 16 & 0x8000))};
+#endif
 }
 
 template <int N> inline F<N> load(const Float16* p) {

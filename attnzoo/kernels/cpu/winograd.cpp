@@ -1,7 +1,7 @@
 // A 3x3 convolution of channels-last maps in float32 by Winograd's minimal filtering F(2x2, 3x3): 16 products of
 // matrices make four outputs where the definition takes 36. A. Lavin, S. Gray, "Fast Algorithms for Convolutional
 // Neural Networks", CVPR 2016. A second map's channels may lie beside the first's, as if the two were concatenated.
-#include "crew.h"
+#include "kernel.h"
 
 namespace attnzoo {
 namespace ATTNZOO_ISA {
@@ -153,15 +153,15 @@ ATTNZOO_EXPORT(winograd)(const AttnzooMap* map, int64_t height, int64_t second, 
   const Scratch transformed(16 * channels * out);
   if (transformed.failed()) return kNoMemory;
   int status = kDone;
-  together(map->threads, map->batch * map->pixels * channels, [&](Crew crew) {
+  together(map->threads, map->threads, map->batch * map->pixels * channels, [&](Team& team, int) {
     const Scratch scratch(16 * (patch + sum));
     if (scratch.failed()) __atomic_store_n(&status, kNoMemory, __ATOMIC_RELAXED);
     float *patches = scratch.data(), *sums = patches + 16 * patch;
-    crew.each(channels * out / kPanel, [&](int64_t task) {
+    team.step(channels * out / kPanel, [&](int64_t task) {
       transform_kernels(kernels, task / channels * kPanel, task % channels, transformed.data() + task * kPanel,
                         channels * out);
     });
-    crew.each(groups, [&](int64_t task) {
+    team.step(groups, [&](int64_t task) {
       if (scratch.failed()) return;
       const int64_t start = task * group, count = smaller(group, tiles - start);
       const auto each = [&](auto step) {
