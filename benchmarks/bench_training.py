@@ -32,7 +32,7 @@ import torch
 from benchmarks.interleaved import write
 from reference_models.claims.conditions import about
 from reference_models.training.checkpoint_io import SafeCheckpointIO
-from reference_models.training.fit import LAST, MODEL
+from reference_models.training.trained import LAST, MODEL
 
 RESULTS = Path(__file__).parent / "results"
 PROGRAM = Path(sys.executable).with_name("reference-models")

@@ -14,8 +14,8 @@ import torch
 
 from reference_models.label_order import read_labels
 from reference_models.training.checkpoint_io import SafeCheckpointIO
-from reference_models.training.fit import BEST, LAST, MODEL, Hardware, fit
-from reference_models.training.trained import read_model
+from reference_models.training.fit import Hardware, fit
+from reference_models.training.trained import BEST, LAST, MODEL, read_model
 from tests.reference_models.training.faces import recipe, sides
 
 EPOCH = 48 + 16  # pictures decoded in an epoch: trained on and validated
@@ -45,15 +45,18 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_it_learns_and_writes_what_can_be_read_again(whole: Path):
-    falling = losses(whole)
-    assert len(falling) == 3
-    assert falling[2] < falling[0]
-    network, made_by = read_model(whole / MODEL)
-    assert made_by == recipe()
+def test_it_writes_what_can_be_read_again(whole: Path):
+    trained = read_model(whole / MODEL)
+    assert trained.recipe == recipe()
     assert read_labels(whole / MODEL) == recipe().labels
-    assert not network.training
+    assert not trained.network.training
     assert {path.name for path in whole.iterdir()} >= {BEST, LAST, MODEL, "run.json", "logs", "tensorboard"}
+
+
+def test_it_learns(tmp_path: Path):
+    fit(recipe(learning_rate=0.01, epochs=8), sides(), tmp_path, hardware=Hardware(accelerator="cpu"), progress=False)
+    falling = losses(tmp_path)
+    assert falling[-1] < 0.7 * falling[0]
 
 
 def test_killed_and_resumed_it_is_the_same_run(whole: Path, tmp_path: Path):
