@@ -205,8 +205,13 @@ def identity(preparation: Preparation, search: Search) -> dict[str, Any]:
         "format": FORMAT,
         "preparation": preparation.pixels(),
         "search": asdict(search),
-        "software": {package: _version(package) for package in _PACKAGES},
+        "software": software(),
     }
+
+
+def software() -> dict[str, str | None]:
+    """Return the versions of the packages on which the pixels of a frame depend."""
+    return {package: _version(package) for package in _PACKAGES}
 
 
 def fingerprint(made_by: Mapping[str, Any], contents: Mapping[str, str | None]) -> str:

@@ -1,8 +1,13 @@
-"""Synthetic faces, rendered, aligned and compared with their neutral frames once, and kept in memory for a run."""
+"""Synthetic faces, rendered, aligned and compared with their neutral frames once, and kept in memory for a run.
+
+They are aligned by the landmarks that dlib finds on them, beginning at the exact ones, as those of a photograph will be:
+what a network learns from frames that stand exactly where they should is lost by the errors of a detector.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -22,12 +27,15 @@ from reference_models.faces.alignment import AlignedFace
 from reference_models.faces.difference import Pixels
 from reference_models.faces.given import GivenDetector
 from reference_models.faces.images import RGBImage
-from reference_models.preparation.preparation import Preparation
+from reference_models.faces.landmarks import points_from
+from reference_models.faces.point_sets import select
+from reference_models.preparation.preparation import Preparation, software
 from reference_models.processors import cores
 
 Faces = dict[str, tuple[RGBImage, Pixels | None]]
 """Name of a record's picture to the aligned face and its grey difference, None if none is asked for."""
 _LARGER = 1.25  # a frame is rendered larger than the aligned face, which is cut out of it
+_SMALLEST = 96  # pixels of a frame: dlib's landmarks are worse in smaller ones
 
 
 class RenderedFaces:
@@ -123,9 +131,9 @@ class _Rendering(Dataset[Any]):
         return self._at_rest[shot]
 
     def _aligned(self, shot: Shot) -> AlignedFace:
-        picture = shot.take(round(self.preparation.size * _LARGER))
-        (face,) = GivenDetector(picture.landmarks).detect(picture.image)
-        return self.preparation.frame(picture.image, face)
+        picture = shot.take(max(round(self.preparation.size * _LARGER), _SMALLEST))
+        points = points_from(picture.image, select(picture.landmarks, 5))
+        return self.preparation.frame(picture.image, GivenDetector(points).detect(picture.image)[0])
 
 
 def _as_it_is(face: tuple[RGBImage, Pixels | None]) -> tuple[RGBImage, Pixels | None]:
@@ -143,7 +151,7 @@ def _made_by() -> str:
     """Return a hash of the renderer and of what aligns faces: its sources and its head."""
     package = Path(reference_models.__file__).parent
     files = [path for part in ("data/synthetic", "faces", "preparation") for path in (package / part).iterdir()]
-    total = hashlib.sha256()
+    total = hashlib.sha256(json.dumps(software()).encode())
     for path in sorted(file for file in files if file.suffix in {".py", ".npz", ".json"}):
         total.update(path.read_bytes())
     return total.hexdigest()
@@ -165,7 +173,7 @@ def _write(path: Path, faces: Faces) -> None:
 def _read(path: Path, records: Sequence[Record]) -> Faces | None:
     """Return the faces that were kept; None if there are none, or the file is damaged."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             images, levels = file["images"], file["levels"]
         used(path)
     except (OSError, ValueError, LookupError, BadZipFile):

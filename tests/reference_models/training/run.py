@@ -1,7 +1,7 @@
 """One small run in its own process: ``python -m tests.reference_models.training.run FOLDER DEVICES AFTER [HOW]``.
 
-After so many pictures it is killed, or HOW says what happens instead: ``full``: no file can be written any more; ``term``
-or ``int``: that signal arrives, at the first of several processes. What each process was given is left in
+After so many pictures it is killed, or HOW says what happens instead: ``full``: no file can be written any more;
+``term`` or ``int``: that signal arrives, at the first of several processes. What each process was given is left in
 ``given-RANK.json``.
 """
 

@@ -109,7 +109,8 @@ def test_two_processes_have_the_loss_curve_of_one_and_share_out_its_pictures(who
     assert len(shares) == 2
     for epoch, steps in alone.items():
         for step, pictures in enumerate(steps):
-            assert sorted(sum((share[epoch][step] for share in shares), [])) == sorted(pictures)
+            together = [picture for share in shares for picture in share[epoch][step]]
+            assert sorted(together) == sorted(pictures)
     torch.testing.assert_close(torch.tensor(losses(tmp_path)), torch.tensor(losses(whole)), rtol=0, atol=1e-5)
 
 
