@@ -203,7 +203,13 @@ def _trainer(
 
 def _hush() -> None:
     """Keep Lightning from saying what is meant to be so, or what its own code must change."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
-    warnings.filterwarnings("ignore", "The '.*_dataloader' does not have many workers")
-    warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated")
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        "Checkpoint directory .* exists and is not empty",
+        "The '.*_dataloader' does not have many workers",
+        ".*LeafSpec.*is deprecated",
+        "It is recommended to use `self.log",  # the scores are of all processes already
+        "torch.distributed.nn.functional.all_reduce is deprecated",
+    ):
+        warnings.filterwarnings("ignore", message)

@@ -1,7 +1,7 @@
 """Synthetic faces, rendered, aligned and compared with their neutral frames once, and kept in memory for a run.
 
-They are aligned by the landmarks that dlib finds on them, beginning at the exact ones, as those of a photograph will be:
-what a network learns from frames that stand exactly where they should is lost by the errors of a detector.
+They are aligned by the landmarks that dlib finds on them, beginning at the exact ones, as those of a photograph will
+be: what a network learns from frames that stand exactly where they should is lost by the errors of a detector.
 """
 
 from __future__ import annotations
