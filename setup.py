@@ -100,15 +100,15 @@ setup(
     ext_modules=[
         Extension(
             "attnzoo.kernels.cpu.libattnzoo",
-            sources=sorted(map(str, KERNELS.glob("*.cpp"))),
-            depends=sorted(map(str, KERNELS.glob("*.h"))),
+            sources=sorted(map(str, KERNELS.rglob("*.cpp"))),
+            depends=sorted(map(str, KERNELS.rglob("*.h"))),
             language="c++",
             optional=True,
         ),
         Extension(
             "attnzoo.ops.eager_calls",
             sources=sorted(map(str, Path("attnzoo/ops").glob("*.cpp"))),
-            depends=[*sorted(map(str, Path("attnzoo/ops").glob("*.h"))), *sorted(map(str, KERNELS.glob("*_record.h")))],
+            depends=[*sorted(map(str, Path("attnzoo/ops").glob("*.h"))), *sorted(map(str, KERNELS.rglob("*record.h")))],
             extra_compile_args=["-std=gnu++17", "-fvisibility=hidden", "-g0", *SANITIZERS],
             extra_link_args=SANITIZERS,
             language="c++",

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from attnzoo.ops import dispatch, torch_internals
-from attnzoo.ops.gate_listener import active_listener
+from attnzoo.ops import dispatch
+from attnzoo.ops.noting import told
 
 
 def _built() -> ModuleType | None:
@@ -33,6 +33,8 @@ def _never(*_: object) -> Any:
     """Return None: Python decides."""
 
 
+gated = _never if _eager_calls is None else _eager_calls.gated
+gradients = _never if _eager_calls is None else _eager_calls.gradients
 chained = _never if _eager_calls is None else _eager_calls.chained
 
 
@@ -50,13 +52,18 @@ def prepare() -> None:
     """Tell the ways where their kernels are, if they can be loaded; before that they lead nowhere."""
     if _eager_calls is None or missing() or not dispatch.native_is_built():
         return
-    from attnzoo.kernels.cpu import launch_igc
+    from attnzoo.kernels.cpu import launch_gates
+    from attnzoo.kernels.cpu.igc import launch as launch_igc
     from attnzoo.kernels.cpu.library import address
 
-    kernels = ((address("igc_block"), launch_igc.RECORDS),)
+    kernels = (
+        (address("gate_images"), launch_gates.CALL.size),
+        (address("gate_images_backward"), launch_gates.GRADIENTS.size),
+        (address("igc_block"), launch_igc.RECORDS),
+    )
     types = (Tensor, nn.Parameter, nn.Conv2d, nn.ReLU, nn.Sigmoid, nn.BatchNorm2d, nn.Identity)
-    silent = (torch_internals._innermost_transform, torch_internals._tracing_state, active_listener.get)  # noqa: SLF001
-    asked = (torch.is_grad_enabled, torch_internals._dispatch_modes, torch.get_num_threads)  # noqa: SLF001
+    silent = (dispatch._peek_transform, dispatch._traced, told.get)  # noqa: SLF001
+    asked = (torch.is_grad_enabled, dispatch._dispatch_modes, torch.get_num_threads)  # noqa: SLF001
     floats = torch.empty(0, dtype=torch.float32, device="cpu")
     known = (forward_ad.__dict__, dispatch._chosen, nn.modules.module.__dict__, floats)  # noqa: SLF001
     exchange = Tensor.__dlpack_c_exchange_api__

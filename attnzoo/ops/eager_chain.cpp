@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-#include "../kernels/cpu/igc_record.h"
+#include "../kernels/cpu/igc/record.h"
 
 namespace eager {
 namespace {

@@ -162,17 +162,17 @@ def _forward(
     gate: Tensor | None,
     means: bool,
 ) -> tuple[Tensor, Tensor]:
-    from attnzoo.kernels.cpu import launch_igc
+    from attnzoo.kernels.cpu.igc import launch
 
     y, averages = _outputs(x, weights, norms, epsilons, groups, pool, maps, residual, gate, means)
     if x.shape[0] == 0:
         return y, averages
     guides = None if maps is None else maps.to(x.dtype).contiguous()
-    link = launch_igc.Link(
+    link = launch.Link(
         *([as_float(weight) for weight in weights], as_floats(norms), epsilons, groups, pool, guides, float(residual)),
         *(None if gate is None else as_float(gate), y, averages if means else None),
     )
-    launch_igc.igc_blocks(x.contiguous(), [link])
+    launch.igc_blocks(x.contiguous(), [link])
     return y, averages
 
 

@@ -115,7 +115,7 @@ def _by_torch(x: Tensor, steps: Sequence[_Step], start: int, stop: int) -> Tenso
 
 
 def _native(x: Tensor, links: Sequence[IGCLink]) -> Tensor:
-    from attnzoo.kernels.cpu import launch_igc
+    from attnzoo.kernels.cpu.igc import launch
 
     eager.prepare()
     x = x.contiguous()
@@ -129,7 +129,7 @@ def _native(x: Tensor, links: Sequence[IGCLink]) -> Tensor:
         own_gate = None if gate is None else as_float(gate)
         epsilons = [stage.epsilon for stage in stages]
         own = (weights, as_floats(norms), epsilons, groups, pool, guides, float(residual), own_gate, read, None)
-        made.append(make(launch_igc.Link, own))
+        made.append(make(launch.Link, own))
     if len(x):
-        launch_igc.igc_blocks(x, made)
+        launch.igc_blocks(x, made)
     return read

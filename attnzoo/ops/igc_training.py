@@ -137,7 +137,7 @@ class _Norm(NamedTuple):
         return cls(torch.stack([scale, shift]).float(), mean.float(), scale, precision)
 
     def terms(self, sums: Tensor, count: int) -> Tensor:
-        """Return (4, C): slope, offset, pull, mean; see igc_step_backward.cpp."""
+        """Return (4, C): slope, offset, pull, mean; see igc/step_backward.cpp."""
         average, pull = sums / count
         rows = [self.scale, -self.scale * average, -self.scale * self.precision.square() * pull]
         return torch.cat([torch.stack(rows).float(), self.means[None]])
@@ -154,7 +154,7 @@ class _Block(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, groups: int, pool: bool, epsilons: tuple[float, ...], *parameters: Tensor | None
     ) -> tuple[Tensor, ...]:
-        from attnzoo.kernels.cpu import launch_igc_step as launch
+        from attnzoo.kernels.cpu.igc import launch_step as launch
 
         x = x.contiguous()
         first, second, third = _Parameters.of(parameters)
@@ -201,7 +201,7 @@ def _gradients(
     stages: Sequence[_Parameters],
 ) -> tuple[Tensor | None, list[Tensor | None]]:
     """Return the gradients of x and of all parameters."""
-    from attnzoo.kernels.cpu import launch_igc_step as launch
+    from attnzoo.kernels.cpu.igc import launch_step as launch
 
     x, a, b, kept, signs = maps
     geometry, (norm1, norm2, norm3) = ctx.geometry, norms

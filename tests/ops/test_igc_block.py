@@ -17,7 +17,8 @@ from tests.ops.cases import native_only
 from tests.oracles import igc as oracle
 
 if cases.HAS_NATIVE:
-    from attnzoo.kernels.cpu import launch_igc, library
+    from attnzoo.kernels.cpu import library
+    from attnzoo.kernels.cpu.igc import launch
 
 SETS = library.instruction_sets() if cases.HAS_NATIVE else []
 
@@ -26,7 +27,7 @@ SETS = library.instruction_sets() if cases.HAS_NATIVE else []
 def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Compute by the kernels of one instruction set."""
     kernels = library.Kernels(request.param)
-    monkeypatch.setattr(launch_igc, "kernels", lambda: kernels)
+    monkeypatch.setattr(launch, "kernels", lambda: kernels)
     return request.param
 
 
@@ -146,8 +147,8 @@ def test_every_output_is_written_and_nothing_else(isa: str):
             y, means = whole[32:-32].view(2, 7, *size), torch.full((2 * 7 + 64,), torch.nan)
             x = torch.randn(2, 18, height, width)
             averages = means[32:-32] if height % 2 == 0 else None
-            link = launch_igc.Link(weights, norms, epsilons, 6, pool, None, 0.0, None, y, averages)
-            launch_igc.igc_blocks(x, [link])
+            link = launch.Link(weights, norms, epsilons, 6, pool, None, 0.0, None, y, averages)
+            launch.igc_blocks(x, [link])
             assert not bool(y.isnan().any())
             assert int(whole.isnan().sum()) == 64
             assert int(means.isnan().sum()) == (64 if averages is not None else 78)

@@ -17,7 +17,8 @@ from tests.ops.cases import native_only
 from tests.oracles import igc as oracle
 
 if cases.HAS_NATIVE:
-    from attnzoo.kernels.cpu import launch_igc_step, library
+    from attnzoo.kernels.cpu import library
+    from attnzoo.kernels.cpu.igc import launch_step
 
 SETS = library.instruction_sets() if cases.HAS_NATIVE else []
 
@@ -26,7 +27,7 @@ SETS = library.instruction_sets() if cases.HAS_NATIVE else []
 def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Compute by the kernels of one instruction set."""
     kernels = library.Kernels(request.param)
-    monkeypatch.setattr(launch_igc_step, "kernels", lambda: kernels)
+    monkeypatch.setattr(launch_step, "kernels", lambda: kernels)
     return request.param
 
 

@@ -2,7 +2,7 @@
 // grid wants.
 #pragma once
 
-#include "igc_tile.h"
+#include "tile.h"
 
 namespace attnzoo {
 namespace ATTNZOO_ISA {

@@ -2,7 +2,7 @@
 // a group of any size is efficient and both permutations are no more than strides.
 #pragma once
 
-#include "kernel.h"
+#include "../kernel.h"
 
 namespace attnzoo {
 namespace ATTNZOO_ISA {

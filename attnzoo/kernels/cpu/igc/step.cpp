@@ -1,5 +1,5 @@
 // The forward passes of CEDNN's block in training: each writes what its convolution makes, and the moments of it.
-#include "igc_step.h"
+#include "step.h"
 
 namespace attnzoo {
 namespace ATTNZOO_ISA {

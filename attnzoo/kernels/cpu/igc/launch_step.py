@@ -1,7 +1,7 @@
 """Calls the passes of a training step over the IGC block on tensors, all contiguous; maps and weights are float32.
 
 A norm is given as ``affine`` (2, C), its scale and shift, or ``terms`` (4, C), what its backward pass is made of: see
-igc_step_backward.cpp. What a pass gathers for the next norm is float64: ``moments`` (2, C), means and variances, and
+step_backward.cpp. What a pass gathers for the next norm is float64: ``moments`` (2, C), means and variances, and
 ``sums`` (2, C).
 """
 
@@ -19,7 +19,7 @@ from attnzoo.kernels.cpu.library import kernels
 
 
 class Step(ctypes.Structure):
-    """``AttnzooIgcStep`` of igc_step.h."""
+    """``AttnzooIgcStep`` of step.h."""
 
     _fields_ = (
         *((name, c_int64) for name in ("batch", "channels", "height", "width", "groups", "outputs")),

@@ -2,7 +2,7 @@
 // many, one side of which is transposed so that sums lie in the lanes; and the kernels of 3x3.
 #pragma once
 
-#include "igc_step.h"
+#include "step.h"
 
 namespace attnzoo {
 namespace ATTNZOO_ISA {

@@ -3,7 +3,7 @@
 // with g that of the norm's output: the last two terms are what the batch's mean and variance pass on. Each pass makes
 // it of g and a on the way, takes it back through the convolution and the ReLU before that, and gathers the sums of
 // which the next norm's terms are made.
-#include "igc_step_weights.h"
+#include "step_weights.h"
 
 namespace attnzoo {
 namespace ATTNZOO_ISA {

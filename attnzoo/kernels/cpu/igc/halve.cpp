@@ -1,5 +1,5 @@
 // The maximum of each 2x2 pixels.
-#include "kernel.h"
+#include "../kernel.h"
 
 namespace attnzoo {
 namespace ATTNZOO_ISA {

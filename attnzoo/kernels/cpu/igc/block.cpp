@@ -1,8 +1,8 @@
 // CEDNN's block without gradients: grouped 3x3, grouped 1x1 across the groups, connection, 1x1, each with its norm, and
 // optionally the 2x2 maximum behind them. Nothing between the input and the output is written to memory. Several blocks,
 // each of which reads what the one before has made, are one parallel region: threads are woken once.
-#include "igc_record.h"
-#include "igc_strip.h"
+#include "record.h"
+#include "strip.h"
 
 namespace attnzoo {
 namespace ATTNZOO_ISA {

@@ -15,7 +15,7 @@ from torch import Tensor
 from attnzoo.kernels.cpu.launch import DTYPES, _check
 from attnzoo.kernels.cpu.library import kernels
 
-_STAGE = struct.Struct("=6qd")  # AttnzooStage of igc_record.h
+_STAGE = struct.Struct("=6qd")  # AttnzooStage of record.h
 _BLOCK = struct.Struct("=9qf4i4x")  # AttnzooIgc
 _MAPS = struct.Struct("=5q")  # AttnzooIgcMaps
 RECORDS = _STAGE.size + _BLOCK.size + _MAPS.size

@@ -3,7 +3,7 @@
 // the next norm must know. Maps are contiguous, float32.
 #pragma once
 
-#include "igc_strip.h"
+#include "strip.h"
 
 struct AttnzooIgcStep {
   int64_t batch, channels, height, width, groups, outputs;
