@@ -25,7 +25,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attnzoo import DifferenceGate, IGCBlock, SqueezeExcite, ops
+from attnzoo import DifferenceGate, IGCBlock, SqueezeExcite
+from attnzoo.ops import igc
 from reference_models import cednn_inference, cednn_top, checks
 
 NUM_MAPS = 5
@@ -170,7 +171,7 @@ class CEDNN(nn.Module):
             else:
                 features = layer(block(features))
                 features = F.max_pool2d(features, 2) if i < last else features
-            maps = None if maps is None or i == last else ops.halve(maps)
+            maps = None if maps is None or i == last else igc.halve(maps)
         return features
 
 

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from attnzoo import DifferenceGate, IGCBlock, SqueezeExcite, ops
+from attnzoo.ops import igc
 
 if TYPE_CHECKING:
     from reference_models.cednn import CEDNN
 
-Stages = Sequence[ops.Stage]
+Stages = Sequence[igc.Stage]
 
 
 def features(network: CEDNN, x: Tensor, maps: Tensor | None) -> Tensor | None:
@@ -51,7 +52,7 @@ def _past_python(network: CEDNN, x: Tensor, maps: Tensor | None) -> Tensor | Non
         guide = maps if i < network.attention_blocks else None
         links.append((block, i + 1 < len(blocks), guide, float(i > 0 and network.map_form == "add")))
         if guide is not None and i + 1 < network.attention_blocks:
-            maps = ops.halve(guide)
+            maps = igc.halve(guide)
     return IGCBlock.chain(x, tuple(links), beside=(stack, *gates, *layers), kinds=(DifferenceGate, nn.Identity))
 
 
@@ -70,23 +71,23 @@ def _by_stages(network: CEDNN, stages: Sequence[Stages], x: Tensor, maps: Tensor
     if maps is not None:
         network.stack.check(x, maps)
     gate: Tensor | None = None
-    chain: list[ops.IGCLink] = []  # blocks that need nothing of each other but the map
+    chain: list[igc.IGCLink] = []  # blocks that need nothing of each other but the map
     for i, (block, layer) in enumerate(zip(network.blocks, network.block_layers, strict=True)):
         guide = maps if i < network.attention_blocks else None
         if guide is not None and i > 0:
             ops.note_gates(network.gates[i - 1], {"maps": guide}, hard=True)
         residual = i > 0 and network.map_form == "add"
-        link = ops.IGCLink(stages[i], block.branch.groups, i + 1 < len(stages), guide, residual, gate)
+        link = igc.IGCLink(stages[i], block.branch.groups, i + 1 < len(stages), guide, residual, gate)
         if guide is not None and i + 1 < network.attention_blocks:
-            maps = ops.halve(guide)
+            maps = igc.halve(guide)
         if isinstance(layer, SqueezeExcite):
-            made = ops.igc_block(ops.igc_chain(x, chain) if chain else x, **link._asdict(), means=True)
+            made = igc.igc_block(igc.igc_chain(x, chain) if chain else x, **link._asdict(), means=True)
             (gate,) = layer.gates(made.means[:, :, None, None].to(x.dtype))
             x, chain = made.map, []
         else:
             gate = None
             chain.append(link)
-    x = ops.igc_chain(x, chain) if chain else x
+    x = igc.igc_chain(x, chain) if chain else x
     return x if gate is None else x * gate
 
 

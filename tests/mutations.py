@@ -225,8 +225,8 @@ SUBJECTS = (
         ),
     ),
     Subject(
-        "attnzoo/ops/igc_reference.py",
-        ("tests/ops/test_igc_reference.py",),
+        "attnzoo/ops/igc/torch_path.py",
+        ("tests/ops/igc/test_torch_path.py",),
         (
             Mutation("infinite channels spread", " and math.isfinite(x.sum().item())", ""),
             Mutation("channels that maps change spread", "if maps is None and gate is None", "if gate is None"),
@@ -255,8 +255,8 @@ SUBJECTS = (
         for name, guarded in (
             ("linear", ["weight, bias"]),
             ("watching", ["*held.values()"]),
-            ("igc_block", ["*tensors"]),
-            ("igc_training", ["*parameters"]),
+            ("igc/block", ["*tensors"]),
+            ("igc/training", ["*parameters"]),
             ("winograd", ["*maps"]),
             ("autograd", ["*gradients"]),
         )
@@ -275,8 +275,8 @@ SUBJECTS = (
         ),
     ),
     Subject(
-        "attnzoo/ops/igc_chain.py",
-        ("tests/ops/test_igc_chain.py",),
+        "attnzoo/ops/igc/chain.py",
+        ("tests/ops/igc/test_chain.py",),
         (
             Mutation("always the first maps", "t[first:last]", "t[: last - first]"),
             Mutation("images twice", "min(first + images, stop)", "first + images"),

@@ -24,9 +24,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attnzoo import checks
-from attnzoo.ops import Stage, eligibility, igc_block, igc_training, running_statistics, why_called
+from attnzoo.ops import eligibility, why_called
 from attnzoo.ops.eager import chained
-from attnzoo.ops.igc_reference import in_natural_order
+from attnzoo.ops.igc import Stage, igc_block, igc_training, running_statistics
+from attnzoo.ops.igc.torch_path import in_natural_order
 from attnzoo.registry import register
 
 Connection = Literal["res", "dense"]
@@ -261,7 +262,7 @@ class IGCBlock(nn.Module):
         return F.threshold(y, 0.0, 0.0)
 
     def trains_by_passes(self, x: Tensor) -> bool:
-        """Tell whether ``attnzoo.ops.igc_training`` takes the place of calling the modules, and is the faster way.
+        """Tell whether ``attnzoo.ops.igc.igc_training`` takes the place of calling the modules, and is the faster way.
 
         Its kernels work on contiguous maps. They are for training alone, for plain modules that nobody watches, as
         ``stages`` is, and for maps that are large beside a group's weights.
@@ -295,14 +296,14 @@ class IGCBlock(nn.Module):
         Args:
             x: Map (B, C, H, W) of float32, bfloat16 or float16.
             links: Blocks, each with whether its output is max-pooled, with guiding maps (B, n, H, W) of the dtype of
-                ``x`` or None, and with what is added to them: see ``attnzoo.ops.igc_block``.
+                ``x`` or None, and with what is added to them: see ``attnzoo.ops.igc.igc_block``.
             beside: Modules that the caller leaves out, whose work is done here.
             kinds: What these may be.
 
         Returns:
             The last block's map (B, C', H', W') of the dtype of ``x``. None where the modules must be called, or where
-            ``stages`` are to be given to ``attnzoo.ops.igc_chain``: in training, where gradients are on, where anybody
-            watches (hooks, recorders, compilers), where one is of another kind, where a shape does not fit.
+            ``stages`` are to be given to ``igc_chain``: in training, where gradients are on, where anybody watches
+            (hooks, recorders, compilers), where one is of another kind, where a shape does not fit.
         """
         if torch.compiler.is_compiling():
             return None
@@ -310,7 +311,7 @@ class IGCBlock(nn.Module):
         return made
 
     def stages(self) -> tuple[Stage, Stage, Stage] | None:
-        """Return the stages with which ``attnzoo.ops.igc_block`` may take the place of calling the modules.
+        """Return the stages with which ``attnzoo.ops.igc.igc_block`` may take the place of calling the modules.
 
         None where it may not: in training; where a gradient may be wanted; where anybody watches (hooks, compilers);
         where there is a ``branch_layer``, or another module in a convolution's or norm's place (an adapter, a quantised

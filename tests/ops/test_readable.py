@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from attnzoo import CBAM, ops
-from attnzoo.ops import eligibility, winograd
-from attnzoo.ops.igc_training import igc_training
+from attnzoo.ops import eligibility, igc, winograd
 from tests.layers.cases import randomise
 from tests.ops.cases import native_only
 from tests.ops.halved import Halved
@@ -46,17 +45,17 @@ def test_tensors_that_hold_no_memory_are_torchs(call: str):
         BESIDE[call](x, lambda t: Halved(t.half()), backend="native")
 
 
-def stages(given: Callable[[Tensor], Tensor]) -> list[ops.Stage]:
+def stages(given: Callable[[Tensor], Tensor]) -> list[igc.Stage]:
     """Return a block's, of 6 channels in 2 groups, with weights as they are given."""
     made = []
     for weight in (torch.randn(6, 3, 3, 3), torch.randn(6, 2, 1, 1), torch.randn(8, 6, 1, 1)):
         mean, variance = torch.zeros(len(weight)), torch.ones(len(weight))
-        made.append(ops.Stage(given(weight.half().float()), None, None, None, mean, variance, 1e-5))
+        made.append(igc.Stage(given(weight.half().float()), None, None, None, mean, variance, 1e-5))
     return made
 
 
 @native_only
-@pytest.mark.parametrize("block", [ops.igc_block, igc_training])
+@pytest.mark.parametrize("block", [igc.igc_block, igc.igc_training])
 def test_a_block_reads_no_such_weights(block: Callable[..., Any]):
     x, made = torch.randn(2, 6, 9, 9), []
     for given in (lambda t: t, lambda t: Halved(t.half())):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 
 from attnzoo import DifferenceGate, IGCBlock, ops
-from attnzoo.ops import eager
+from attnzoo.ops import eager, igc
 from tests.layers.cases import randomise
 from tests.ops.cases import native_only
 from tests.ops.unusual import DTYPES, LOOKED, MAPS, Marked, every_hook
@@ -45,8 +45,8 @@ class Case(NamedTuple):
         for block, pool, guide, residual in zip(self.blocks, self.pools, self.guides, self.added, strict=True):
             stages = block.stages()
             assert stages is not None
-            links.append(ops.IGCLink(stages, block.branch.groups, pool, guide, residual))
-        return ops.igc_chain(x, links, backend="native")
+            links.append(igc.IGCLink(stages, block.branch.groups, pool, guide, residual))
+        return igc.igc_chain(x, links, backend="native")
 
 
 def blocks(*channels: int, connection: Any = "res", groups: int = 3) -> tuple[IGCBlock, ...]:

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from attnzoo import ops
 from attnzoo.kernels.cpu import launch, library
-from attnzoo.ops.halve import reference
+from attnzoo.ops import igc
+from attnzoo.ops.igc.halve import reference
 from tests.ops import cases
 from tests.ops.cases import native_only
 
@@ -48,10 +49,10 @@ def maps(shape: tuple[int, ...]) -> Tensor:
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_kernels_are_torch_to_the_bit(shape: tuple[int, ...], threads: int, isa: str, monkeypatch: pytest.MonkeyPatch):
     if threads > 1:
-        monkeypatch.setattr(sys.modules["attnzoo.ops.halve"], "_ALONE", 0)
+        monkeypatch.setattr(sys.modules["attnzoo.ops.igc.halve"], "_ALONE", 0)
     x = maps(shape)
     for given in (x, x.contiguous(memory_format=torch.channels_last)):
-        found = ops.halve(given, backend="native")
+        found = igc.halve(given, backend="native")
         assert torch.equal(found.isnan(), reference(x).isnan())
         assert torch.equal(found.nan_to_num(7), reference(x).nan_to_num(7))
         assert found.is_contiguous()
@@ -62,19 +63,19 @@ def test_kernels_are_torch_to_the_bit(shape: tuple[int, ...], threads: int, isa:
 def test_it_is_max_pooling(dtype: torch.dtype, backend: str):
     x = maps((2, 3, 6, 10)).to(dtype)
     with ops.backend(backend):
-        torch.testing.assert_close(ops.halve(x), F.max_pool2d(x, 2), rtol=0, atol=0, equal_nan=True)
+        torch.testing.assert_close(igc.halve(x), F.max_pool2d(x, 2), rtol=0, atol=0, equal_nan=True)
 
 
 def test_gradients_and_graphs_go_by_torch():
     x = torch.randn(1, 2, 4, 4, requires_grad=True)
-    ops.halve(x).sum().backward()
+    igc.halve(x).sum().backward()
     assert x.grad is not None
     assert x.grad.sum() == 8
-    graph = torch.compile(ops.halve, fullgraph=True, backend="eager")
+    graph = torch.compile(igc.halve, fullgraph=True, backend="eager")
     torch.testing.assert_close(graph(x.detach()), F.max_pool2d(x.detach(), 2))
 
 
 def test_bad_arguments():
     for shape in ((1, 2, 3, 4), (1, 2, 4, 5), (2, 4, 4)):
         with pytest.raises(ValueError, match=r"maps must have shape \(B, C, H, W\) with H and W even, got"):
-            ops.halve(torch.ones(shape))
+            igc.halve(torch.ones(shape))

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from attnzoo.ops import eager, eligibility
-from attnzoo.ops.igc_block import as_float, as_floats, check_beside, check_block, igc_block, unfit_for_kernel
-from attnzoo.ops.igc_reference import Folded, fold, reference
-from attnzoo.ops.igc_stage import Stage
+from attnzoo.ops.igc.block import as_float, as_floats, check_beside, check_block, igc_block, unfit_for_kernel
+from attnzoo.ops.igc.stage import Stage
+from attnzoo.ops.igc.torch_path import Folded, fold, reference
 from attnzoo.ops.named import make
 
 _TOGETHER = 1 << 21

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from attnzoo.ops import eligibility, onednn
-from attnzoo.ops.igc_stage import Stage
+from attnzoo.ops.igc.stage import Stage
 
 _FEW = 64
 """Channels up to which maxima are sooner found than ``max_pool2d`` does; measured."""

@@ -7,8 +7,8 @@ import torch
 from torch.nn import functional as F
 
 from attnzoo import IGCBlock
-from attnzoo.ops import igc_block
-from tests.ops.test_igc_block import error, exact, make, stages
+from attnzoo.ops.igc import igc_block
+from tests.ops.igc.test_block import error, exact, make, stages
 
 
 def by_torch(block: IGCBlock, x: torch.Tensor, pool: bool = False, dtype: torch.dtype = torch.float32) -> torch.Tensor:

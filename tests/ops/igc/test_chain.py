@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from attnzoo import IGCBlock, ops
-from attnzoo.ops import IGCLink, Stage, igc_block, igc_chain
+from attnzoo.ops.igc import IGCLink, Stage, igc_block, igc_chain
 from tests.layers.cases import randomise
 from tests.ops.cases import native_only
-from tests.ops.test_igc_block import error, isa, make, stages
+from tests.ops.igc.test_block import error, isa, make, stages
 
 __all__ = ["isa"]
 BACKENDS = ["torch", pytest.param("native", marks=native_only)]
@@ -103,7 +103,7 @@ def test_torch_computes_a_few_images_at_a_time(
     connection: str, together: int, at_a_time: list[int], monkeypatch: pytest.MonkeyPatch
 ):
     """Of the second block, whose map is half as large, twice as many as of the first."""
-    monkeypatch.setattr(sys.modules["attnzoo.ops.igc_chain"], "_TOGETHER", together)
+    monkeypatch.setattr(sys.modules["attnzoo.ops.igc.chain"], "_TOGETHER", together)
     found, x, calls, conv = (
         [make(18, 6, connection, 36), make(36, 18, connection, 20)],
         torch.rand(5, 3, 30, 34),

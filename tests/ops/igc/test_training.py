@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attnzoo import IGCBlock, ops
-from attnzoo.ops import Stage, igc_training
+from attnzoo.ops.igc import Stage, igc_training
 from tests.layers.cases import randomise
 from tests.ops import cases
 from tests.ops.cases import native_only

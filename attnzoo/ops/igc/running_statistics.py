@@ -8,8 +8,8 @@ from typing import TypeGuard
 import torch
 from torch import Tensor, nn
 
-from attnzoo.ops.igc_stage import Stage
-from attnzoo.ops.igc_training import Moments
+from attnzoo.ops.igc.stage import Stage
+from attnzoo.ops.igc.training import Moments
 
 
 def in_training(norm: nn.Module) -> TypeGuard[nn.BatchNorm2d]:

@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from attnzoo.ops import autograd, eligibility
-from attnzoo.ops.igc_block import check_block
-from attnzoo.ops.igc_stage import Stage
+from attnzoo.ops.igc.block import check_block
+from attnzoo.ops.igc.stage import Stage
 
 
 class Moments(NamedTuple):

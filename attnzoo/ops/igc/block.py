@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from attnzoo.ops import dispatch, eligibility
-from attnzoo.ops.igc_reference import IGCOutput, fold, reference
-from attnzoo.ops.igc_stage import Stage
+from attnzoo.ops.igc.stage import Stage
+from attnzoo.ops.igc.torch_path import IGCOutput, fold, reference
 
 
 def igc_block(

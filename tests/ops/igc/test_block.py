@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from attnzoo import DifferenceGate, IGCBlock, ops
-from attnzoo.ops import igc_block
+from attnzoo.ops import igc
+from attnzoo.ops.igc import igc_block
 from tests.layers.cases import randomise
 from tests.ops import cases
 from tests.ops.cases import native_only
@@ -36,11 +37,11 @@ def make(channels: int, groups: int, connection: str = "res", outputs: int | Non
     return randomise(block).eval()
 
 
-def stages(block: IGCBlock, dtype: torch.dtype = torch.float64) -> list[ops.Stage]:
+def stages(block: IGCBlock, dtype: torch.dtype = torch.float64) -> list[igc.Stage]:
     """Return the block's stages in another dtype; ``IGCBlock.stages`` is what the layer's own tests are about."""
     pairs = ((block.branch.conv1, block.branch.norm1), (block.branch.conv2, block.branch.norm2))
-    found = [ops.Stage.of(*pair) for pair in (*pairs, (block.fuse, block.norm))]
-    return [ops.Stage(*(t.detach().to(dtype) if isinstance(t, Tensor) else t for t in each)) for each in found]
+    found = [igc.Stage.of(*pair) for pair in (*pairs, (block.fuse, block.norm))]
+    return [igc.Stage(*(t.detach().to(dtype) if isinstance(t, Tensor) else t for t in each)) for each in found]
 
 
 def exact(block: IGCBlock, x: Tensor) -> Tensor:
@@ -101,7 +102,7 @@ def test_half_precision_is_rounded_once(dtype: torch.dtype, isa: str):
     """Storage is half, arithmetic is not: the error is that of rounding the output."""
     block = make(18, 6)
     own = stages(block, dtype)
-    rounded = [ops.Stage(*(t.double() if isinstance(t, Tensor) else t for t in stage)) for stage in own]
+    rounded = [igc.Stage(*(t.double() if isinstance(t, Tensor) else t for t in stage)) for stage in own]
     for pool in (False, True):
         for size in ((6, 34), (30, 30)):
             x, gate, maps = torch.randn(2, 18, *size).to(dtype), torch.rand(2, 18, 1, 1), torch.ones(2, 2, *size)
@@ -260,7 +261,7 @@ def test_bad_stages():
     block = IGCBlock(18, groups=6)
     block.norm.running_mean = None
     with pytest.raises(ValueError, match="norm must keep running statistics"):
-        ops.Stage.of(block.fuse, block.norm)
+        igc.Stage.of(block.fuse, block.norm)
 
 
 @native_only
