@@ -122,7 +122,7 @@ class DifferenceGate(nn.Module):
         return (self._factors(x, maps).repeat_interleave(self.out_channels // (self.num_maps + 1), dim=1),)
 
     def check(self, x: Tensor, maps: Tensor) -> None:
-        """Raise what :meth:`forward` raises, and note the maps as its gates: for callers that compute the rest."""
+        """Raise what :meth:`forward` raises: for callers that compute the rest."""
         checks.feature_map("x", x, self.channels)
         checks.feature_map("maps", maps, self.num_maps)
         if maps.shape[0] != x.shape[0] or maps.shape[2:] != x.shape[2:]:
@@ -130,11 +130,11 @@ class DifferenceGate(nn.Module):
                 f"maps must have shape {(x.shape[0], self.num_maps, *x.shape[2:])} to go with x "
                 f"{tuple(x.shape)}, got {tuple(maps.shape)}"
             )
-        note_gates(self, {"maps": maps}, hard=True)
 
     def _factors(self, x: Tensor, maps: Tensor) -> Tensor:
         """Return the factor (B, n + 1, H, W) of each group of output channels."""
         self.check(x, maps)
+        note_gates(self, {"maps": maps}, hard=True)
         factors = maps.to(x.dtype)
         if self.form == "add":
             factors = factors + 1

@@ -5,6 +5,8 @@ Each is wrapped in a function that says what it answers. Nothing outside of this
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -26,6 +28,28 @@ MODULE_CALL_NAMES = frozenset({"_wrapped_call_impl", "_call_impl"})
 """Functions between the call of a module and its ``forward``."""
 HAS_LINEAR_POINTWISE = torch._C._has_mkldnn and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 """Whether torch was built with oneDNN's product of matrices that its compiler calls."""
+
+
+GLOBAL_HOOKS: tuple[dict[int, Any], ...] = tuple(
+    getattr(nn.modules.module, f"_global_{name}")
+    for name in (
+        *("backward_pre_hooks", "backward_hooks", "forward_hooks", "forward_pre_hooks"),
+        *("forward_hooks_always_called", "forward_hooks_with_kwargs"),
+    )
+)
+"""The dictionaries of hooks that wait for every module to be called."""
+SURROUNDINGS: tuple[tuple[Callable[[], object], tuple[object, ...]], ...] = (
+    (_innermost_transform, (None,)),
+    (functools.partial(forward_ad.__dict__.get, "_current_level"), (-1,)),
+    (_tracing_state, (None,)),
+    (_dispatch_modes, (0,)),
+)
+"""What ``has_transform``, ``has_tracer`` and ``has_dispatch_mode`` ask, with the answers where nothing is at work."""
+
+
+def dlpack_exchange() -> object:
+    """Return the capsule with which C reads tensors as DLPack describes them; None before torch 2.10."""
+    return getattr(Tensor, "__dlpack_c_exchange_api__", None)
 
 
 def has_transform() -> bool:

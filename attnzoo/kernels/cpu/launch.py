@@ -118,12 +118,6 @@ def spatial_conv_backward(planes: Tensor, weight: Tensor, d_out: Tensor, d_plane
     _check(kernels().spatial_conv_backward(*_plane(planes, weight), *(t.data_ptr() for t in tensors)))
 
 
-def halve(maps: Tensor, threads: int, out: Tensor) -> None:
-    """Fill ``out`` (B, C, H, W) with the maximum of each 2x2 pixels of ``maps`` (B, C, 2 H, 2 W), both float32."""
-    batch, channels, height, width = out.shape
-    _check(kernels().halve(batch * channels, height, width, threads, maps.data_ptr(), out.data_ptr()))
-
-
 def run(kernel: str, x: Tensor, *arguments: Any) -> None:
     """Call a kernel that takes the geometry of ``x``, then pointers and numbers."""
     _check(getattr(kernels(), kernel)(_map(x), *(_pointer(a) if isinstance(a, Tensor) else a for a in arguments)))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from attnzoo.ops import eager, eligibility
+from attnzoo.ops import eligibility
 from attnzoo.ops.igc.block import as_float, as_floats, check_beside, check_block, igc_block, unfit_for_kernel
 from attnzoo.ops.igc.stage import Stage
 from attnzoo.ops.igc.torch_path import Folded, fold, reference
@@ -117,7 +117,6 @@ def _by_torch(x: Tensor, steps: Sequence[_Step], start: int, stop: int) -> Tenso
 def _native(x: Tensor, links: Sequence[IGCLink]) -> Tensor:
     from attnzoo.kernels.cpu.igc import launch
 
-    eager.prepare()
     x = x.contiguous()
     made, read = [], x
     for stages, groups, pool, maps, residual, gate in links:

@@ -18,8 +18,7 @@ from attnzoo.kernels.cpu.library import kernels
 _STAGE = struct.Struct("=6qd")  # AttnzooStage of record.h
 _BLOCK = struct.Struct("=9qf4i4x")  # AttnzooIgc
 _MAPS = struct.Struct("=5q")  # AttnzooIgcMaps
-RECORDS = _STAGE.size + _BLOCK.size + _MAPS.size
-"""Bytes of one of each."""
+_UNFIT = 3  # kUnknownSize of kernel.h
 
 
 class Link(NamedTuple):
@@ -75,3 +74,17 @@ def igc_blocks(x: Tensor, links: Sequence[Link]) -> None:
         maps += _MAPS.pack(*(0 if t is None else t.data_ptr() for t in beside))
         read = link.y
     _check(kernels().igc_block(len(links), *map(bytes, (blocks, stages, maps))))
+
+
+def igc_chain(count: int, record: bytes, y: Tensor) -> bool:
+    """Fill ``y`` with what ``count`` blocks make, or return False if a shape does not fit: see chain.cpp."""
+    status = kernels().igc_chain(count, torch.get_num_threads(), record, y.data_ptr(), y.numel())
+    if status != _UNFIT:
+        _check(status)
+    return status != _UNFIT
+
+
+def halve(maps: Tensor, threads: int, out: Tensor) -> None:
+    """Fill ``out`` (B, C, H, W) with the maximum of each 2x2 pixels of ``maps`` (B, C, 2 H, 2 W), both float32."""
+    batch, channels, height, width = out.shape
+    _check(kernels().halve(batch * channels, height, width, threads, maps.data_ptr(), out.data_ptr()))
