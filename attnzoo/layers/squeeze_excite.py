@@ -21,8 +21,12 @@ from torch import Tensor, nn
 from attnzoo import checks
 from attnzoo.ops import apply_gates, global_pool, note_gates
 from attnzoo.ops.convolution import pointwise
-from attnzoo.ops.gate_images import Bottleneck, gate_images
+from attnzoo.ops.gate_images import BOTTLENECK, Gating, gate_images
+from attnzoo.ops.reading import Row, table
 from attnzoo.registry import register
+
+_TABLE = table({"": Row(), **BOTTLENECK, "gate": Row((nn.Sigmoid,))})
+_GATING = Gating(_TABLE, channel=True, maxima=False, spatial=False, normed=False)
 
 
 @register(
@@ -123,18 +127,8 @@ class SqueezeExcite(nn.Module):
             TypeError: If ``x`` is no floating tensor of the parameters' dtype.
             ValueError: If a shape does not fit.
         """
-        if shortcut is None and not relu and not torch.compiler.is_dynamo_compiling() and type(self.gate) is nn.Sigmoid:
-            y = gate_images(
-                x,
-                Bottleneck(self.fc1, self.act, self.fc2, maxima=False),
-                None,
-                around=(self.gate,),
-                channels=self.channels,
-                residual=self.residual,
-                blend=blend,
-                layer=self,
-                in_place=in_place,
-            )
+        if shortcut is None and not relu and not torch.compiler.is_dynamo_compiling():
+            y = gate_images(x, self, _GATING, residual=self.residual, blend=blend, in_place=in_place)
             if y is not None:
                 return y
         gates, x = self._gates(x)

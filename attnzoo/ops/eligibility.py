@@ -254,6 +254,11 @@ def note(operation: str, backend: str, reason: str | None) -> str:
     return backend
 
 
+def is_noting() -> bool:
+    """Tell whether ``explain`` is running in this thread, for reasons that cost something to find."""
+    return _noted.decisions is not None
+
+
 @contextlib.contextmanager
 def noting() -> Iterator[list[Decision]]:
     """Write down all decisions of this thread inside the block, into the list that it yields."""

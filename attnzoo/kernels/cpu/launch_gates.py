@@ -74,6 +74,39 @@ class Options(NamedTuple):
     norm: Norm | None
 
 
+REQUEST = struct.Struct("=6qd2q")  # AttnzooGateRequest of gate_call.cpp
+_UNFIT = 4
+
+
+def gate_call(
+    record: bytes,
+    count: int,
+    request: tuple[bool | float, ...],
+    training: bool,
+    state: Tensor | None,
+    y: Tensor,
+) -> bool:
+    """Fill ``y``, and ``state`` if there is one, from what modules hold, as ``attnzoo.ops.reading`` read it.
+
+    Args:
+        record: The fields of ``count`` tensors, and the numbers.
+        count: How many tensors there are.
+        request: Whether there is a channel gate, whether it looks at maxima, whether there is a spatial gate, whether
+            that has a norm; and what is added to the product of the gates.
+        training: Whether the whole state is wanted.
+        state: See ``gate_state``.
+        y: The map that is filled, which may be the one that is read.
+
+    Returns:
+        Whether it was done: not where a shape, a dtype or an order in memory is not what the kernel takes.
+    """
+    at = (y.data_ptr(), 0 if state is None else state.data_ptr())
+    status = kernels().gate_call(record, count, REQUEST.pack(torch.get_num_threads(), training, *request, *at))
+    if status and status != _UNFIT:
+        _check(status)
+    return status == 0
+
+
 def gate_state(x: Tensor, weights: Weights, options: Options) -> Tensor:
     """Return the memory for what ``gate_images`` finds on its way: see ``State`` of gates.h.
 

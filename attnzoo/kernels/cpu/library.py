@@ -40,6 +40,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "apply_gates": (_MAP, *[c_void_p] * 3, c_float, c_float, c_void_p, c_int, c_void_p),
     "apply_gates_backward": (_MAP, *[c_void_p] * 4, c_float, c_float, c_void_p, c_int, *[c_void_p] * 4),
     "gate_images": (c_void_p,),
+    "gate_call": (c_void_p, c_int64, c_void_p),
     "gate_images_backward": (c_void_p, c_void_p),
     "llam_gate": (_MAP, *[c_void_p] * 4, c_float, c_int, *[c_void_p] * 2),
     "llam_gate_backward": (_MAP, *[c_void_p] * 4, c_float, *[c_void_p] * 4),
@@ -73,6 +74,7 @@ class Kernels:
     apply_gates: Callable[..., int]
     apply_gates_backward: Callable[..., int]
     gate_images: Callable[..., int]
+    gate_call: Callable[..., int]
     gate_images_backward: Callable[..., int]
     llam_gate: Callable[..., int]
     llam_gate_backward: Callable[..., int]
