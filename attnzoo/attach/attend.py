@@ -63,8 +63,8 @@ class Attend(nn.Module):
         """Return what the layer takes, made of the map ``x`` and of what the site hands over beside it."""
         return (x,)
 
-    def receive(self) -> tuple[Tensor, ...]:
-        """Return what the site hands over beside its own output: nothing, for a unary layer."""
+    def receive(self, x: Tensor) -> tuple[Tensor, ...]:  # noqa: ARG002 - other kinds use it
+        """Return what is handed over to the layer beside ``x``, the site's output: nothing, for a unary layer."""
         return ()
 
     def forward(self, x: Tensor, *beside: Tensor) -> Tensor:

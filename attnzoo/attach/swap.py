@@ -15,8 +15,11 @@ from torch import nn
 
 # The registry of children is read and written directly: containers override every public way to it.
 # ruff: noqa: SLF001
+from attnzoo.attach.replaced import ReplacedForward, is_own, standing_in
 from attnzoo.attach.stack import CHILD, AttentionStack
 
+FORWARD = "forward"
+_ORIGINAL = "_attnzoo_original"
 _DELEGATED = (
     *("append", "clear", "extend", "insert", "pop", "update"),
     *("__add__", "__contains__", "__delitem__", "__iadd__", "__imul__", "__mul__", "__rmul__", "__setitem__"),
@@ -24,23 +27,36 @@ _DELEGATED = (
 
 
 def is_swapped(module: nn.Module) -> bool:
-    """Return whether the module's class is one that :func:`swap` made."""
-    return "_attnzoo_original" in type(module).__dict__
+    """Return whether :func:`swap` made the module's class, or one that somebody derived from it for this module.
+
+    ``torch.nn.utils.parametrize`` and ``fully_shard`` derive such classes.
+    """
+    return hasattr(type(module), _ORIGINAL)
+
+
+def is_outermost(module: nn.Module) -> bool:
+    """Return whether the module's class is the very one that :func:`swap` made, which can be taken off."""
+    return _ORIGINAL in vars(type(module))
 
 
 def original_class(module: nn.Module) -> type[nn.Module]:
     """Return the class that the module has without attention."""
-    original: type[nn.Module] = vars(type(module)).get("_attnzoo_original", type(module))
+    original: type[nn.Module] = getattr(type(module), _ORIGINAL, type(module))
     return original
 
 
 def swap(module: nn.Module) -> AttentionStack:
-    """Give the module its stack and the class that uses it; return the stack, or the one that it already has."""
+    """Give the module its stack and the class that uses it; return the stack, or the one that it already has.
+
+    The stack is in the module's mode, training or evaluation.
+    """
     if not is_swapped(module):
         cls: Any = type(module)
         module.__class__ = swapped(cls)
     if CHILD not in module._modules:
-        module.add_module(CHILD, AttentionStack())
+        module.add_module(CHILD, AttentionStack().train(module.training))
+        if FORWARD in vars(module):
+            vars(module)[FORWARD] = standing_in(module, vars(module)[FORWARD])
     stack = module.get_submodule(CHILD)
     if not isinstance(stack, AttentionStack):
         raise TypeError(f"{type(module).__name__}.{CHILD} is {type(stack).__name__}, not an attention stack")
@@ -48,7 +64,12 @@ def swap(module: nn.Module) -> AttentionStack:
 
 
 def unswap(module: nn.Module) -> None:
-    """Undo :func:`swap`."""
+    """Undo :func:`swap`; a ``forward`` that was put on the module itself stays there, without attention."""
+    own = vars(module).get(FORWARD)
+    if isinstance(own, ReplacedForward):
+        vars(module)[FORWARD] = own.given
+    elif is_own(module, own):
+        del vars(module)[FORWARD]
     del module._modules[CHILD]
     module.__class__ = original_class(module)
 
@@ -61,8 +82,6 @@ def refusal(module: nn.Module) -> str | None:
         return "it is a GraphModule, whose class is its own: attach to a module inside it, or before tracing"
     if type(module).forward is nn.Module.forward:
         return f"{type(module).__name__} has no forward of its own, so it is never called: name its last child"
-    if "forward" in vars(module):
-        return "its forward was replaced on the instance, which would bypass the attention"
     if CHILD in module._modules and not is_swapped(module):
         return f"it already has a child named {CHILD!r}"
     return None
@@ -74,9 +93,15 @@ def swapped(original: Any) -> Any:
 
     @functools.wraps(original.forward)
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        stack = self._modules[CHILD]
-        stack.enter(args, kwargs)  # type: ignore[union-attr, operator]
-        return stack.attend(original.forward(self, *args, **kwargs))  # type: ignore[union-attr, operator]
+        stack: Any = self._modules.get(CHILD)
+        if stack is None:  # detached, and somebody still holds this method
+            return original.forward(self, *args, **kwargs)
+        if not stack.roles and stack.replaced is None:
+            return stack.attend(original.forward(self, *args, **kwargs))
+        return stack.call(functools.partial(original.forward, self), args, kwargs)
+
+    def setattr_(self: nn.Module, name: str, value: Any) -> None:
+        original.__setattr__(self, name, standing_in(self, value) if name == FORWARD else value)
 
     def reduce(self: nn.Module, protocol: Any) -> Any:
         reduced = original.__reduce_ex__(self, protocol)
@@ -89,8 +114,9 @@ def swapped(original: Any) -> Any:
         "__qualname__": original.__qualname__,
         "__doc__": original.__doc__,
         "__reduce_ex__": reduce,
-        "_attnzoo_original": original,
-        "forward": forward,
+        "__setattr__": setattr_,
+        _ORIGINAL: original,
+        FORWARD: forward,
     }
     if issubclass(original, nn.Sequential | nn.ModuleList | nn.ModuleDict):
         namespace |= _hiding(original)
