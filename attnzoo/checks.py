@@ -100,13 +100,15 @@ def reduced_channels(channels: int, rd_ratio: float, rd_channels: int | None, rd
 def feature_map(name: str, x: Any, channels: int, like: Tensor | None = None) -> None:
     """Check that ``x`` is a floating map (B, channels, H, W) with at least one pixel, of the dtype of ``like``.
 
-    Under autocast the dtype is not checked: casting is autocast's task.
+    Under autocast the dtype is not checked: casting is autocast's task. Nothing is checked in a symbolic trace.
 
     Raises:
         TypeError: If ``x`` is no dense tensor, not floating, or of another dtype than ``like`` (the layer's weights).
         ValueError: If its rank, channel count or size is wrong.
     """
     if not isinstance(x, Tensor):
+        if isinstance(x, torch.fx.Proxy):
+            return
         raise TypeError(f"{name} must be a tensor (B, {channels}, H, W), got {type(x).__name__}")
     if x.layout is not torch.strided:
         raise TypeError(f"{name} must be a dense tensor (torch.strided), got {x.layout}")

@@ -38,9 +38,9 @@ class GuidedAttend(Attend):
         maps = passes.recalled(self.key) if frame is None else frame[self.key]
         return () if maps is None else (maps,)
 
-    def forward(self, x: Tensor, *beside: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *beside: Tensor, **options: Any) -> Tensor:
         """Return ``x``, in its own layout, attended to."""
-        y = super().forward(x, *beside)
+        y = super().forward(x, *beside, **options)
         passes.follow(self.key, y)
         return y
 

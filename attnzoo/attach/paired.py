@@ -36,7 +36,9 @@ class PairedAttend(Attend):
         **kwargs: As for :class:`Attend`.
     """
 
-    def __init__(self, layer: nn.Module, spot: Spot, *, key: str, inside: str | None, previous: Spot, **kwargs: Any) -> None:
+    def __init__(
+        self, layer: nn.Module, spot: Spot, *, key: str, inside: str | None, previous: Spot, **kwargs: Any
+    ) -> None:
         super().__init__(layer, spot, **kwargs)
         self.key = key
         self.inside = inside

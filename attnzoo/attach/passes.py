@@ -1,10 +1,10 @@
 """The maps of a guided model's calls, for gradient checkpointing, which runs sites again when the call is over.
 
-Checkpointing calls parts of the model once more during the backward pass, perhaps in a thread of autograd's, without the
-maps. What belongs to a call is therefore tied to the graph that autograd keeps of it: hooks on the nodes of its outputs
-and of its sites hold the maps, and say, when the backward pass of that call begins, that it is the one. The maps live as
-long as the graph. Without gradients nothing is kept; compiled code recomputes inside its own graph and needs none of
-this.
+Checkpointing calls parts of the model once more during the backward pass, perhaps in a thread of autograd's, without
+the maps. What belongs to a call is therefore tied to the graph that autograd keeps of it: hooks on the nodes of its
+outputs and of its sites hold the maps, and say, when the backward pass of that call begins, that it is the one. The
+maps live as long as the graph. Without gradients nothing is kept; compiled code recomputes inside its own graph and
+needs none of this.
 """
 
 from __future__ import annotations
@@ -96,10 +96,10 @@ def follow(key: str, output: Any) -> None:
 
 
 def recalled(key: str) -> Tensor | None:
-    """Return the maps of the call that is being recomputed; None if no backward pass is running, or of no such call.
+    """Return the maps of the call that is being recomputed; None if no backward pass is running.
 
     Raises:
-        RuntimeError: If it cannot be told of which call the recomputation is.
+        RuntimeError: If the maps are gone, or it cannot be told of which call the recomputation is.
     """
     if torch.compiler.is_compiling():
         return None
@@ -111,9 +111,12 @@ def recalled(key: str) -> Tensor | None:
         return None
     with _alive_lock:
         calls = {id(each.maps): each for each in _alive if key in each.keys}
-    if len(calls) > 1:
-        raise RuntimeError(
-            f"a guided attention is recomputed by gradient checkpointing, and it cannot be told with the maps of which "
-            f"of {len(calls)} calls: go backwards from the model's outputs, and one call of each thread at a time"
+    if len(calls) != 1:
+        why = (
+            f"it cannot be told with the maps of which of {len(calls)} calls: go backwards from the model's outputs, "
+            "and from one thread's call at a time"
+            if calls
+            else "the maps of its call are gone: keep the model's output until the backward pass is over"
         )
-    return next((each.maps for each in calls.values()), None)
+        raise RuntimeError(f"gradient checkpointing computes a guided attention again, and {why}")
+    return next(iter(calls.values())).maps

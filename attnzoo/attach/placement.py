@@ -13,7 +13,7 @@ from torch.utils.hooks import RemovableHandle
 from attnzoo.attach.construct import Built
 from attnzoo.attach.sites import Site
 from attnzoo.attach.stack import CHILD, AttentionStack, Role, SlotStack
-from attnzoo.attach.swap import is_outermost, is_swapped, original_class, swap, unswap
+from attnzoo.attach.swap import give, is_outermost, is_swapped, original_class, swap, take, unswap
 
 # A slot or a child may be None, absent, or hidden by a container: only the registry of children tells which.
 # ruff: noqa: SLF001
@@ -61,7 +61,7 @@ class Placement:
             stack[key] = built.entry
             self._keys.append(key)
         for module, role, key in self.roles:
-            swap(module).roles.append((role, key))
+            give(module, role, key)
         if isinstance(self._module, _BatchNorm) and self.site.slot is None:
             parent, _, child = self.site.name.rpartition(".")
             guard = functools.partial(keep_attention, child=child)
@@ -85,7 +85,7 @@ class Placement:
     def remove(self) -> None:
         """Take the layers out of the model; what is left is as it was before :meth:`put`, if nothing else is there."""
         for module, role, key in self.roles:
-            swap(module).roles.remove((role, key))
+            take(module, role, key)
             _clear(module)
         stack = self._at(self.stack_name)
         for key in self._keys:

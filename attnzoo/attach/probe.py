@@ -98,7 +98,9 @@ def alive(probed: Probe, names: Iterable[str]) -> dict[tuple[str, Path], Tensor]
         rng = torch.random.fork_rng(devices=_cuda_devices(probed.model))
         with rng, torch.inference_mode(mode=False), torch.enable_grad():
             torch.manual_seed(_SEED)
-            outputs = [tensor for _, tensor in walk(probed.model(*probed.inputs)) if tensor.requires_grad]
+            # Reentrant checkpointing gives no gradient to what is inside, if none is wanted of what goes in.
+            inputs = replace(probed.inputs, lambda _, tensor: tensor.detach().requires_grad_())
+            outputs = [tensor for _, tensor in walk(probed.model(*inputs)) if tensor.requires_grad]
             if outputs and leaves:
                 total = sum(((tensor * torch.randn_like(tensor)).sum() for tensor in outputs), torch.zeros(()))
                 total.backward()  # type: ignore[no-untyped-call]

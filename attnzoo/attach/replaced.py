@@ -19,6 +19,9 @@ from attnzoo.attach.stack import CHILD, AttentionStack
 # The registry of children is read directly: containers override every public way to it.
 # ruff: noqa: SLF001
 
+OWN_FORWARDS: set[Any] = set()
+"""The functions that are the ``forward`` of swapped classes."""
+
 
 class ReplacedForward:
     """What stands on an attached module as its ``forward``: the given function, and attention if it has none inside.
@@ -51,5 +54,5 @@ def standing_in(module: nn.Module, given: Any) -> Any:
 
 
 def is_own(module: nn.Module, given: Any) -> bool:
-    """Tell whether ``given`` is the bound forward of the module's own class: somebody has put it back."""
-    return getattr(given, "__func__", None) is type(module).forward and getattr(given, "__self__", None) is module
+    """Tell whether ``given`` is the forward of a swapped class, bound to ``module``: somebody has put it back."""
+    return getattr(given, "__self__", None) is module and getattr(given, "__func__", None) in OWN_FORWARDS

@@ -15,8 +15,9 @@ from torch import nn
 
 # The registry of children is read and written directly: containers override every public way to it.
 # ruff: noqa: SLF001
-from attnzoo.attach.replaced import ReplacedForward, is_own, standing_in
-from attnzoo.attach.stack import CHILD, AttentionStack
+from attnzoo.attach.replaced import OWN_FORWARDS, ReplacedForward, is_own, standing_in
+from attnzoo.attach.signature import with_argument
+from attnzoo.attach.stack import CHILD, MAPS, AttentionStack, Role
 
 FORWARD = "forward"
 _ORIGINAL = "_attnzoo_original"
@@ -87,9 +88,33 @@ def refusal(module: nn.Module) -> str | None:
     return None
 
 
+def give(module: nn.Module, role: Role, key: str) -> None:
+    """Give the module a role; its class shows the attention maps as an argument while it has that role."""
+    swap(module).roles.append((role, key))
+    _show_maps(module)
+
+
+def take(module: nn.Module, role: Role, key: str) -> None:
+    """Undo :func:`give`."""
+    swap(module).roles.remove((role, key))
+    _show_maps(module)
+
+
+def _show_maps(module: nn.Module) -> None:
+    if is_outermost(module):
+        maps = any(role == "maps" for role, _ in swap(module).roles)
+        cls: Any = swapped(original_class(module), maps)
+        module.__class__ = cls
+
+
 @functools.cache
-def swapped(original: Any) -> Any:
-    """Return the subclass of ``original`` that attends to its output; one for each class, under the same name."""
+def swapped(original: Any, takes_maps: bool = False) -> Any:
+    """Return the subclass of ``original`` that attends to its output; one for each class, under the same name.
+
+    Args:
+        original: A class of modules.
+        takes_maps: Whether the signature of ``forward`` has the attention maps.
+    """
 
     @functools.wraps(original.forward)
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
@@ -100,6 +125,9 @@ def swapped(original: Any) -> Any:
             return stack.attend(original.forward(self, *args, **kwargs))
         return stack.call(functools.partial(original.forward, self), args, kwargs)
 
+    shown = with_argument(MAPS, forward, original.forward) if takes_maps else forward
+    OWN_FORWARDS.add(shown)
+
     def setattr_(self: nn.Module, name: str, value: Any) -> None:
         original.__setattr__(self, name, standing_in(self, value) if name == FORWARD else value)
 
@@ -107,7 +135,7 @@ def swapped(original: Any) -> Any:
         reduced = original.__reduce_ex__(self, protocol)
         if type(self) is not subclass or reduced[0] is not copyreg.__newobj__:  # type: ignore[attr-defined]
             return reduced
-        return (_rebuild, (original,), *reduced[2:])
+        return (_rebuild, (original, takes_maps), *reduced[2:])
 
     namespace: dict[str, Any] = {
         "__module__": original.__module__,
@@ -116,7 +144,7 @@ def swapped(original: Any) -> Any:
         "__reduce_ex__": reduce,
         "__setattr__": setattr_,
         _ORIGINAL: original,
-        FORWARD: forward,
+        FORWARD: shown,
     }
     if issubclass(original, nn.Sequential | nn.ModuleList | nn.ModuleDict):
         namespace |= _hiding(original)
@@ -124,8 +152,8 @@ def swapped(original: Any) -> Any:
     return subclass
 
 
-def _rebuild(original: Any) -> Any:
-    cls = swapped(original)
+def _rebuild(original: Any, takes_maps: bool) -> Any:
+    cls = swapped(original, takes_maps)
     return cls.__new__(cls)
 
 

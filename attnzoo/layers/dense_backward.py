@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attnzoo import checks
+from attnzoo.layer import Layer
 from attnzoo.ops import apply_gates, global_pool, note_gates
 from attnzoo.registry import register
 
@@ -58,7 +59,7 @@ class AttentionalFeatures(nn.Module):
     summary="Channel gates of shallow maps made from those of all deeper maps; pools the pyramid to one vector.",
     keeps=("dtype", "device"),
 )
-class DenselyBackwardAttention(nn.Module):
+class DenselyBackwardAttention(Layer):
     """Re-weight a pyramid of maps by gates that run from deep to shallow, and pool it to one vector.
 
     Args:
@@ -154,7 +155,7 @@ class DenselyBackwardAttention(nn.Module):
             raise TypeError(f"maps must be a sequence of {len(self.channels)} tensors, got {type(maps).__name__}")
         if len(maps) != len(self.channels):
             raise ValueError(f"maps must hold {len(self.channels)} tensors (channels {self.channels}), got {len(maps)}")
-        like = next(self.parameters())
+        like = next(self.parameters(), None)
         for i, (x, count) in enumerate(zip(maps, self.channels, strict=True)):
             checks.feature_map(f"maps[{i}]", x, count, like=like)
             if x.shape[0] != maps[0].shape[0]:

@@ -23,9 +23,10 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from attnzoo import checks
+from attnzoo.layer import Layer
 from attnzoo.ops import note_gates
 from attnzoo.registry import register
 
@@ -76,7 +77,7 @@ def threshold_maps(difference: Tensor, thresholds: Sequence[float] = DIFFERENCE_
     paper="Chen, Wang, Wang, Liu, Computational efficient deep neural network with difference attention maps, 2020",
     summary="Groups of channels modulated by binary maps of where the face has moved.",
 )
-class DifferenceGate(nn.Module):
+class DifferenceGate(Layer):
     """Modulate a map by binary difference maps.
 
     Args:

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attnzoo import checks
+from attnzoo.layer import Layer
 from attnzoo.ops import Stage, dispatch, igc_block, igc_training, running_statistics, watched
 from attnzoo.ops.eager import chained
 from attnzoo.ops.igc_reference import in_natural_order
@@ -34,7 +35,7 @@ _PIXELS_A_MEMBER = 192
 """Pixels for each channel of a group from which on training by native passes is the faster way; measured."""
 
 
-class InterleavedGroupConv(nn.Module):
+class InterleavedGroupConv(Layer):
     """A grouped 3x3 convolution and a grouped 1x1 convolution that mixes what the first kept apart.
 
     Args:
@@ -155,7 +156,7 @@ def _memory_format(x: Tensor) -> torch.memory_format:
     summary="Interleaved group convolutions with a residual or dense connection and a 1x1 fusion.",
     exceptions={"train_one_value": "torch's BatchNorm2d refuses to train on a single value a channel (B = H = W = 1)"},
 )
-class IGCBlock(nn.Module):
+class IGCBlock(Layer):
     """CEDNN's block: interleaved group convolutions, a connection to the input, and a 1x1 convolution that fuses.
 
     Args:
@@ -312,11 +313,11 @@ class IGCBlock(nn.Module):
     def stages(self) -> tuple[Stage, Stage, Stage] | None:
         """Return the stages with which ``attnzoo.ops.igc_block`` may take the place of calling the modules.
 
-        None where it may not: in training; where a gradient may be wanted; where anybody watches (hooks, compilers);
+        None where it may not: in training; where a gradient may be wanted; where anybody watches (hooks, tracers);
         where there is a ``branch_layer``, or another module in a convolution's or norm's place (an adapter, a quantised
         one).
         """
-        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing():
             return None
         within: Any = self._modules.values()  # in half the time of children()
         branch, branch_layer, fuse, norm = within

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from attnzoo import checks
+from attnzoo.layer import Layer
 from attnzoo.ops import llam_gate, note_gates
 from attnzoo.ops.convolution import of_two
 from attnzoo.ops.noting import listened
@@ -36,7 +37,7 @@ from attnzoo.registry import register
         "equation's own doing; NaN, and infinity in the current map, are seen"
     },
 )
-class LLAM(nn.Module):
+class LLAM(Layer):
     """Gate every element of the current map by a convolution on the previous and the current map.
 
     Args:

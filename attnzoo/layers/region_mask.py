@@ -19,9 +19,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from attnzoo import checks
+from attnzoo.layer import Layer
 from attnzoo.ops import note_gates, split_rows
 from attnzoo.ops.noting import listened
 from attnzoo.registry import register
@@ -41,7 +42,7 @@ PAPER_REGIONS: Mapping[str, Region] = MappingProxyType(
     paper="Xia, Upper, Middle and Lower Region Learning for Facial Action Unit Detection, 2020",
     summary="Named horizontal regions around a centre row, each a copy of the map with the rest set to zero.",
 )
-class RegionMask(nn.Module):
+class RegionMask(Layer):
     """Split a map into named horizontal regions by hard masks.
 
     Args:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from attnzoo import checks
+from attnzoo.layer import Layer
 from attnzoo.ops import apply_gates, global_pool, note_gates
 from attnzoo.ops.convolution import pointwise
 from attnzoo.ops.eager import gated
@@ -33,7 +34,7 @@ from attnzoo.registry import register
     paper="Hu, Shen, Sun, Squeeze-and-Excitation Networks, CVPR 2018",
     summary="Channel gate from the global average through a two-layer bottleneck.",
 )
-class SqueezeExcite(nn.Module):
+class SqueezeExcite(Layer):
     """Gate the channels of a map by a bottleneck on their global averages.
 
     Args:
@@ -92,7 +93,7 @@ class SqueezeExcite(nn.Module):
 
     def _gates(self, x: Tensor) -> tuple[tuple[Tensor], Tensor]:
         """Return the gate, and ``x`` to go on with."""
-        checks.feature_map("x", x, self.channels, like=next(self.parameters()))
+        checks.feature_map("x", x, self.channels, like=next(self.parameters(), None))
         pooled, x = global_pool(x, maximum=False)
         logits = pointwise(self.fc2, self.act(pointwise(self.fc1, pooled[0])))  # (B, C)
         gate = self.gate(logits)[:, :, None, None]

@@ -44,7 +44,7 @@ def of_two(conv: nn.Module, first: Tensor, second: Tensor) -> tuple[Tensor, Tens
     if may_bypass(conv) and keeps_size(conv) and applies(conv.weight, first, second):
         return winograd(first, second, conv.weight, conv.bias), None
     maps = first.numel() + second.numel()
-    infers = not (torch.is_grad_enabled() or torch.compiler.is_compiling())
+    infers = not (torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing())
     if (infers and _MAPS_A_COPY_OF_WEIGHTS_COSTS * maps < _weight(conv).numel()) or not may_bypass(conv):
         return conv(torch.cat([first, second], dim=1)), None
     of_first, of_second = torch.split(conv.weight, [first.shape[1], second.shape[1]], dim=1)
@@ -57,4 +57,5 @@ def _dtype(conv: nn.Module) -> torch.dtype:
 
 
 def _weight(conv: nn.Module) -> Tensor:
-    return next(conv.parameters())
+    first = next(conv.parameters(), None)
+    return conv.weight if first is None else first  # a replica of nn.DataParallel has weights and no parameters
