@@ -51,7 +51,7 @@ class Pass:
         before = None if current is None or current.task != task else current.of()
         mixed = before is not None and (current.mixed or before.thread != self.thread)  # type: ignore[union-attr]
         _backward.current = started = _Backward(self, task, mixed)
-        Variable._execution_engine.queue_callback(started.end)  # type: ignore[no-untyped-call]
+        Variable._execution_engine.queue_callback(started.end)
 
 
 class _Backward:

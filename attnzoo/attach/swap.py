@@ -103,8 +103,8 @@ def take(module: nn.Module, role: Role, key: str) -> None:
 def _show_maps(module: nn.Module) -> None:
     if is_outermost(module):
         maps = any(role == "maps" for role, _ in swap(module).roles)
-        cls: Any = swapped(original_class(module), maps)
-        module.__class__ = cls
+        original: Any = original_class(module)
+        module.__class__ = swapped(original, maps)
 
 
 @functools.cache

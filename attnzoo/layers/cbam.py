@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from attnzoo import checks
 from attnzoo.layer import Layer
@@ -28,6 +28,10 @@ from attnzoo.ops.gate_images import Bottleneck, Convolution, gate_images, with_g
 from attnzoo.ops.named import make
 from attnzoo.ops.spatial_conv import NATIVE_SIZES
 from attnzoo.registry import register
+
+fx.wrap("apply_gates")
+fx.wrap("global_pool")
+fx.wrap("squeeze_channels")
 
 
 class ChannelGate(nn.Module):

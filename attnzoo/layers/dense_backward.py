@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from attnzoo import checks
@@ -34,6 +34,10 @@ from attnzoo.registry import register
 
 Strategy = Literal["dba", "aw_o_db"]
 Output = Literal["vector", "maps"]
+
+
+fx.wrap("apply_gates")
+fx.wrap("global_pool")
 
 
 class AttentionalFeatures(nn.Module):
@@ -144,6 +148,8 @@ class DenselyBackwardAttention(Layer):
             ValueError: If their number or a shape does not fit.
         """
         self._check(maps)
+        if checks.is_symbolic(maps):
+            maps = [maps[i] for i in range(len(self.channels))]
         pooled = [global_pool(x, maximum=False).values[0].to(x.dtype) for x in maps]
         weights = self.weights(pooled)
         if self.output == "maps":
@@ -151,6 +157,8 @@ class DenselyBackwardAttention(Layer):
         return torch.cat([vector * weight for vector, weight in zip(pooled, weights, strict=True)], dim=1)
 
     def _check(self, maps: Sequence[Tensor]) -> None:
+        if checks.is_symbolic(maps):
+            return
         if not isinstance(maps, Sequence):
             raise TypeError(f"maps must be a sequence of {len(self.channels)} tensors, got {type(maps).__name__}")
         if len(maps) != len(self.channels):

@@ -126,7 +126,7 @@ class DifferenceGate(Layer):
         """Raise what :meth:`forward` raises, and note the maps as its gates: for callers that compute the rest."""
         checks.feature_map("x", x, self.channels)
         checks.feature_map("maps", maps, self.num_maps)
-        if maps.shape[0] != x.shape[0] or maps.shape[2:] != x.shape[2:]:
+        if not checks.is_symbolic(x) and (maps.shape[0] != x.shape[0] or maps.shape[2:] != x.shape[2:]):
             raise ValueError(
                 f"maps must have shape {(x.shape[0], self.num_maps, *x.shape[2:])} to go with x "
                 f"{tuple(x.shape)}, got {tuple(maps.shape)}"
@@ -158,6 +158,8 @@ class DifferenceGate(Layer):
         factors = self._factors(x, maps)[:, :, None]  # a broadcast over each group's channels is one pass already
         groups = x[:, None] if self.form == "stack" else torch.unflatten(x, 1, (self.num_maps + 1, -1))
         y = (groups * factors).flatten(1, 2)
+        if checks.is_symbolic(x):
+            return y
         last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
         return y.contiguous(memory_format=torch.channels_last) if last else y
 

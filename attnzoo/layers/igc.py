@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from attnzoo import checks
@@ -33,6 +33,9 @@ from attnzoo.registry import register
 Connection = Literal["res", "dense"]
 _PIXELS_A_MEMBER = 192
 """Pixels for each channel of a group from which on training by native passes is the faster way; measured."""
+
+
+fx.wrap("_shuffle")
 
 
 class InterleavedGroupConv(Layer):
@@ -102,7 +105,7 @@ class InterleavedGroupConv(Layer):
         """
         checks.feature_map("x", x, self.channels, like=self.conv1.weight)
         y = F.relu(self.norm1(self.conv1(x)))
-        if x.device.type == "cpu" and self._is_plain():
+        if not checks.is_symbolic(x) and x.device.type == "cpu" and self._is_plain():
             return self._without_permutations(y)
         y = self.norm2(self.conv2(_shuffle(y, self.groups)))
         return _shuffle(y, y.shape[1] // self.groups)
@@ -241,7 +244,7 @@ class IGCBlock(Layer):
         checks.feature_map("x", x, self.channels, like=self.fuse.weight)
         pool_natively = pool and min(x.shape[2:]) >= 2  # else it is for max_pool2d to say what is wrong
         options: dict[str, Any] = {"groups": self.branch.groups, "pool": pool_natively}
-        stages = self.stages()
+        stages = None if checks.is_symbolic(x) else self.stages()
         if stages is not None and dispatch.takes_native(x, None):
             y = igc_block(x, stages, **options).map.contiguous(memory_format=_memory_format(x))
         elif self.trains_by_passes(x):
@@ -269,6 +272,8 @@ class IGCBlock(Layer):
         """
         branch, branch_layer, fuse, norm = self.children()
         if not self.training or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
+            return False
+        if checks.is_symbolic(x):
             return False
         if type(branch) is not InterleavedGroupConv or type(branch_layer) is not nn.Identity:
             return False
@@ -317,7 +322,8 @@ class IGCBlock(Layer):
         where there is a ``branch_layer``, or another module in a convolution's or norm's place (an adapter, a quantised
         one).
         """
-        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing():
+        traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        if self.training or torch.is_grad_enabled() or traced:
             return None
         within: Any = self._modules.values()  # in half the time of children()
         branch, branch_layer, fuse, norm = within

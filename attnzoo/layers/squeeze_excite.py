@@ -16,7 +16,7 @@ Differences from the paper: none. (The bottleneck is rounded to ``rd_divisor``, 
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from attnzoo import checks
 from attnzoo.layer import Layer
@@ -26,6 +26,9 @@ from attnzoo.ops.eager import gated
 from attnzoo.ops.gate_images import Bottleneck, gate_images, with_gradient
 from attnzoo.ops.named import make
 from attnzoo.registry import register
+
+fx.wrap("apply_gates")
+fx.wrap("global_pool")
 
 
 @register(
