@@ -44,8 +44,10 @@ def restore(frames: tuple[Frame, ...]) -> None:
     _running.frames = frames
 
 
-def holder(key: str) -> Frame | None:
-    """Return the innermost open frame that has ``key``, or None."""
+def holder(key: str, own: Frame | None = None) -> Frame | None:
+    """Return ``own``, the frame of the call that asks, or the innermost open one, whichever has ``key`` first."""
+    if own is not None and key in own:
+        return own
     for frame in reversed(_running.frames):
         if key in frame:
             return frame

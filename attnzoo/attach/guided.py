@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from attnzoo.attach import passes
 from attnzoo.attach.attend import Attend
-from attnzoo.attach.context import holder
+from attnzoo.attach.context import Frame, holder
 from attnzoo.attach.sites import Spot
 from attnzoo.attach.stack import MAPS
 
@@ -32,10 +32,10 @@ class GuidedAttend(Attend):
         super().__init__(layer, spot, **kwargs)
         self.key = key
 
-    def receive(self, x: Tensor) -> tuple[Tensor, ...]:  # noqa: ARG002
+    def receive(self, x: Tensor, frame: Frame) -> tuple[Tensor, ...]:  # noqa: ARG002
         """Return the maps of the model's call that is running, or that gradient checkpointing computes again."""
-        frame = holder(self.key)
-        maps = passes.recalled(self.key) if frame is None else frame[self.key]
+        held = holder(self.key, frame)
+        maps = passes.recalled(self.key) if held is None else held[self.key]
         return () if maps is None else (maps,)
 
     def forward(self, x: Tensor, *beside: Tensor, **options: Any) -> Tensor:

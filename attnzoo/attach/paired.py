@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attnzoo.attach.attend import Attend
-from attnzoo.attach.context import holder
+from attnzoo.attach.context import Frame, holder
 from attnzoo.attach.layout import to_map
 from attnzoo.attach.sites import Spot
 from attnzoo.attach.symbolic import is_traced, output_of
@@ -52,10 +52,10 @@ class PairedAttend(Attend):
             )
         )
 
-    def receive(self, x: Tensor) -> tuple[Tensor, ...]:
+    def receive(self, x: Tensor, frame: Frame) -> tuple[Tensor, ...]:
         """Return the previous tensor."""
-        frame = holder(self.key)
-        value = None if frame is None else frame[self.key]
+        held = holder(self.key, frame)
+        value = None if held is None else held[self.key]
         if value is None and self.inside is not None and is_traced(x):
             value = output_of(self, self.inside, x)
         return () if value is None else (value,)

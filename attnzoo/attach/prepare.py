@@ -65,7 +65,7 @@ def prepare(
             for index, spot in enumerate(site.spots):
                 key = maps_key if before is None else new_key()
                 if before is not None and key is not None:
-                    roles += before.roles(module, key)
+                    roles += before.roles(module, key, site.slot is not None)
                 like = None if before is None else before.spots[index]
                 made = build(
                     source,
@@ -137,9 +137,17 @@ class _Before:
     inside: str | None
     spots: tuple[Spot, ...]
 
-    def roles(self, site: nn.Module, key: str) -> list[tuple[nn.Module, Role, str]]:
-        """Return what the modules do so that F_pre is handed over under ``key``."""
-        return [(site, "input", key)] if self.inside is None else [(site, "holds", key), (self.module, "output", key)]
+    def roles(self, site: nn.Module, key: str, in_slot: bool) -> list[tuple[nn.Module, Role, str]]:
+        """Return what the modules do so that F_pre is handed over under ``key``.
+
+        Args:
+            site: The site's module.
+            key: The key.
+            in_slot: Whether the attention is in a slot inside the module.
+        """
+        if self.inside is None:
+            return [(site, "lends" if in_slot else "input", key)]
+        return [(site, "holds", key), (self.module, "output", key)]
 
 
 def _befores(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -65,7 +66,10 @@ def probe(model: nn.Module, example_inputs: tuple[Any, ...] | None = None) -> Pr
     Raises:
         ValueError: If no size works (the message has the last error), or the model cannot be copied.
     """
-    with torch.inference_mode(mode=False), torch.random.fork_rng(devices=_cuda_devices(model)):
+    rng = torch.random.fork_rng(devices=_cuda_devices(model))
+    with torch.inference_mode(mode=False), rng, warnings.catch_warnings():
+        # said by reentrant checkpointing wherever no gradient is wanted, as in these passes
+        warnings.filterwarnings("ignore", message="None of the inputs have requires_grad")
         torch.manual_seed(_SEED)
         twin = _twin(model)
         inputs, square = _first(twin, model, example_inputs)

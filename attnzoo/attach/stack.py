@@ -13,9 +13,13 @@ from attnzoo.attach.passes import Pass, remember
 CHILD = "attnzoo"
 MAPS = "attention_maps"
 
-Role = Literal["input", "output", "holds", "maps"]
-"""What a module does for an attention elsewhere: it hands over its ``input`` or its ``output``, its call ``holds`` what
-a module inside hands over, or it takes the attention ``maps`` as an argument."""
+Role = Literal["input", "lends", "holds", "output", "maps"]
+"""What a module does for an attention: its ``input`` goes to its own, or it ``lends`` it to one inside; its call
+``holds`` what a module inside hands over, its ``output``; or it takes the attention ``maps`` as an argument."""
+
+_WITHIN = frozenset({"input", "output"})
+"""The roles of a module whose calls hold nothing that a module inside reads or fills."""
+_NOTHING: context.Frame = {}
 
 
 class AttentionStack(nn.ModuleDict):
@@ -55,20 +59,30 @@ class AttentionStack(nn.ModuleDict):
         if wraps and self.replaced is not None:
             frame[self.replaced] = False
         guided = self._pass_of(frame)
-        before = context.opened(frame)
-        try:
-            output = forward(*args, **kwargs)
-            if not (wraps and self.replaced is not None and frame[self.replaced]):
-                output = self.attend(output)
-            if self.replaced is not None:
-                context.mark(self.replaced)
-        finally:
-            context.restore(before)
+        if self.replaced is None and all(role in _WITHIN for role, _ in self.roles):
+            output = self.attend(forward(*args, **kwargs), frame)
+        else:
+            output = self._in_frame(frame, forward, args, kwargs)
         for role, key in self.roles:
             if role == "output":
                 context.leave(key, output)
         if guided is not None:
             guided.follow(output)
+        return output
+
+    def _in_frame(
+        self, frame: context.Frame, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Return the attended output of a call of which modules inside may read and fill ``frame``."""
+        before = context.opened(frame)
+        try:
+            output = forward(*args, **kwargs)
+            if self.replaced is None or not frame.get(self.replaced):
+                output = self.attend(output, frame)
+            if self.replaced is not None:
+                context.mark(self.replaced)
+        finally:
+            context.restore(before)
         return output
 
     def _frame(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> context.Frame:
@@ -80,7 +94,7 @@ class AttentionStack(nn.ModuleDict):
         if takes_maps and not given:
             maps = symbolic.argument(MAPS, args, kwargs)
         for role, key in self.roles:
-            if role == "input":
+            if role in {"input", "lends"}:
                 frame[key] = args[0] if args else next(iter(kwargs.values()))
             elif role == "holds":
                 frame[key] = None
@@ -96,11 +110,11 @@ class AttentionStack(nn.ModuleDict):
         keys = [key for role, key in self.roles if role == "maps" and frame.get(key) is not None]
         return remember(keys, frame[keys[0]], frame) if keys else None
 
-    def attend(self, output: Any) -> Any:
-        """Return the module's output, attended to."""
+    def attend(self, output: Any, frame: context.Frame = _NOTHING) -> Any:
+        """Return the module's output, attended to; ``frame`` is what the module's call holds."""
         entries: Any = self._modules.values()
         for entry in entries:
-            output = _attended(output, entry.spot.path, entry)
+            output = _attended(output, entry.spot.path, entry, frame)
         return output
 
     def forward(self, x: Any, *_: Any, **__: Any) -> Any:
@@ -133,12 +147,12 @@ class SlotStack(AttentionStack):
         return self.attend(x)
 
 
-def _attended(output: Any, path: tuple[int | str, ...], entry: Any) -> Any:
+def _attended(output: Any, path: tuple[int | str, ...], entry: Any, frame: context.Frame) -> Any:
     """Return ``output`` with the tensor at ``path`` attended to; the caller's containers stay as they are."""
     if not path:
-        return entry(output, *entry.receive(output))
+        return entry(output, *entry.receive(output, frame))
     key, rest = path[0], path[1:]
-    new = _attended(output[key], rest, entry)
+    new = _attended(output[key], rest, entry, frame)
     if isinstance(output, dict):
         return type(output)({**output, key: new})
     items = [new if index == key else item for index, item in enumerate(output)]
