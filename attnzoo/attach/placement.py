@@ -13,7 +13,7 @@ from torch.utils.hooks import RemovableHandle
 from attnzoo.attach.construct import Built
 from attnzoo.attach.sites import Site
 from attnzoo.attach.stack import CHILD, AttentionStack, Role, SlotStack
-from attnzoo.attach.swap import give, is_outermost, is_swapped, original_class, swap, take, unswap
+from attnzoo.attach.swap import can_unswap, give, is_swapped, original_class, swap, take, unswap
 
 # A slot or a child may be None, absent, or hidden by a container: only the registry of children tells which.
 # ruff: noqa: SLF001
@@ -73,8 +73,8 @@ class Placement:
         for module in {self._module, *(module for module, _, _ in self.roles)}:
             if module is self._module and self.site.slot is not None:
                 continue
-            if not is_outermost(module):
-                return f"the class of {name!r} is now {type(module).__name__} (fully_shard and parametrize change it)"
+            if not can_unswap(module):
+                return f"the class of {name!r} is now {type(module).__name__} (fully_shard changes it, for one)"
         if self._at(self.site.name) is not self._module:
             return f"{name!r} is another module than the one that was attached to"
         stack = self._at(self.stack_name)

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 # The registry of children is read and written directly: containers override every public way to it.
 # ruff: noqa: SLF001
@@ -21,6 +22,7 @@ from attnzoo.attach.stack import CHILD, MAPS, AttentionStack, Role
 
 FORWARD = "forward"
 _ORIGINAL = "_attnzoo_original"
+_BEFORE = "_attnzoo_before"
 _DELEGATED = (
     *("append", "clear", "extend", "insert", "pop", "update"),
     *("__add__", "__contains__", "__delitem__", "__iadd__", "__imul__", "__mul__", "__rmul__", "__setitem__"),
@@ -36,8 +38,13 @@ def is_swapped(module: nn.Module) -> bool:
 
 
 def is_outermost(module: nn.Module) -> bool:
-    """Return whether the module's class is the very one that :func:`swap` made, which can be taken off."""
+    """Return whether the module's class is the very one that :func:`swap` made."""
     return _ORIGINAL in vars(type(module))
+
+
+def can_unswap(module: nn.Module) -> bool:
+    """Return whether :func:`unswap` can undo :func:`swap`."""
+    return is_outermost(module) or (is_swapped(module) and parametrize.is_parametrized(module))
 
 
 def original_class(module: nn.Module) -> type[nn.Module]:
@@ -53,7 +60,10 @@ def swap(module: nn.Module) -> AttentionStack:
     """
     if not is_swapped(module):
         cls: Any = type(module)
-        module.__class__ = swapped(cls)
+        if parametrize.is_parametrized(module):
+            module.__class__ = _rebased(cls, swapped(cls.__bases__[0]), **{_BEFORE: cls})
+        else:
+            module.__class__ = swapped(cls)
     if CHILD not in module._modules:
         module.add_module(CHILD, AttentionStack().train(module.training))
         if FORWARD in vars(module):
@@ -72,7 +82,22 @@ def unswap(module: nn.Module) -> None:
     elif is_own(module, own):
         del vars(module)[FORWARD]
     del module._modules[CHILD]
-    module.__class__ = original_class(module)
+    cls: Any = type(module)
+    if is_outermost(module):
+        module.__class__ = original_class(module)
+    elif parametrize.is_parametrized(module):
+        before: Any = vars(cls).get(_BEFORE)
+        same = before is not None and vars(before).keys() == vars(cls).keys() - {_BEFORE}
+        module.__class__ = before if same else _rebased(cls, original_class(module))
+
+
+def _rebased(cls: Any, base: type[nn.Module], **more: Any) -> Any:
+    """Return the class that ``torch.nn.utils.parametrize`` has made for a module, derived from another class.
+
+    It stays outermost, where removing the parametrisation looks for it; copies of the module keep the one they have.
+    """
+    own = {name: value for name, value in vars(cls).items() if name not in {"__dict__", "__weakref__", _BEFORE}}
+    return type(cls)(cls.__name__, (base,), own | more)
 
 
 def refusal(module: nn.Module) -> str | None:
