@@ -19,9 +19,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from attnzoo import checks
+from attnzoo.layer import Layer
 from attnzoo.ops import apply_gates, eligibility, note_gates, squeeze_channels, why_called
 from attnzoo.ops.apply_gates import blended
 from attnzoo.ops.convolution import planar, pointwise, sum_of_pointwise
@@ -29,6 +30,10 @@ from attnzoo.ops.gate_images import BOTTLENECK, Gating, convolution, gate_images
 from attnzoo.ops.global_pool import averages_and_maxima
 from attnzoo.ops.reading import Row, table
 from attnzoo.registry import register
+
+fx.wrap("apply_gates")
+fx.wrap("averages_and_maxima")
+fx.wrap("squeeze_channels")
 
 
 class ChannelGate(nn.Module):
@@ -80,7 +85,9 @@ class SpatialGate(nn.Module):
     def forward(self, planes: Tensor) -> Tensor:
         """Return the gate (B, 1, H, W) from ``planes`` (B, 2, H, W), the averages and the maxima over all channels."""
         logits = planar(self.conv, planes)
-        if why_called(self.norm) is None:  # torch's norm would take memory elsewhere for its own
+        if (
+            not checks.is_symbolic(logits) and why_called(self.norm) is None
+        ):  # torch's norm would take memory elsewhere for its own
             eligibility.require_one_device(logits, (*self.norm.parameters(), *self.norm.buffers()))
         gate: Tensor = self.norm(logits).sigmoid()
         return gate
@@ -106,7 +113,7 @@ def _gating(channel: bool, size: int, norm: type[nn.Module]) -> Gating:
     summary="Channel gate, then spatial gate, each from an average and a maximum.",
     exceptions={"train_one_value": "torch's BatchNorm2d refuses to train on a single value a channel (B = H = W = 1)"},
 )
-class CBAM(nn.Module):
+class CBAM(Layer):
     """Gate the channels of a map, then its pixels.
 
     Args:
@@ -173,7 +180,7 @@ class CBAM(nn.Module):
 
     def _gates(self, x: Tensor, blend: Tensor | None) -> tuple[tuple[Tensor, ...], Tensor]:
         """Return the gates, and ``x`` to go on with. The spatial gate sees the map behind the blended channel gate."""
-        checks.feature_map("x", x, self.channels, like=next(self.parameters()))
+        checks.feature_map("x", x, self.channels, like=next(self.parameters(), None))
         channel = spatial = None
         if self.channel is not None:
             average, maximum, x = averages_and_maxima(x)

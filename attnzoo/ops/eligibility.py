@@ -175,17 +175,26 @@ def why_called(*modules: nn.Module) -> str | None:
     if torch_internals.has_global_module_hook():
         return "a hook on all modules waits for them to be called"
     for module in modules:
-        own = module.__dict__
-        for hooks in torch_internals.INSTANCE_HOOKS:
-            if own[hooks]:
-                return f"a hook waits for {type(module).__name__} to be called"
-        for method in torch_internals.INSTANCE_METHODS:
-            if method in own:
-                return f"{method} of this {type(module).__name__} was replaced"
-        for held in (own["_parameters"], own["_buffers"]):
-            for tensor in held.values():
-                if tensor is not None and not plain(tensor) and not torch_internals.is_fake(tensor):
-                    return f"{type(module).__name__} holds a tensor that is no plain dense one"
+        reason = _why_module_called(module)
+        if reason is not None:
+            return reason
+    return None
+
+
+def _why_module_called(module: nn.Module) -> str | None:
+    own = module.__dict__
+    for hooks in torch_internals.INSTANCE_HOOKS:
+        if own[hooks]:
+            return f"a hook waits for {type(module).__name__} to be called"
+    for method in torch_internals.INSTANCE_METHODS:
+        if method in own:
+            return f"{method} of this {type(module).__name__} was replaced"
+    if torch_internals.REPLICA in own:
+        return f"this {type(module).__name__} is a replica of nn.DataParallel, which has no parameters to be read"
+    for held in (own["_parameters"], own["_buffers"]):
+        for tensor in held.values():
+            if tensor is not None and not plain(tensor) and not torch_internals.is_fake(tensor):
+                return f"{type(module).__name__} holds a tensor that is no plain dense one"
     return None
 
 

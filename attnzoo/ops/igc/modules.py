@@ -41,7 +41,8 @@ class ModuleLink(NamedTuple):
 def chain_of_modules(x: Tensor, links: Sequence[ModuleLink], between: Parts = ()) -> Tensor | None:
     """Return what blocks make of ``x``, one after the other, or None where a kernel may not take their place.
 
-    That is where gradients are on, where a recorder listens, where ``read`` finds anything unusual, and where a shape does not fit.
+    That is where gradients are on, where a recorder listens, where ``read`` finds anything unusual, and where a shape
+    does not fit.
 
     Args:
         x: Map (B, C, H, W).
