@@ -104,10 +104,9 @@ def gate_images(
         blend: How much of each gate counts, of shape () or (1,); None for all of it.
         in_place: Whether ``x`` may be overwritten, where no gradient is wanted.
     """
-    if not isinstance(x, Tensor) or not x.is_cpu or not dispatch.native_is_built():
+    if not _is_its_map(x, layer) or not dispatch.native_is_built():
         return None  # on other devices nothing of the CPU's kernels is asked or imported
-    if x.dim() == 4 and not x.is_contiguous():
-        x = autograd.dense(x)
+    x = x if x.is_contiguous() else autograd.dense(x)
     parts = ((layer, gating.table),)
     found = read(parts, (x, blend))
     if found is None:
@@ -136,6 +135,11 @@ def gate_images(
     if listens:
         note_gates(layer, _gates(x, weights, options, state))
     return y
+
+
+def _is_its_map(x: object, layer: nn.Module) -> bool:
+    """Tell whether this is a map on the CPU, of the layer's channels."""
+    return isinstance(x, Tensor) and x.is_cpu and x.dim() == 4 and x.shape[1] == layer.channels
 
 
 def _contents(
