@@ -33,6 +33,7 @@ from attnzoo.registry import register
 
 fx.wrap("apply_gates")
 fx.wrap("averages_and_maxima")
+fx.wrap("blended")
 fx.wrap("squeeze_channels")
 
 
@@ -186,7 +187,7 @@ class CBAM(Layer):
             average, maximum, x = averages_and_maxima(x)
             channel = self.channel(average, maximum)
         if self.spatial is not None:
-            gate = channel if channel is None or blend is None else blended(channel, blend)
+            gate = None if channel is None else blended(channel, blend)
             planes, x = squeeze_channels(x, gate)
             spatial = self.spatial(planes)
         gates = {name: gate for name, gate in (("channel", channel), ("spatial", spatial)) if gate is not None}

@@ -23,12 +23,15 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
 from attnzoo import checks
 from attnzoo.layer import Layer
 from attnzoo.ops import note_gates
+from attnzoo.ops.apply_gates import blended
 from attnzoo.registry import register
+
+fx.wrap("blended")
 
 DIFFERENCE_THRESHOLDS = (30.0, 35.0, 40.0, 45.0, 50.0)
 """The paper's grey levels."""
@@ -157,8 +160,7 @@ class DifferenceGate(Layer):
             ValueError: If the shapes do not fit.
         """
         factors = self._factors(x, maps)
-        if blend is not None:
-            factors = (blend * factors + (1 - blend)).to(x.dtype)
+        factors = blended(factors, blend).to(x.dtype)
         factors = factors[:, :, None]  # a broadcast over each group's channels is one pass already
         groups = x[:, None] if self.form == "stack" else torch.unflatten(x, 1, (self.num_maps + 1, -1))
         y = (groups * factors).flatten(1, 2)

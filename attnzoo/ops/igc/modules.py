@@ -52,7 +52,7 @@ def chain_of_modules(x: Tensor, links: Sequence[ModuleLink], between: Parts = ()
     Returns:
         The last block's map (B, C', H', W'), contiguous, of the dtype of ``x``.
     """
-    if torch.is_grad_enabled() or torch.compiler.is_compiling() or listened() or x.dim() != 4 or not links:
+    if torch.is_grad_enabled() or not eligibility.plain_eager() or listened() or x.dim() != 4 or not links:
         return None
     parts = (*[(link.block, link.table) for link in links], *between)
     maps = [None if link.maps is None else link.maps.contiguous() for link in links]
