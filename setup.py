@@ -1,7 +1,7 @@
-"""Builds what is not Python: the CPU kernels, and ways past Python to two of them.
+"""Builds what is not Python: the CPU kernels, and what reads modules for them.
 
-The kernels are one plain shared library, each source compiled once for each instruction set; the ways to them are a
-module of Python's stable interface. Both are optional: where no compiler is found, or one without OpenMP, or Python
+The kernels are one plain shared library, each source compiled once for each instruction set; the reader is a module of
+Python's stable interface. Both are optional: where no compiler is found, or one without OpenMP, or Python
 without its headers, installation succeeds and attnzoo computes without them, as ``attnzoo.ops.backends()`` says. A
 source that fails to compile for one instruction set loses that set's kernels only. What is missing is said at the end,
 on stderr. ``CC`` and ``CXX`` name other compilers: g++ from 11 on, clang from 14 on, g++ 12 for aarch64.
@@ -100,15 +100,15 @@ setup(
     ext_modules=[
         Extension(
             "attnzoo.kernels.cpu.libattnzoo",
-            sources=sorted(map(str, KERNELS.glob("*.cpp"))),
-            depends=sorted(map(str, KERNELS.glob("*.h"))),
+            sources=sorted(map(str, KERNELS.rglob("*.cpp"))),
+            depends=sorted(map(str, KERNELS.rglob("*.h"))),
             language="c++",
             optional=True,
         ),
         Extension(
-            "attnzoo.ops.eager_calls",
-            sources=sorted(map(str, Path("attnzoo/ops").glob("*.cpp"))),
-            depends=[*sorted(map(str, Path("attnzoo/ops").glob("*.h"))), *sorted(map(str, KERNELS.glob("*_record.h")))],
+            "attnzoo.ops.read_modules",
+            sources=["attnzoo/ops/read_modules.cpp"],
+            depends=[str(KERNELS / "field.h")],
             extra_compile_args=["-std=gnu++17", "-fvisibility=hidden", "-g0", *SANITIZERS],
             extra_link_args=SANITIZERS,
             language="c++",

@@ -32,10 +32,10 @@ from skimage import data
 
 from reference_models.faces.landmarks import choose, detect
 from reference_models.preparation.items import Item, scan
-from reference_models.preparation.recipe import RECIPES
+from reference_models.preparation.preparation import PREPARATIONS
 from reference_models.preparation.run import Report, prepare
 from reference_models.preparation.store import JOURNAL
-from reference_models.preparation.workers import cores
+from reference_models.processors import cores
 
 RESULTS = Path(__file__).parent / "results"
 SEED = 7
@@ -62,11 +62,11 @@ def scaling(count: int, rounds: int) -> list[dict[str, Any]]:
         root = Path(folder, "photographs")
         photographs(root, count, 512)
         items = [Item(image) for image in scan(root).images]
-        prepare(root, Path(folder, "warm-up"), items[:4], RECIPES["cednn"], workers=cores())
+        prepare(root, Path(folder, "warm-up"), items[:4], PREPARATIONS["cednn"], workers=cores())
         best: dict[int, Report] = {}
         for turn in range(rounds):
             for workers in (1, cores()):
-                report = prepare(root, Path(folder, f"{turn}-{workers}"), items, RECIPES["cednn"], workers=workers)
+                report = prepare(root, Path(folder, f"{turn}-{workers}"), items, PREPARATIONS["cednn"], workers=workers)
                 if report.done != count:
                     raise RuntimeError(f"{report.failures} failed")
                 if workers not in best or report.seconds < best[workers].seconds:

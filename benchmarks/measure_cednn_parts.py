@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from attnzoo import ops
 from benchmarks.interleaved import measured
-from reference_models import CEDNN, cednn_inference, cednn_top
+from reference_models import CEDNN, cednn_blocks, cednn_top
 
 RESULT = Path(__file__).with_name("results") / "cednn-parts-cpu.json"
 FORGOTTEN = 1 << 25  # floats, 128 MB
@@ -44,10 +44,10 @@ def inference(rounds: int) -> list[dict[str, Any]]:
     other = torch.zeros(FORGOTTEN)
     rows = []
     with torch.inference_mode(), ops.backend("native"):
-        features = cednn_inference.features(network, face, None)
+        features = cednn_blocks.fused(network.links(), face, None)
         layers = (network.reduce, network.top1, network.top2, network.fc)
         parts: dict[str, tuple[Callable[[], Tensor], Sequence[nn.Module]]] = {
-            "blocks": (lambda: cednn_inference.features(network, face, None), [network.blocks]),
+            "blocks": (lambda: cednn_blocks.fused(network.links(), face, None), [network.blocks]),
             "top": (lambda: cednn_top.logits(*layers, features), layers),
             "whole network": (lambda: network(face), [network]),
         }

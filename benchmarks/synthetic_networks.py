@@ -25,10 +25,11 @@ from attnzoo.files import write_atomically
 from reference_models.data.dataset import FaceDataset
 from reference_models.training.budgets import for_synthetic, persons, precision
 from reference_models.training.calibration import Calibration
-from reference_models.training.fit import LAST, Hardware, fit
+from reference_models.training.fit import Hardware, fit
 from reference_models.training.recipes import RECIPES, Recipe
 from reference_models.training.sides import Sides
 from reference_models.training.sources import Source
+from reference_models.training.trained import LAST
 
 BASELINE_SIZE = 96
 STRENGTHS = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)

@@ -57,7 +57,7 @@ class Case:
         weight, bias = torch.randn(1, 2, self.kernel_size, self.kernel_size), torch.randn(1)
         convolved = torch.full_like(spatial, nan)
         d_planes, d_weight = torch.full_like(planes, nan), torch.full_like(weight, nan)
-        sums = torch.full_like(channel, nan)
+        d_blend = torch.full_like(blend, nan)
         one = torch.ones_like
 
         def pool_backward(values: Tensor, ties: Tensor | None) -> None:
@@ -70,11 +70,9 @@ class Case:
         def apply(spatial: Tensor | None, blend: Tensor | None, shortcut: Tensor | None = None) -> None:
             launch.apply_gates(x, channel, spatial, blend, False, shortcut, shortcut is not None, dx)
 
-        def apply_backward(
-            blend: Tensor | None, sums: Tensor | None, y: Tensor | None = None, d_shortcut: Tensor | None = None
-        ) -> None:
+        def apply_backward(blend: Tensor | None, y: Tensor | None = None, d_shortcut: Tensor | None = None) -> None:
             gates = (channel, spatial, blend, False, y, y is not None)
-            launch.apply_gates_backward(dy, x, *gates, dx, d_channel, d_spatial, sums, d_shortcut)
+            launch.apply_gates_backward(dy, x, *gates, dx, d_channel, d_spatial, d_shortcut)
 
         copies, keep = [self.map(nan) for _ in range(3)], torch.ones(3, batch, height, dtype=torch.bool)
         gradients = (dx, d_channel, d_spatial)
@@ -94,21 +92,28 @@ class Case:
                 0,
                 (d_planes, d_weight),
             ),
-            "llam_gate": Work(lambda: launch.llam_gate(x, carried, dy, None, False, dx, None), 4, (dx,)),
+            "llam_gate": Work(lambda: launch.llam_gate(x, carried, dy, None, None, False, dx, None), 4, (dx,)),
             "llam_gate, training": Work(
-                lambda: launch.llam_gate(x, carried, dy, other, True, dx, d_shortcut), 6, (dx, d_shortcut)
+                lambda: launch.llam_gate(x, carried, dy, blend, other, True, dx, d_shortcut), 6, (dx, d_shortcut)
             ),
             "llam_gate backward": Work(
-                lambda: launch.llam_gate_backward(dy, x, carried, None, dx, d_shortcut, None), 5, (dx, d_shortcut)
+                lambda: launch.llam_gate_backward(dy, x, carried, None, None, dx, d_shortcut, None, None),
+                5,
+                (dx, d_shortcut),
+            ),
+            "llam_gate backward, blend": Work(
+                lambda: launch.llam_gate_backward(dy, x, carried, blend, None, dx, d_shortcut, None, d_blend),
+                5,
+                (dx, d_shortcut, d_blend),
             ),
             "split_rows": Work(lambda: launch.split_rows(x, keep, copies), 4, tuple(copies)),
             "split_rows backward": Work(lambda: launch.split_rows_backward([x, dy, carried], keep, dx), 4, (dx,)),
             "apply_gates": Work(lambda: apply(spatial, None), 2, (dx,)),
             "apply_gates, channel and blend": Work(lambda: apply(None, blend), 2, (dx,)),
             "apply_gates, shortcut, ReLU": Work(lambda: apply(spatial, None, carried), 3, (dx,)),
-            "apply_gates backward": Work(lambda: apply_backward(None, None), 3, gradients),
-            "apply_gates backward, blend": Work(lambda: apply_backward(blend, sums), 3, (*gradients, sums)),
+            "apply_gates backward": Work(lambda: apply_backward(None), 3, gradients),
+            "apply_gates backward, blend": Work(lambda: apply_backward(blend), 3, gradients),
             "apply_gates backward, shortcut, ReLU": Work(
-                lambda: apply_backward(None, None, carried, d_shortcut), 5, (*gradients, d_shortcut)
+                lambda: apply_backward(None, carried, d_shortcut), 5, (*gradients, d_shortcut)
             ),
         }

@@ -18,15 +18,16 @@ keep a signal's size through ReLUs (He et al., 2015): with torch's own it shrink
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from attnzoo import DifferenceGate, IGCBlock, SqueezeExcite, ops
-from reference_models import cednn_inference, cednn_top, checks
+from attnzoo import DifferenceGate, IGCBlock, SqueezeExcite
+from reference_models import cednn_blocks, cednn_top, checks
+from reference_models.cednn_blocks import Link
 
 NUM_MAPS = 5
 GROUP_COUNTS = (1, 2, 3, 6, 9, 18)
@@ -95,7 +96,6 @@ class CEDNN(nn.Module):
         self.attention_blocks = attention_blocks
         self.map_form = map_form
         self.image_size = image_size
-        self.copies = width // 18
         factory = {"device": device, "dtype": dtype}
 
         def squeeze_excite(channels: int) -> SqueezeExcite:
@@ -149,29 +149,17 @@ class CEDNN(nn.Module):
                 f"maps must be {'left out' if maps is not None else 'given'}: the network was made with "
                 f"attention_blocks={self.attention_blocks}"
             )
-        fused = cednn_inference.features(self, x, maps)
-        features = self._features(x, maps) if fused is None else fused
+        links = self.links()
+        features = cednn_blocks.fused(links, x, maps)
+        features = cednn_blocks.by_modules(links, x, maps) if features is None else features
         return cednn_top.logits(self.reduce, self.top1, self.top2, self.fc, features)
 
-    def _features(self, x: Tensor, maps: Tensor | None) -> Tensor:
-        """Return what the blocks make, (B, 64 * ``width``, H / 32, W / 32)."""
-        features = x.repeat(1, NUM_MAPS + 1, 1, 1) if maps is None else self.stack(x, maps)
-        features = features.repeat(1, self.copies, 1, 1) if self.copies > 1 else features  # (B, width, H, W)
+    def links(self) -> list[Link]:
+        """Return the blocks in order, each with what stands around it: no other place says what follows what."""
+        gates = [self.stack, *self.gates][: self.attention_blocks]
+        gated = itertools.zip_longest(gates, self.blocks, self.block_layers)
         last = len(self.blocks) - 1
-        for i, (block, layer) in enumerate(zip(self.blocks, self.block_layers, strict=True)):
-            if maps is not None and 0 < i < self.attention_blocks:
-                features = self.gates[i - 1](features, maps)
-            plain = cednn_inference.is_plain(layer, nn.Identity)
-            if x.device.type == "cpu" and not (plain and block.trains_by_passes(features)):
-                # where small groups and max-pooling are slow in contiguous maps
-                features = features.contiguous(memory_format=torch.channels_last)
-            if i < last and plain:
-                features = block.pooled(features)
-            else:
-                features = layer(block(features))
-                features = F.max_pool2d(features, 2) if i < last else features
-            maps = None if maps is None or i == last else ops.halve(maps)
-        return features
+        return [Link(gate, block, layer, pool=i < last) for i, (gate, block, layer) in enumerate(gated)]
 
 
 def _parse_variant(variant: str) -> tuple[Literal["res", "dense"], int]:

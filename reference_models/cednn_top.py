@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attnzoo import ops
-from reference_models.cednn_inference import is_plain
+from reference_models.cednn_blocks import is_plain
 
 
 def logits(reduce: nn.Conv2d, top1: nn.Conv2d, top2: nn.Conv2d, fc: nn.Linear, x: Tensor) -> Tensor:

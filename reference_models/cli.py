@@ -6,6 +6,8 @@ commands that need them.
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -19,10 +21,12 @@ from reference_models.data.command import check_data_command, folds_command, syn
 from reference_models.export.command import export_command
 from reference_models.export.int8_command import quantize_command
 from reference_models.faces.command import difference_command
+from reference_models.interrupts import Interrupted, interruptible
 from reference_models.look.command import look_command
 from reference_models.prediction.command import predict_command
 from reference_models.preparation.command import prepare_command
-from reference_models.training.command import eval_command, train_command
+from reference_models.training.command import train_command
+from reference_models.training.eval_command import eval_command
 
 app = typer.Typer(
     name="reference-models",
@@ -36,8 +40,17 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command and exit: 0 if all went well, 2 if the input was wrong."""
-    app()
+    """Run the command and exit.
+
+    0 if all went well, 2 if the input was wrong; 130 after Ctrl-C and 143 after SIGTERM, with what is kept of the work.
+    """
+    try:
+        with interruptible():
+            app()
+    except Interrupted as interrupted:
+        typer.echo(f"reference-models: {interrupted}", err=True)
+        sys.stdout.flush()
+        os._exit(interrupted.exit_code)  # without waiting for processes and threads that still work
 
 
 def fail(message: str) -> NoReturn:

@@ -4,8 +4,20 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
+
+EXTRAS: Mapping[str, Mapping[str, str]] = MappingProxyType(
+    {
+        "faces": {"cv2": "opencv-python-headless", "skimage": "scikit-image"},
+        "train": {"lightning": "lightning", "torchmetrics": "torchmetrics", "tensorboard": "tensorboard"},
+        "synth": {"numba": "numba"},
+        "report": {"matplotlib": "matplotlib"},
+        "export": {"onnx": "onnx", "onnxscript": "onnxscript", "onnxruntime": "onnxruntime"},
+    }
+)
+"""Modules that a command with an extra cannot do without, and what they are called on PyPI; dlib is asked for later."""
 
 
 class MissingExtraError(ImportError):
@@ -58,3 +70,22 @@ def data_file(module: str, relative: str, *, package: str, extra: str) -> Path:
         if path.is_file():
             return path
     raise MissingExtraError(f"{package} with its file {relative}", extra)
+
+
+def require(*extras: str) -> None:
+    """Check that extras are installed, before anything of a command's work is done, without importing them.
+
+    Args:
+        extras: Keys of :data:`EXTRAS`.
+
+    Raises:
+        MissingExtraError: If a module of one is missing; the message names all of the extras that are.
+    """
+    missing = {
+        extra: package
+        for extra in extras
+        for module, package in EXTRAS[extra].items()
+        if importlib.util.find_spec(module) is None
+    }
+    if missing:
+        raise MissingExtraError(next(iter(missing.values())), ",".join(missing))

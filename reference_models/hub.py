@@ -106,9 +106,10 @@ def from_trained(path: str | Path) -> OnHub:
     from reference_models.training.networks import arguments
     from reference_models.training.trained import read_model
 
-    trained, recipe = read_model(Path(path))
+    trained = read_model(path)
+    recipe = trained.recipe
     network = HUB_CLASSES[recipe.network](**arguments(recipe))
-    network.load_state_dict(trained.state_dict())
+    network.load_state_dict(trained.network.state_dict())
     network.labels = recipe.labels
     return network.eval()
 

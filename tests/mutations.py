@@ -56,7 +56,7 @@ SUBJECTS = (
             "self.fc2 = nn.Conv2d(hidden, channels, 1, bias=bias, device=device, dtype=dtype)",
             "self.fc2 = nn.Conv2d(hidden, channels, 1, bias=bias, device=device)",
         ),
-        also=("tests/ops/test_gate_images.py", "tests/ops/test_eager.py"),
+        also=("tests/ops/test_gate_images.py", "tests/ops/test_eligibility.py"),
     ),
     _layer(
         "cbam",
@@ -81,7 +81,7 @@ SUBJECTS = (
         Mutation("maximum left out in inference", "self.residual, True)", "self.residual, False)"),
         Mutation("norm left out in Python", "(Convolution, (conv, norm))", "(Convolution, (conv, nn.Identity()))"),
         Mutation("norm left out", "self.norm(planar(self.conv, planes))", "planar(self.conv, planes)"),
-        also=("tests/ops/test_gate_images.py", "tests/ops/test_eager.py"),
+        also=("tests/ops/test_gate_images.py", "tests/ops/test_eligibility.py"),
     ),
     _layer(
         "region_mask",
@@ -216,7 +216,7 @@ SUBJECTS = (
         ("tests/ops/test_apply_gates.py",),
         (
             Mutation("residual ignored", "        factor = factor + 1\n", "        pass\n"),
-            Mutation("blend ignored", "blend * (factor - 1) + 1", "factor + 0 * blend"),
+            Mutation("blend ignored", "blend * gate + (1 - blend)", "gate + 0 * blend"),
             Mutation("wider gate widens the map", "return gated.to(x.dtype)", "return gated"),
             Mutation("second gate ignored", "gated = gated * gate\n", "pass\n"),
             Mutation("map may grow", "size not in (given, 1)", "size < 0"),
@@ -225,8 +225,8 @@ SUBJECTS = (
         ),
     ),
     Subject(
-        "attnzoo/ops/igc_reference.py",
-        ("tests/ops/test_igc_reference.py",),
+        "attnzoo/ops/igc/torch_path.py",
+        ("tests/ops/igc/test_torch_path.py",),
         (
             Mutation("infinite channels spread", " and math.isfinite(x.sum().item())", ""),
             Mutation("channels that maps change spread", "if maps is None and gate is None", "if gate is None"),
@@ -255,8 +255,8 @@ SUBJECTS = (
         for name, guarded in (
             ("linear", ["weight, bias"]),
             ("watching", ["*held.values()"]),
-            ("igc_block", ["*tensors"]),
-            ("igc_training", ["*parameters"]),
+            ("igc/block", ["*tensors"]),
+            ("igc/training", ["*parameters"]),
             ("winograd", ["*maps"]),
             ("autograd", ["*gradients"]),
         )
@@ -275,8 +275,8 @@ SUBJECTS = (
         ),
     ),
     Subject(
-        "attnzoo/ops/igc_chain.py",
-        ("tests/ops/test_igc_chain.py",),
+        "attnzoo/ops/igc/chain.py",
+        ("tests/ops/igc/test_chain.py",),
         (
             Mutation("always the first maps", "t[first:last]", "t[: last - first]"),
             Mutation("images twice", "min(first + images, stop)", "first + images"),

@@ -120,7 +120,7 @@ def test_packages_import_neither_tests_nor_benchmarks(path: Path):
     assert not [name for name in imports(path) if within(name, *forbidden)]
 
 
-PUBLIC_MODULES = ("attnzoo", "attnzoo.attach", "attnzoo.checks", "attnzoo.files", "attnzoo.ops")
+PUBLIC_MODULES = ("attnzoo", "attnzoo.attach", "attnzoo.checks", "attnzoo.files", "attnzoo.ops", "attnzoo.ops.igc")
 INSIDERS = {
     "benchmarks.measure_gate_call",  # it takes the time of the kernel alone
     "benchmarks.sanitize",  # it builds the kernels anew, one instruction set after the other

@@ -125,6 +125,7 @@ def test_every_network_is_described():
     [
         attnzoo,
         attnzoo.ops,
+        attnzoo.ops.igc,
         reference_models,
         reference_models.data,
         reference_models.faces,

@@ -96,7 +96,12 @@ class Attachment:
             ValueError: If it is no file of an attachment, or one of another layer, other options, other sites or other
                 shapes; the message says what differs.
         """
-        self.load_state_dict(checkpoint.load(Path(path), self._spec()))
+        state, saved = checkpoint.load(Path(path), self._spec())
+        if "blend" not in saved:  # of version 1 of Attend
+            for label, entry in self._entries():
+                if reason := entry.why_not_older(state.get(f"{label}:blend")):
+                    raise ValueError(f"{path}: the blend of {label}: {reason}")
+        self.load_state_dict(state)
 
     def detach(self) -> None:
         """Take the layers out: every module is again the object, of the class, with the children that it was.
@@ -164,6 +169,7 @@ class Attachment:
             "layer": self._source.name,
             "options": {key: repr(value) for key, value in sorted(self._source.kwargs.items())},
             "init": self.plan.init,
+            "blend": "each gate" if any(entry.folds for _, entry in self._entries()) else "output",
             "backbone": type(self._model).__name__,
             "channels": {
                 label: built.spot.channels

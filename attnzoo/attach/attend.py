@@ -1,14 +1,23 @@
 r"""One attached layer: the tensor of a site as a map, through the layer, blended with what it was.
 
-.. math::
-    y = x + a\,(layer(x) - x)
+A layer that gates, :math:`layer(x) = x \prod_i g_i`, has each gate blended with 1 by one learnable scalar ``a``,
 
-with one learnable scalar ``a``. At :math:`a = 0` the output is the input, at :math:`a = 1` it is the paper's layer. For
-a layer that gates, :math:`layer(x) = x \cdot g`, the same blend is :math:`x\,(1 + a(g - 1))`: it costs no further pass.
+.. math::
+    y = x \prod_i (1 + a\,(g_i - 1)),
+
+inside the layer, which costs no further pass over the map; it is computed as :math:`(1 - a) + a\,g_i`. Any other layer
+has its output blended with its input,
+
+.. math::
+    y = x + a\,(layer(x) - x).
+
+In both, at :math:`a = 0` the output is the input, at :math:`a = 1` it is the paper's layer, exactly.
 """
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -16,7 +25,7 @@ from torch import Tensor, nn
 
 from attnzoo.attach.layout import from_map, to_map
 from attnzoo.attach.sites import Spot
-from attnzoo.ops.apply_gates import apply_gates
+from attnzoo.ops import why_called
 
 Init = Literal["identity", "paper"]
 
@@ -32,7 +41,7 @@ class Attend(nn.Module):
         layer: The attention.
         spot: Layout, prefix tokens and grid of the tensor.
         init: ``identity`` starts with ``a = 0``; ``paper`` has no blend.
-        folds: Whether ``layer.gates(...)`` may stand for ``layer(...)``, see :mod:`attnzoo.attach.construct`.
+        folds: Whether the layer blends its gates itself, see :mod:`attnzoo.attach.construct`.
         device: Device of the blend.
         dtype: Floating dtype of the blend.
     """
@@ -53,6 +62,9 @@ class Attend(nn.Module):
         self.__module__ = "torch.nn"
         self.spot = spot
         self.folds = folds
+        self.overwrites = takes(layer, "in_place")
+        self.gate_count = 0
+        """How many gates the layer blends itself."""
         self.active = True
         self.layer = layer
         blend = nn.Parameter(torch.zeros(1, device=device, dtype=dtype)) if init == "identity" else None
@@ -67,23 +79,65 @@ class Attend(nn.Module):
         """Return what the site hands over beside its own output: nothing, for a unary layer."""
         return ()
 
-    def forward(self, x: Tensor, *beside: Tensor) -> Tensor:
-        """Return ``x``, in its own layout, attended to."""
+    _version = 2
+    """Of a state dict: since 2 each gate is blended by itself, before it was their product."""
+
+    def _load_from_state_dict(
+        self,
+        state_dict: Mapping[str, Any],
+        prefix: str,
+        local_metadata: Mapping[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        blend = state_dict.get(f"{prefix}blend")
+        if local_metadata.get("version") == 1 and (reason := self.why_not_older(blend)):
+            error_msgs.append(f"{prefix}blend: {reason}")
+            return
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
+
+    def why_not_older(self, blend: Tensor | None) -> str | None:
+        """Return why a blend of version 1 means another function now; None if it means the same."""
+        if blend is None or self.gate_count < 2 or float(blend) in {0.0, 1.0}:
+            return None
+        return (
+            f"it is {float(blend):.6g} and was trained when the product of the gates was blended, where now each gate "
+            "is by itself: the two are the same at 0 and at 1 only. Load it with the version that wrote it, or set the "
+            "blend to 1 and train on"
+        )
+
+    def is_observed(self) -> bool:
+        """Tell whether hooks on this module or on the layer may keep what passes through."""
+        return why_called(self, self.layer) is not None
+
+    def forward(self, x: Tensor, *beside: Tensor, in_place: bool = False) -> Tensor:
+        """Return ``x``, in its own layout, attended to.
+
+        Args:
+            x: The site's tensor.
+            *beside: What :meth:`receive` returned.
+            in_place: Whether the layer may overwrite ``x``, where no gradient is wanted.
+        """
         if not self.active:
             return x
         if self.spot.layout == "NCHW":
-            return self.blended(x, self.inputs(x, *beside))
+            return self.blended(x, self.inputs(x, *beside), in_place=in_place)
         current = to_map(x, self.spot)
         return from_map(self.blended(current, self.inputs(current, *beside)), x, self.spot)
 
-    def blended(self, x: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
+    def blended(self, x: Tensor, inputs: tuple[Tensor, ...], *, in_place: bool = False) -> Tensor:
         """Return the map ``x`` blended with ``layer(*inputs)``, in the dtype of ``x``."""
         layer: Any = self.layer
         blend = self.blend
+        options: dict[str, Any] = {"in_place": True} if in_place and self.overwrites else {}
         if blend is None:
-            return _as(layer(*inputs), x.dtype)
+            return _as(layer(*inputs, **options), x.dtype)
         if self.folds:
-            return apply_gates(x, layer.gates(*inputs), blend=blend, residual=getattr(layer, "residual", False))
+            return _as(layer(*inputs, blend=blend, **options), x.dtype)
         # lerp is one pass, and at a = 1 exactly the layer's output (it then counts back from its end).
         return torch.lerp(x, _as(layer(*inputs), x.dtype), _as(blend, x.dtype))
 
@@ -91,6 +145,14 @@ class Attend(nn.Module):
         """Return layout and grid."""
         prefix = f", prefix_tokens={self.spot.prefix_tokens}" if self.spot.prefix_tokens else ""
         return f"layout={self.spot.layout}{prefix}, init={'paper' if self.blend is None else 'identity'!r}"
+
+
+def takes(layer: nn.Module, keyword: str) -> bool:
+    """Tell whether the layer's ``forward`` has a parameter of this name."""
+    try:
+        return keyword in inspect.signature(layer.forward).parameters
+    except (TypeError, ValueError):  # a forward that is no function of Python
+        return False
 
 
 def _as(x: Tensor, dtype: torch.dtype) -> Tensor:

@@ -26,8 +26,8 @@ def save(path: Path, state: Mapping[str, Tensor], spec: Mapping[str, Any]) -> No
     files.write_atomically(path, content, durable=True)
 
 
-def load(path: Path, spec: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return the tensors in ``path``.
+def load(path: Path, spec: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors in ``path``, and what it says of its attachment.
 
     Args:
         path: A file that :func:`save` wrote.
@@ -53,7 +53,7 @@ def load(path: Path, spec: Mapping[str, Any]) -> dict[str, Tensor]:
             f"{path} is of {saved['layer']} on {saved['backbone']} (attnzoo {saved['version']}), this attachment of "
             f"{spec['layer']} on {spec['backbone']}: " + "; ".join(differences)
         )
-    return state
+    return state, saved
 
 
 def check_tensors(mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> None:

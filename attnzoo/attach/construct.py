@@ -9,14 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attnzoo.attach.attend import Attend, Init
+from attnzoo.attach.attend import Attend, Init, takes
 from attnzoo.attach.guided import GuidedAttend
 from attnzoo.attach.layout import map_shape
 from attnzoo.attach.paired import PairedAttend
 from attnzoo.attach.sites import Spot
-from attnzoo.attach.source import Source, registered_gates
+from attnzoo.attach.source import Source
 from attnzoo.attach.stack import Tap
-from attnzoo.ops import apply_gates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +94,10 @@ def build(
         output = layer(*inputs)
     _check_output(source.name, output, current)
     entry.folds = _folds(layer, current, inputs, output)
+    gates: Any = getattr(layer, "gates", None)
+    if entry.folds and callable(gates):
+        with torch.no_grad():
+            entry.gate_count = len(gates(*inputs))
     torch.clear_autocast_cache()  # inside autocast, torch before 2.9 would train with casts made without gradients
     entry.train(training)
     return Built(spot=spot, entry=entry, macs=flops.get_total_flops() // 2)
@@ -110,15 +113,19 @@ def _check_output(name: str, output: Any, current: Tensor) -> None:
 
 
 def _folds(layer: Any, current: Tensor, inputs: tuple[Tensor, ...], output: Tensor) -> bool:
-    """Return whether the layer is its gates times the map, shown on one map; on the meta device nothing is shown."""
-    if not registered_gates(layer):
+    """Return whether the layer blends its gates itself, shown on one map; on the meta device nothing is shown.
+
+    It has a keyword ``blend``, returns its input at 0 and what it returns without the keyword at 1.
+    """
+    if not takes(layer, "blend"):
         return False
     if current.is_meta:
         return True
+    nothing, everything = (torch.full((1,), share, device=current.device, dtype=current.dtype) for share in (0.0, 1.0))
     with torch.no_grad():
-        gated = apply_gates(current, layer.gates(*inputs), residual=getattr(layer, "residual", False))
+        kept, whole = layer(*inputs, blend=nothing), layer(*inputs, blend=everything)
     tolerance = 1e-3 if current.dtype in {torch.float32, torch.float64} else 3e-2
-    return torch.allclose(gated.float(), output.float(), rtol=tolerance, atol=tolerance)
+    return torch.equal(kept, current) and torch.allclose(whole.float(), output.float(), rtol=tolerance, atol=tolerance)
 
 
 def _native_shape(spot: Spot) -> tuple[int, ...]:

@@ -75,9 +75,3 @@ def layer_source(layer: str | Callable[..., nn.Module], kwargs: Mapping[str, Any
     name = getattr(layer, "__qualname__", type(layer).__qualname__)
     module = getattr(layer, "__module__", type(layer).__module__)
     return Source(name=f"{module}.{name}", kind="unary", kwargs=dict(kwargs), factory=layer)
-
-
-def registered_gates(layer: nn.Module) -> bool:
-    """Return whether the layer's class is registered and has ``gates(...)``, by which a blend can be folded."""
-    registered = {registry.layer_info(name).cls for name in registry.list_layers()}
-    return type(layer) in registered and callable(getattr(layer, "gates", None))

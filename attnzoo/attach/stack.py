@@ -6,6 +6,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from attnzoo.attach.fresh import is_fresh, is_last_use
+from attnzoo.ops import why_called
+
 CHILD = "attnzoo"
 MAPS = "attention_maps"
 
@@ -45,9 +48,21 @@ class AttentionStack(nn.ModuleDict):
 
     def attend(self, output: Any) -> Any:
         """Return the module's output, attended to."""
+        fresh = is_fresh(
+            output
+        )  # on a line of its own: as an argument of the call below it would be referred to once more
+        return self._attended(output, fresh)
+
+    def _attended(self, output: Any, dies: bool) -> Any:
+        """Return the output attended to, in its own memory if nobody else will see what was there (``dies``).
+
+        A network's maps are so large that new memory for one is taken from the system, page by page, which takes longer
+        than to attend to it.
+        """
         entries: Any = self._modules.values()
+        in_place = dies and not any(entry.is_observed() for entry in entries)
         for entry in entries:
-            output = _attended(output, entry.spot.path, entry)
+            output = _attended(output, entry.spot.path, entry, in_place)
         for tap in self.output_taps:
             tap.value = output
         for tap in self.maps_taps:
@@ -74,15 +89,16 @@ class SlotStack(AttentionStack):
 
     def forward(self, x: Any, *_: Any, **__: Any) -> Any:
         """Return ``x``, attended to."""
-        return self.attend(x)
+        last_use = is_last_use(x) and why_called(self) is None
+        return self._attended(x, last_use)
 
 
-def _attended(output: Any, path: tuple[int | str, ...], entry: Any) -> Any:
+def _attended(output: Any, path: tuple[int | str, ...], entry: Any, in_place: bool) -> Any:
     """Return ``output`` with the tensor at ``path`` attended to; the caller's containers stay as they are."""
     if not path:
-        return entry(output, *entry.receive())
+        return entry(output, *entry.receive(), in_place=in_place)
     key, rest = path[0], path[1:]
-    new = _attended(output[key], rest, entry)
+    new = _attended(output[key], rest, entry, False)
     if isinstance(output, dict):
         return type(output)({**output, key: new})
     items = [new if index == key else item for index, item in enumerate(output)]

@@ -5,7 +5,8 @@ r"""CBAM: S. Woo, J. Park, J.-Y. Lee, I. S. Kweon, "CBAM: Convolutional Block At
 
     g_s = \sigma(BN(conv_{7 \times 7}[avg_C\,x' : max_C\,x'])), \qquad y = x' \cdot g_s
 
-With ``residual=True`` the output is :math:`y + x`, the variant that TRA-Net's Table 2 compares.
+With ``residual=True`` the output is :math:`y + x`, the variant that TRA-Net's Table 2 compares. With a blend ``a``
+each gate counts as :math:`1 + a (g - 1)`, the channel gate also in :math:`x'`, of which the spatial gate is made.
 
 Differences from the paper: none. The normalisation after the 7x7 convolution is not in the text but in the authors'
 code; ``norm_layer=None`` leaves it out and gives the convolution a bias instead.
@@ -14,18 +15,16 @@ code; ``norm_layer=None`` leaves it out and gives the convolution a bias instead
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from attnzoo import checks
-from attnzoo.ops import apply_gates, global_pool, note_gates, squeeze_channels
-from attnzoo.ops.convolution import planar, pointwise
-from attnzoo.ops.eager import gated
-from attnzoo.ops.gate_images import Bottleneck, Convolution, gate_images, with_gradient
-from attnzoo.ops.named import make
-from attnzoo.ops.spatial_conv import NATIVE_SIZES
+from attnzoo.ops import apply_gates, note_gates, squeeze_channels
+from attnzoo.ops.apply_gates import blended
+from attnzoo.ops.convolution import planar, pointwise, sum_of_pointwise
+from attnzoo.ops.gate_images import Bottleneck, Convolution, gate_images
+from attnzoo.ops.global_pool import averages_and_maxima
 from attnzoo.registry import register
 
 
@@ -49,18 +48,10 @@ class ChannelGate(nn.Module):
         self.act = act_layer()
         self.fc2 = nn.Conv2d(hidden, channels, 1, bias=bias, device=device, dtype=dtype)
 
-    def plain(self) -> Bottleneck | None:
-        """Return the layers if they are the paper's, for which there is a kernel."""
-        fc1, act, fc2 = self._modules.values()  # each look-up of a submodule would take as long as all of this
-        if type(fc1) is nn.Conv2d and type(act) is nn.ReLU and type(fc2) is nn.Conv2d:
-            return make(Bottleneck, (fc1, act, fc2, True))
-        return None
-
-    def forward(self, pooled: Tensor) -> Tensor:
-        """Return the gate (B, C, 1, 1) from ``pooled`` (2, B, C), the averages and the maxima over all pixels."""
-        logits = pointwise(self.fc2, self.act(pointwise(self.fc1, pooled.flatten(0, 1))))  # (2B, C)
-        average, maximum = logits.view(pooled.shape)
-        gate: Tensor = (average + maximum).sigmoid()[:, :, None, None]
+    def forward(self, average: Tensor, maximum: Tensor) -> Tensor:
+        """Return the gate (B, C, 1, 1) from the averages (B, C) and the maxima (B, C) over all pixels."""
+        first, second = (self.act(pointwise(self.fc1, pooled)) for pooled in (average, maximum))
+        gate: Tensor = sum_of_pointwise(self.fc2, first, second).sigmoid()[:, :, None, None]
         return gate
 
 
@@ -82,15 +73,6 @@ class SpatialGate(nn.Module):
             2, 1, kernel_size, padding=kernel_size // 2, bias=norm_layer is None, device=device, dtype=dtype
         )
         self.norm = nn.Identity() if norm_layer is None else norm_layer(1, device=device, dtype=dtype)
-
-    def plain(self) -> Convolution | None:
-        """Return the layers if there is a kernel for them."""
-        conv, norm = self._modules.values()
-        if type(conv) is not nn.Conv2d or conv.kernel_size[0] not in NATIVE_SIZES:
-            return None
-        if type(norm) is nn.BatchNorm2d or type(norm) is nn.Identity:
-            return make(Convolution, (conv, norm))
-        return None
 
     def forward(self, planes: Tensor) -> Tensor:
         """Return the gate (B, 1, H, W) from ``planes`` (B, 2, H, W), the averages and the maxima over all channels."""
@@ -172,57 +154,56 @@ class CBAM(nn.Module):
 
     def gates(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return the channel gate (B, C, 1, 1) and the spatial gate (B, 1, H, W) of ``x``, those that are there."""
-        return self._gates(x)[0]
+        return self._gates(x, None)[0]
 
-    def _gates(self, x: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Return the gates, and ``x`` to go on with."""
+    def _gates(self, x: Tensor, blend: Tensor | None) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Return the gates, and ``x`` to go on with. The spatial gate sees the map behind the blended channel gate."""
         checks.feature_map("x", x, self.channels, like=next(self.parameters()))
         channel = spatial = None
         if self.channel is not None:
-            pooled, x = global_pool(x)
-            channel = self.channel(pooled)
+            average, maximum, x = averages_and_maxima(x)
+            channel = self.channel(average, maximum)
         if self.spatial is not None:
-            planes, x = squeeze_channels(x, channel)
+            gate = channel if channel is None or blend is None else blended(channel, blend)
+            planes, x = squeeze_channels(x, gate)
             spatial = self.spatial(planes)
         gates = {name: gate for name, gate in (("channel", channel), ("spatial", spatial)) if gate is not None}
         note_gates(self, gates)
         return tuple(gates.values()), x
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *, blend: Tensor | None = None, in_place: bool = False) -> Tensor:
         """Return the gated map.
 
         Args:
             x: Map (B, C, H, W) of the parameters' dtype.
+            blend: Scalar ``a``, of shape () or (1,): each gate counts as ``(1 - a) + a * gate``.
+            in_place: Whether ``x`` may be overwritten, where no gradient is wanted: the caller needs it no more.
 
         Returns:
             Map of the shape, dtype, device and memory format of ``x``.
 
         Raises:
+            RuntimeError: If the parameters are on another device.
             TypeError: If ``x`` is no floating tensor of the parameters' dtype.
             ValueError: If its shape does not fit.
         """
-        if not torch.compiler.is_dynamo_compiling():  # whoever traces otherwise is seen by gate_images
-            channel: Any = self._modules.get("channel")  # sooner than by their names
-            spatial: Any = self._modules.get("spatial")
-            if type(channel) in _CHANNEL and type(spatial) in _SPATIAL:
-                made = gated(x, channel, spatial, self.channels, self.residual, True)
-                if made is not None:
-                    return with_gradient(x, made) if type(made) is tuple else made
-                y = self._by_images(x, channel, spatial)
-                if y is not None:
-                    return y
-        gates, x = self._gates(x)
-        return apply_gates(x, gates, residual=self.residual)
-
-    def _by_images(self, x: Tensor, channel: ChannelGate | None, spatial: SpatialGate | None) -> Tensor | None:
-        bottleneck = None if channel is None else channel.plain()
-        convolution = None if spatial is None else spatial.plain()
-        if (bottleneck is None) != (channel is None) or (convolution is None) != (spatial is None):
-            return None
-        around = tuple(gate for gate in (channel, spatial) if gate is not None)
-        return gate_images(
-            x, bottleneck, convolution, around=around, channels=self.channels, residual=self.residual, layer=self
-        )
+        channel, spatial = self.channel, self.spatial
+        if not torch.compiler.is_dynamo_compiling() and type(channel) in _CHANNEL and type(spatial) in _SPATIAL:
+            y = gate_images(
+                x,
+                None if channel is None else Bottleneck(channel.fc1, channel.act, channel.fc2, maxima=True),
+                None if spatial is None else Convolution(spatial.conv, spatial.norm),
+                around=tuple(half for half in (channel, spatial) if half is not None),
+                channels=self.channels,
+                residual=self.residual,
+                blend=blend,
+                layer=self,
+                in_place=in_place,
+            )
+            if y is not None:
+                return y
+        gates, x = self._gates(x, blend)
+        return apply_gates(x, gates, blend=blend, residual=self.residual)
 
     def extra_repr(self) -> str:
         """Return the options that the submodules do not show."""

@@ -122,7 +122,7 @@ class DifferenceGate(nn.Module):
         return (self._factors(x, maps).repeat_interleave(self.out_channels // (self.num_maps + 1), dim=1),)
 
     def check(self, x: Tensor, maps: Tensor) -> None:
-        """Raise what :meth:`forward` raises, and note the maps as its gates: for callers that compute the rest."""
+        """Raise what :meth:`forward` raises: for callers that compute the rest."""
         checks.feature_map("x", x, self.channels)
         checks.feature_map("maps", maps, self.num_maps)
         if maps.shape[0] != x.shape[0] or maps.shape[2:] != x.shape[2:]:
@@ -130,22 +130,23 @@ class DifferenceGate(nn.Module):
                 f"maps must have shape {(x.shape[0], self.num_maps, *x.shape[2:])} to go with x "
                 f"{tuple(x.shape)}, got {tuple(maps.shape)}"
             )
-        note_gates(self, {"maps": maps}, hard=True)
 
     def _factors(self, x: Tensor, maps: Tensor) -> Tensor:
         """Return the factor (B, n + 1, H, W) of each group of output channels."""
         self.check(x, maps)
+        note_gates(self, {"maps": maps}, hard=True)
         factors = maps.to(x.dtype)
         if self.form == "add":
             factors = factors + 1
         return torch.cat([torch.ones_like(factors[:, :1]), factors], dim=1)
 
-    def forward(self, x: Tensor, maps: Tensor) -> Tensor:
+    def forward(self, x: Tensor, maps: Tensor, *, blend: Tensor | None = None) -> Tensor:
         """Return the modulated map.
 
         Args:
             x: Map (B, C, H, W), floating.
             maps: Binary maps (B, n, H, W), floating, of the same size.
+            blend: Scalar ``a``, of shape () or (1,): each factor counts as ``(1 - a) + a * factor``.
 
         Returns:
             Map (B, ``out_channels``, H, W) of the dtype, device and memory format of ``x``.
@@ -154,7 +155,10 @@ class DifferenceGate(nn.Module):
             TypeError: If an input is no floating tensor.
             ValueError: If the shapes do not fit.
         """
-        factors = self._factors(x, maps)[:, :, None]  # a broadcast over each group's channels is one pass already
+        factors = self._factors(x, maps)
+        if blend is not None:
+            factors = (blend * factors + (1 - blend)).to(x.dtype)
+        factors = factors[:, :, None]  # a broadcast over each group's channels is one pass already
         groups = x[:, None] if self.form == "stack" else torch.unflatten(x, 1, (self.num_maps + 1, -1))
         y = (groups * factors).flatten(1, 2)
         last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()

@@ -16,17 +16,19 @@ whose counts agree with CEDNN's Table 6.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attnzoo import checks
-from attnzoo.ops import Stage, dispatch, igc_block, igc_training, running_statistics, watched
-from attnzoo.ops.eager import chained
-from attnzoo.ops.igc_reference import in_natural_order
+from attnzoo.ops import eligibility, why_called
+from attnzoo.ops.igc import ModuleLink, Stage, chain_of_modules, igc_block, igc_training, running_statistics
+from attnzoo.ops.igc.modules import stages
+from attnzoo.ops.igc.torch_path import in_natural_order
+from attnzoo.ops.reading import Contents, Row, Table, contents, left_out, table
 from attnzoo.registry import register
 
 Connection = Literal["res", "dense"]
@@ -101,15 +103,18 @@ class InterleavedGroupConv(nn.Module):
         """
         checks.feature_map("x", x, self.channels, like=self.conv1.weight)
         y = F.relu(self.norm1(self.conv1(x)))
-        if x.device.type == "cpu" and self._is_plain():
+        if y.device.type == "cpu" and self._is_plain():
             return self._without_permutations(y)
         y = self.norm2(self.conv2(_shuffle(y, self.groups)))
         return _shuffle(y, y.shape[1] // self.groups)
 
     def _is_plain(self) -> bool:
         """Tell whether the second half may be computed without calling its modules."""
-        plain = type(self.conv2) is nn.Conv2d and type(self.norm2) is nn.BatchNorm2d
-        return plain and self.norm2.running_mean is not None and not watched(self.conv2, self.norm2)
+        conv, norm = self.conv2, self.norm2
+        if type(conv) is not nn.Conv2d or type(norm) is not nn.BatchNorm2d or norm.running_mean is None:
+            return False
+        options = (conv.kernel_size, conv.stride, conv.dilation, conv.padding)
+        return options == ((1, 1), (1, 1), (1, 1), (0, 0)) and why_called(conv, norm) is None
 
     def _without_permutations(self, z: Tensor) -> Tensor:
         """Return the normalised second convolution of ``z``, as one dense convolution, which costs less than copies.
@@ -234,23 +239,46 @@ class IGCBlock(nn.Module):
             TypeError: As ``forward``.
             ValueError: As ``forward``.
         """
-        return F.max_pool2d(self(x), 2) if watched(self) else self._made(x, pool=True)
+        return F.max_pool2d(self(x), 2) if why_called(self) else self._made(x, pool=True)
 
     def _made(self, x: Tensor, pool: bool) -> Tensor:
         checks.feature_map("x", x, self.channels, like=self.fuse.weight)
         pool_natively = pool and min(x.shape[2:]) >= 2  # else it is for max_pool2d to say what is wrong
-        options: dict[str, Any] = {"groups": self.branch.groups, "pool": pool_natively}
-        stages = self.stages()
-        if stages is not None and dispatch.takes_native(x, None):
-            y = igc_block(x, stages, **options).map.contiguous(memory_format=_memory_format(x))
-        elif self.trains_by_passes(x):
-            stages = _stages(self.branch, self.fuse, self.norm)
-            found = igc_training(x, stages, **options)
-            running_statistics.update((self.branch.norm1, self.branch.norm2, self.norm), stages, found.moments, x)
-            y = found.map.contiguous(memory_format=_memory_format(x))
-        else:
+        y = None if torch.compiler.is_compiling() else self._fused(x, pool_natively)
+        if y is None:
             y, pool_natively = self._by_modules(x), False
+        else:
+            y = y.contiguous(memory_format=_memory_format(x))
         return F.max_pool2d(y, 2) if pool and not pool_natively else y
+
+    def _fused(self, x: Tensor, pool: bool) -> Tensor | None:
+        """Return what kernels compute, or None where the modules must be called, or are the faster way."""
+        infers = not (self.training or torch.is_grad_enabled())
+        y = chain_of_modules(x, (ModuleLink(self, _CALLED, pool, None, 0.0),)) if infers else None
+        if y is not None:
+            return y
+        held = contents(((self, _TRAINING if self.training else _CALLED),))
+        if isinstance(held, str):
+            eligibility.note("igc", "torch", held)
+            return None
+        eligibility.require_one_device(x, held.tensors)
+        if self.training:
+            return self._by_passes(x, held, pool) if self._gains_by_passes(x, held) else None
+        if not infers:
+            eligibility.note("igc_block", "torch", "gradients are on, and the kernel for evaluation has none")
+            return None
+        found = stages(held)
+        if found is None or not eligibility.may_fuse("igc_block", x, None, beside=held.tensors):
+            return None
+        return igc_block(x, found, groups=self.branch.groups, pool=pool).map
+
+    def _by_passes(self, x: Tensor, held: Contents, pool: bool) -> Tensor:
+        """Return what the training kernels compute, and let the running statistics follow the batch."""
+        found = stages(held) or []
+        made = igc_training(x, found, groups=self.branch.groups, pool=pool)
+        norms = (self.branch.norm1, self.branch.norm2, self.norm)
+        running_statistics.update(norms, found, made.moments, x)
+        return made.map
 
     def _by_modules(self, x: Tensor) -> Tensor:
         branch = self.branch_layer(self.branch(x))
@@ -261,83 +289,91 @@ class IGCBlock(nn.Module):
         return F.threshold(y, 0.0, 0.0)
 
     def trains_by_passes(self, x: Tensor) -> bool:
-        """Tell whether ``attnzoo.ops.igc_training`` takes the place of calling the modules, and is the faster way.
+        """Tell whether ``forward`` trains on ``x`` by ``attnzoo.ops.igc.igc_training``, whose maps are contiguous."""
+        if not self.training or torch.compiler.is_compiling():
+            return False
+        held = contents(((self, _TRAINING),))
+        return not isinstance(held, str) and self._gains_by_passes(x, held)
 
-        Its kernels work on contiguous maps. They are for training alone, for plain modules that nobody watches, as
-        ``stages`` is, and for maps that are large beside a group's weights.
-        """
-        branch, branch_layer, fuse, norm = self.children()
-        if not self.training or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
-            return False
-        if type(branch) is not InterleavedGroupConv or type(branch_layer) is not nn.Identity:
-            return False
-        conv1, norm1, conv2, norm2 = branch.children()
-        convs, norms = (conv1, conv2, fuse), (norm1, norm2, norm)
-        plain = all(type(conv) is nn.Conv2d for conv in convs) and all(map(running_statistics.in_training, norms))
-        if not plain or watched(branch, branch_layer, *convs, *norms):
-            return False
-        large = x.shape[2] * x.shape[3] >= _PIXELS_A_MEMBER * (self.channels // branch.groups)
-        known = all(t.dtype == torch.float32 and t.is_cpu for t in self.parameters())
-        return known and large and x.numel() > 0 and dispatch.takes_native(x, None)
+    def _gains_by_passes(self, x: Tensor, held: Contents) -> bool:
+        """Tell whether the training kernels may be used, and are faster: for maps large beside a group's weights."""
+        unfit = None
+        if x.shape[2] * x.shape[3] < _PIXELS_A_MEMBER * (self.channels // self.branch.groups) or x.numel() == 0:
+            unfit = "torch's convolutions are faster on a map that is small beside a group's weights"
+        elif torch.is_autocast_enabled("cpu"):
+            unfit = "the training kernels know no autocast"
+        elif stages(held) is None or not all(t is None or t.dtype == torch.float32 for t in (x, *held.tensors)):
+            unfit = "the training kernels take float32 and norms that keep statistics"
+        return eligibility.may_fuse("igc_training", x, unfit, beside=held.tensors)
 
     @staticmethod
     def chain(
         x: Tensor,
-        links: tuple[tuple[IGCBlock, bool, Tensor | None, float], ...],
+        links: Sequence[tuple[IGCBlock, bool, Tensor | None, float]],
         *,
-        beside: tuple[nn.Module, ...] = (),
+        between: Sequence[nn.Module] = (),
         kinds: tuple[type[nn.Module], ...] = (),
     ) -> Tensor | None:
-        """Return what several blocks make of ``x``, one after the other, without gradients and past Python.
+        """Return what several blocks make of ``x``, one after the other, without gradients, by one kernel.
 
         The parameters are read as they are at every call, so that nothing can go stale.
 
         Args:
             x: Map (B, C, H, W) of float32, bfloat16 or float16.
             links: Blocks, each with whether its output is max-pooled, with guiding maps (B, n, H, W) of the dtype of
-                ``x`` or None, and with what is added to them: see ``attnzoo.ops.igc_block``.
-            beside: Modules that the caller leaves out, whose work is done here.
+                ``x`` or None, and with what is added to them: see ``attnzoo.ops.igc.igc_block``.
+            between: Modules that the caller leaves out because the kernel does their work.
             kinds: What these may be.
 
         Returns:
             The last block's map (B, C', H', W') of the dtype of ``x``. None where the modules must be called, or where
-            ``stages`` are to be given to ``attnzoo.ops.igc_chain``: in training, where gradients are on, where anybody
-            watches (hooks, recorders, compilers), where one is of another kind, where a shape does not fit.
+            ``stages`` are to be given to ``igc_chain``: see ``attnzoo.ops.igc.chain_of_modules``.
         """
-        if torch.compiler.is_compiling():
-            return None
-        made: Tensor | None = chained(x, links, IGCBlock, InterleavedGroupConv, beside, kinds)
-        return made
+        parts = tuple([(module, left_out(*kinds)) for module in between])
+        return chain_of_modules(x, [ModuleLink(block, _WHOLE, *rest) for block, *rest in links], parts)
 
-    def stages(self) -> tuple[Stage, Stage, Stage] | None:
-        """Return the stages with which ``attnzoo.ops.igc_block`` may take the place of calling the modules.
+    def stages(self) -> Sequence[Stage] | None:
+        """Return the three stages with which ``attnzoo.ops.igc.igc_block`` may take the place of calling the block.
 
-        None where it may not: in training; where a gradient may be wanted; where anybody watches (hooks, compilers);
-        where there is a ``branch_layer``, or another module in a convolution's or norm's place (an adapter, a quantised
-        one).
+        None where it may not: in training; where a gradient may be wanted; where anybody watches (hooks, compilers,
+        tracers, transforms); where there is a ``branch_layer``, or another module in a convolution's or norm's place
+        (an adapter, a quantised one).
         """
-        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        if torch.is_grad_enabled() or not eligibility.plain_eager():
             return None
-        within: Any = self._modules.values()  # in half the time of children()
-        branch, branch_layer, fuse, norm = within
-        if type(branch) is not InterleavedGroupConv or type(branch_layer) is not nn.Identity:
-            return None
-        within = branch._modules.values()  # noqa: SLF001
-        conv1, norm1, conv2, norm2 = within
-        convs, norms = (conv1, conv2, fuse), (norm1, norm2, norm)
-        plain = all(type(conv) is nn.Conv2d for conv in convs) and all(map(_in_evaluation, norms))
-        if not plain or watched(branch, branch_layer, *convs, *norms):
-            return None
-        return Stage.of(conv1, norm1), Stage.of(conv2, norm2), Stage.of(fuse, norm)
+        held = contents(((self, _WHOLE),))
+        if not isinstance(held, str):
+            return stages(held)
+        eligibility.note("igc", "torch", held)
+        return None
 
     def extra_repr(self) -> str:
         """Return the options that the submodules do not show."""
         return f"channels={self.channels}, connection={self.connection!r}"
 
 
-def _stages(branch: InterleavedGroupConv, fuse: nn.Module, norm: nn.Module) -> tuple[Stage, Stage, Stage]:
-    return Stage.of(branch.conv1, branch.norm1), Stage.of(branch.conv2, branch.norm2), Stage.of(fuse, norm)
+def _table(training: bool, whole: Row) -> Table:
+    """Return what a block must be for a kernel to take its place; what it holds is said at ``ModuleLink``."""
+    plain = {"stride": (1, 1), "dilation": (1, 1), "padding_mode": "zeros"}
+    grouped = Row((nn.Conv2d,), ("weight", "bias"), required={**plain, "padding": (1, 1)})
+    pointwise = Row((nn.Conv2d,), ("weight", "bias"), required={**plain, "padding": (0, 0)})
+    statistics = ("running_mean", "running_var")
+    norm = Row((nn.BatchNorm2d,), ("weight", "bias"), statistics, ("eps",), {"training": training})
+    return table(
+        {
+            "": whole,
+            "branch": Row((InterleavedGroupConv,), numbers=("groups",)),
+            "branch_layer": Row((nn.Identity,)),
+            "branch.conv1": grouped,
+            "branch.norm1": norm,
+            "branch.conv2": pointwise,
+            "branch.norm2": norm,
+            "fuse": pointwise,
+            "norm": norm,
+        }
+    )
 
 
-def _in_evaluation(norm: nn.Module) -> bool:
-    return type(norm) is nn.BatchNorm2d and not norm.training and norm._buffers.get("running_mean") is not None  # noqa: SLF001
+_WHOLE = _table(False, Row((IGCBlock,), required={"training": False}))
+_CALLED = _table(False, Row(required={"training": False}))
+_TRAINING = _table(True, Row())

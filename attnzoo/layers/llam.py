@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from attnzoo import checks
 from attnzoo.ops import llam_gate, note_gates
 from attnzoo.ops.convolution import of_two
-from attnzoo.ops.noting import listened
+from attnzoo.ops.gate_listener import listened
 from attnzoo.registry import register
 
 
@@ -98,15 +98,22 @@ class LLAM(nn.Module):
         return of_two(self.conv, previous, current)
 
     def forward(
-        self, previous: Tensor, current: Tensor, *, shortcut: Tensor | None = None, relu: bool = False
+        self,
+        previous: Tensor,
+        current: Tensor,
+        *,
+        blend: Tensor | None = None,
+        shortcut: Tensor | None = None,
+        relu: bool = False,
     ) -> Tensor:
         """Return the gated current map, as a residual block needs it: plus a shortcut and behind a ReLU.
 
         Args:
             previous: F_pre (B, C, H, W), the map before the current one.
             current: F_cur (B, C, H, W).
+            blend: Scalar ``a``, of shape () or (1,): the gate counts as ``(1 - a) + a * M``.
             shortcut: Map of the same shape that is added to F'.
-            relu: Whether a ReLU follows. Neither costs a pass over the map.
+            relu: Whether a ReLU follows. None of the three costs a pass over the map.
 
         Returns:
             Map of the shape, dtype, device and memory format of ``current``.
@@ -119,7 +126,7 @@ class LLAM(nn.Module):
         if listened():
             with torch.no_grad():
                 note_gates(self, {"element": _gate(*logits)})
-        return llam_gate(current, *logits, shortcut=shortcut, relu=relu)
+        return llam_gate(current, *logits, blend=blend, shortcut=shortcut, relu=relu)
 
     def extra_repr(self) -> str:
         """Return the options that the submodules do not show."""

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from attnzoo import checks
 from attnzoo.ops import note_gates, split_rows
-from attnzoo.ops.noting import listened
+from attnzoo.ops.gate_listener import listened
 from attnzoo.registry import register
 
 Region = tuple[float | None, float | None]

@@ -21,9 +21,7 @@ from torch import Tensor, nn
 from attnzoo import checks
 from attnzoo.ops import apply_gates, global_pool, note_gates
 from attnzoo.ops.convolution import pointwise
-from attnzoo.ops.eager import gated
-from attnzoo.ops.gate_images import Bottleneck, gate_images, with_gradient
-from attnzoo.ops.named import make
+from attnzoo.ops.gate_images import Bottleneck, gate_images
 from attnzoo.registry import register
 
 
@@ -99,35 +97,48 @@ class SqueezeExcite(nn.Module):
         note_gates(self, {"channel": gate})
         return (gate,), x
 
-    def forward(self, x: Tensor, *, shortcut: Tensor | None = None, relu: bool = False) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        blend: Tensor | None = None,
+        shortcut: Tensor | None = None,
+        relu: bool = False,
+        in_place: bool = False,
+    ) -> Tensor:
         """Return the gated map, as a residual block needs it: plus a shortcut and behind a ReLU.
 
         Args:
             x: Map (B, C, H, W) of the parameters' dtype.
+            blend: Scalar ``a``, of shape () or (1,): the gate counts as ``(1 - a) + a * gate``.
             shortcut: Map of the same shape that is added to the gated one.
-            relu: Whether a ReLU follows. Neither costs a pass over the map.
+            relu: Whether a ReLU follows. None of the three costs a pass over the map.
+            in_place: Whether ``x`` may be overwritten, where no gradient is wanted: the caller needs it no more.
 
         Returns:
             Map of the shape, dtype, device and memory format of ``x``.
 
         Raises:
+            RuntimeError: If the parameters are on another device.
             TypeError: If ``x`` is no floating tensor of the parameters' dtype.
             ValueError: If a shape does not fit.
         """
-        if shortcut is None and not relu and not torch.compiler.is_dynamo_compiling():
-            made = gated(x, self, None, self.channels, self.residual, False)
-            if made is not None:
-                return with_gradient(x, made) if type(made) is tuple else made
-            fc1, act, fc2, gate = self._modules.values()
-            if type(fc1) is nn.Conv2d and type(act) is nn.ReLU and type(fc2) is nn.Conv2d and type(gate) is nn.Sigmoid:
-                bottleneck = make(Bottleneck, (fc1, act, fc2, False))
-                y = gate_images(
-                    x, bottleneck, None, around=(gate,), channels=self.channels, residual=self.residual, layer=self
-                )
-                if y is not None:
-                    return y
+        if shortcut is None and not relu and not torch.compiler.is_dynamo_compiling() and type(self.gate) is nn.Sigmoid:
+            y = gate_images(
+                x,
+                Bottleneck(self.fc1, self.act, self.fc2, maxima=False),
+                None,
+                around=(self.gate,),
+                channels=self.channels,
+                residual=self.residual,
+                blend=blend,
+                layer=self,
+                in_place=in_place,
+            )
+            if y is not None:
+                return y
         gates, x = self._gates(x)
-        return apply_gates(x, gates, residual=self.residual, shortcut=shortcut, relu=relu)
+        return apply_gates(x, gates, blend=blend, residual=self.residual, shortcut=shortcut, relu=relu)
 
     def extra_repr(self) -> str:
         """Return the options that the submodules do not show."""

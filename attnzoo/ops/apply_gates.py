@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attnzoo.ops import autograd, dispatch
+from attnzoo.ops import autograd, dispatch, eligibility
 
 
 def apply_gates(
@@ -25,21 +25,21 @@ def apply_gates(
     relu: bool = False,
     backend: str | None = None,
 ) -> Tensor:
-    """Return ``x * g``, ``x * (g + 1)`` or ``x * (1 + blend * (g - 1))``, where ``g`` is the product of the gates.
+    """Return ``x`` times the product of the gates, each blended with 1: ``x * prod((1 - a) + a * g)``.
+
+    Without a blend, ``a = 1``: the product of the gates themselves, exactly. ``a = 0`` returns ``x`` bit for bit
+    wherever the gates are finite. With ``residual`` the factor is ``prod(..) + a``. The blend costs no pass over ``x``.
 
     With a shortcut this is added, with ``relu`` the sum goes through one: what stands behind the gate in a residual
     block. The gradient is 0 where the output is 0, as that of torch's ``relu``. For the backward pass are kept ``x``,
     the gates and, where both are asked for, the output.
 
-    The blend is folded into the gate, so that it costs no pass over ``x`` and ``blend = 0`` returns ``x`` bit for bit
-    wherever the gates are finite.
-
     Args:
         x: Map of any shape.
         gates: Gates that broadcast to ``x``, at least one. Of a map (B, C, H, W), one gate (B, C, 1, 1), one
             (B, 1, H, W) or one of each are applied by the native kernels, all others by torch.
-        blend: Scalar ``a``: 0 is the identity, 1 the plain gate.
-        residual: Add 1 to ``g``, as eq. (3) of TRA-Net does.
+        blend: Scalar ``a``: 0 is the identity, 1 the plain gates.
+        residual: Add ``a`` to the product of the gates, without a blend 1, as eq. (3) of TRA-Net does.
         shortcut: Map of the shape of ``x`` that is added behind the gate.
         relu: Whether a ReLU follows.
         backend: Overrides ``attnzoo.ops.backend`` for this call.
@@ -61,7 +61,10 @@ def apply_gates(
     unfit = None if pair else "gates must be one (B, C, 1, 1), one (B, 1, H, W) or one of each"
     if shortcut is not None and shortcut.dtype != x.dtype:
         unfit = f"shortcut must have the dtype of x, {x.dtype}, got {shortcut.dtype}"
-    if dispatch.choose(x, backend, unfit, beside=(*gates, blend, shortcut)) == "torch" or pair is None:
+    if (
+        eligibility.choose("apply_gates", x, backend, unfit, beside=(*gates, blend, shortcut)) == "torch"
+        or pair is None
+    ):
         return reference(x, gates, blend, residual, shortcut, relu)
     inputs = (autograd.dense(x), *pair, blend, shortcut, residual, relu)
     if torch.is_grad_enabled() and any(isinstance(t, Tensor) and t.requires_grad for t in inputs):
@@ -81,8 +84,10 @@ def reference(
 
 
 def _gated(x: Tensor, gates: Sequence[Tensor], blend: Tensor | None, residual: bool) -> Tensor:
+    if blend is not None:
+        gates = [blended(gate, blend) for gate in gates]
     first, *others = gates
-    if blend is None and not residual:
+    if not residual:
         gated = x * first
         for gate in others:
             gated = gated * gate
@@ -90,11 +95,12 @@ def _gated(x: Tensor, gates: Sequence[Tensor], blend: Tensor | None, residual: b
     factor = first
     for gate in others:
         factor = factor * gate
-    if residual:
-        factor = factor + 1
-    if blend is not None:
-        factor = blend * (factor - 1) + 1
-    return x * factor.to(x.dtype)
+    return x * (factor + (1 if blend is None else blend)).to(x.dtype)
+
+
+def blended(gate: Tensor, blend: Tensor) -> Tensor:
+    """Return ``(1 - blend) + blend * gate``: 1 at a blend of 0, the gate at a blend of 1, both exactly."""
+    return blend * gate + (1 - blend)
 
 
 def _check_gate(gate: Tensor, x: Tensor) -> None:
@@ -206,15 +212,35 @@ def _backward(
     x = autograd.dense(x)
     dx, d_channel, d_spatial, d_blend, d_shortcut = _gradients(dy, x, channel, spatial, blend, y, residual, relu)
     gates = _flat(x, channel, spatial)
-    sums = torch.empty_like(d_channel) if blend is not None and spatial is not None else None
     through = (None, relu) if y is None else (autograd.like(y, x), relu)
-    outputs = (dx, d_channel, None if spatial is None else d_spatial, sums, None if y is None else d_shortcut)
+    outputs = (dx, d_channel, None if spatial is None else d_spatial, None if y is None else d_shortcut)
     launch.apply_gates_backward(autograd.like(dy, x), x, *gates, blend, residual, *through, *outputs)
     if blend is not None:
-        d_blend = (d_channel * (gates[0] + float(residual) - 1) if sums is None else sums).sum()
+        total = (d_channel * (gates[0] - 1)).sum(dtype=torch.float64)
+        if gates[1] is not None:
+            total += (d_spatial * (gates[1] - 1)).sum(dtype=torch.float64)
+        if residual:
+            arrived = dy if y is None else d_shortcut
+            total += _sum_of_products(arrived, x, (channel, spatial, blend, relu and y is None))
+        d_blend = total.float()
         d_channel *= blend
         d_spatial *= blend
     return dx, d_channel, d_spatial, d_blend, d_shortcut
+
+
+def _sum_of_products(dy: Tensor, x: Tensor, masked: tuple[Tensor | None, Tensor | None, Tensor, bool]) -> Tensor:
+    """Return the sum of ``dy * x``, of ``dy`` as it comes through the ReLU if there is one.
+
+    It is the same on any number of threads, as the gradient of a gate that every channel has.
+    """
+    channel, spatial, blend, relu = masked
+    if relu:
+        dy = dy.masked_fill(_forward(x, channel, spatial, blend, None, residual=True, relu=True) <= 0, 0)
+    ones, sums = x.new_ones(x.shape[:2], dtype=torch.float32), x.new_empty(x.shape[:2], dtype=torch.float32)
+    options = (None, False, None, False)
+    launch = dispatch.launcher(x)
+    launch.apply_gates_backward(autograd.like(dy, x), x, ones, None, *options, torch.empty_like(x), sums, None, None)
+    return sums.sum(dtype=torch.float64)
 
 
 torch.library.impl("attnzoo::apply_gates_backward", ("CPU", "CUDA"), _backward)

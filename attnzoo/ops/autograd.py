@@ -8,21 +8,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attnzoo.ops import dispatch
+from attnzoo.ops import eligibility, torch_internals
 
 
 def needs_reference(*gradients: Tensor | None) -> bool:
     """Tell whether a backward must itself be differentiable, or meets tensors that hold no memory of their own."""
     if torch.compiler.is_compiling():
         return False
-    if torch.is_grad_enabled() or dispatch.transformed():
+    if torch.is_grad_enabled() or eligibility.transformed():
         return True
-    return any(map(_is_batched, gradients)) or not dispatch.readable(*gradients)
-
-
-def _is_batched(gradient: Tensor | None) -> bool:
-    """Tell whether ``torch.autograd.grad(is_grads_batched=True)`` sent this; it is no transform of functorch's."""
-    return gradient is not None and torch._C._functorch.is_legacy_batchedtensor(gradient)  # noqa: SLF001
+    return any(g is not None and torch_internals.is_legacy_batched(g) for g in gradients) or not eligibility.plain(
+        *gradients
+    )
 
 
 def differentiable_once(operator: str) -> None:

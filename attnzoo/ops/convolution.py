@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from attnzoo.ops import eligibility
 from attnzoo.ops.spatial_conv import spatial_conv
 from attnzoo.ops.winograd import applies, keeps_size, may_bypass, winograd
 
@@ -19,18 +20,29 @@ _MAPS_A_COPY_OF_WEIGHTS_COSTS = 8
 
 def pointwise(conv: nn.Module, vectors: Tensor) -> Tensor:
     """Return a 1x1 convolution of vectors (N, C), as (N, C') in their dtype; a product of matrices is enough."""
-    if not may_bypass(conv):
+    if not may_bypass(conv) or not eligibility.is_plain_convolution(conv, 1):
         outputs: Tensor = conv(vectors[:, :, None, None].to(_dtype(conv)))
         return outputs.flatten(1).to(vectors.dtype)
+    eligibility.require_one_device(vectors, (conv.weight, conv.bias))
     bias = None if conv.bias is None else conv.bias.to(vectors.dtype)
     return F.linear(vectors, conv.weight.flatten(1).to(vectors.dtype), bias)
 
 
+def sum_of_pointwise(conv: nn.Module, first: Tensor, second: Tensor) -> Tensor:
+    """Return the sum of a 1x1 convolution of two vectors each (N, C), which is one of their sum, as (N, C')."""
+    if not may_bypass(conv) or not eligibility.is_plain_convolution(conv, 1):
+        return pointwise(conv, first) + pointwise(conv, second)
+    eligibility.require_one_device(first, (conv.weight, conv.bias))
+    bias = None if conv.bias is None else 2 * conv.bias.to(first.dtype)
+    return F.linear(first + second, conv.weight.flatten(1).to(first.dtype), bias)
+
+
 def planar(conv: nn.Module, planes: Tensor) -> Tensor:
     """Return a convolution of two planes (B, 2, H, W) to one (B, 1, H, W), in the dtype of its weights."""
-    if not may_bypass(conv):
+    if not may_bypass(conv) or not eligibility.is_plain_convolution(conv, conv.kernel_size[0]):
         logits: Tensor = conv(planes.to(_dtype(conv)))
         return logits
+    eligibility.require_one_device(planes, (conv.weight, conv.bias))
     return spatial_conv(planes, conv.weight, conv.bias).to(conv.weight.dtype)
 
 
@@ -41,6 +53,8 @@ def of_two(conv: nn.Module, first: Tensor, second: Tensor) -> tuple[Tensor, Tens
     pass. Yet to take the weights apart is to copy them, which costs more where they are much larger than the maps:
     these are put together then, if there is no backward pass.
     """
+    if may_bypass(conv):
+        eligibility.require_one_device(first, (conv.weight, conv.bias))
     if may_bypass(conv) and keeps_size(conv) and applies(conv.weight, first, second):
         return winograd(first, second, conv.weight, conv.bias), None
     maps = first.numel() + second.numel()

@@ -1,8 +1,8 @@
 """A whole channel and spatial gate, image by image, so that each image is read from memory as seldom as possible.
 
-This is how ``SqueezeExcite`` and ``CBAM`` compute on the CPU, with gradients and without: one call each way. It is what
-``global_pool``, ``squeeze_channels``, ``spatial_conv`` and ``apply_gates`` compute one after the other; the gradient of
-the map is written once where theirs is written three times.
+This is how ``SqueezeExcite`` and ``CBAM`` compute on the CPU, with gradients and without: one kernel each way. It is
+what ``global_pool``, ``squeeze_channels``, ``spatial_conv`` and ``apply_gates`` compute one after the other; the
+gradient of the map is written once where theirs is written three times.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attnzoo import checks
-from attnzoo.ops import autograd, dispatch, eager
+from attnzoo.ops import autograd, dispatch, eligibility
+from attnzoo.ops.apply_gates import blended
 from attnzoo.ops.apply_gates import reference as applied
+from attnzoo.ops.gate_listener import listened, note_gates
 from attnzoo.ops.global_pool import reference as pooled
 from attnzoo.ops.named import make
-from attnzoo.ops.noting import note_gates, told
+from attnzoo.ops.spatial_conv import NATIVE_SIZES
 from attnzoo.ops.spatial_conv import reference as convolved
 from attnzoo.ops.squeeze_channels import reference as squeezed
-from attnzoo.ops.watching import watched
+from attnzoo.ops.torch_internals import buffers_of, parameters_of
 
 if TYPE_CHECKING:
     from attnzoo.kernels.cpu.launch_gates import Options, Weights
@@ -32,28 +34,27 @@ if TYPE_CHECKING:
 
 @functools.cache
 def _launch() -> ModuleType:
-    """Import the kernels: sooner than the statement, from the second time on."""
+    """Import the kernels: from the second time on, faster than the statement."""
     from attnzoo.kernels.cpu import launch_gates
 
-    eager.prepare()
     return launch_gates
 
 
 class Bottleneck(NamedTuple):
-    """A channel gate: two layers with a ReLU between them and a sigmoid behind."""
+    """A channel gate: two 1x1 convolutions with a ReLU between them and a sigmoid behind."""
 
-    reduce: nn.Conv2d
-    act: nn.ReLU
-    expand: nn.Conv2d
+    reduce: nn.Module
+    act: nn.Module
+    expand: nn.Module
     maxima: bool
     """Whether it looks at averages and maxima, summed behind the ReLU, or at averages only."""
 
 
 class Convolution(NamedTuple):
-    """A spatial gate: a convolution and the norm behind it, if it is one, with a sigmoid behind."""
+    """A spatial gate: a convolution of two planes to one, a norm or nothing behind it, then a sigmoid."""
 
-    conv: nn.Conv2d
-    norm: nn.BatchNorm2d | nn.Identity
+    conv: nn.Module
+    norm: nn.Module
 
 
 def gate_images(
@@ -64,16 +65,14 @@ def gate_images(
     around: tuple[nn.Module, ...] = (),
     channels: int,
     residual: bool,
+    blend: Tensor | None,
     layer: nn.Module,
+    in_place: bool = False,
 ) -> Tensor | None:
-    """Return ``x * gates``, or ``x * (gates + 1)``, or None where the modules must be called one by one.
+    """Return ``x`` times the blended gates, as ``apply_gates`` does, or None where the modules must be called.
 
-    That is where anybody watches them (hooks, compilers, counters), where there are fewer images than threads, where
-    the weights have several dtypes, and where the batch has a single value, which torch's norm refuses to train on.
-    A norm in training takes the batch into its running statistics.
-
-    Nothing is kept from call to call, so that nothing can be stale: what the modules hold is read each time, by as few
-    steps as will do. On a small map they take as long as the kernel.
+    A norm in training takes the batch into its running statistics. Nothing is kept from call to call, so that nothing
+    can be stale: what the modules hold is read each time.
 
     Args:
         x: Map (B, C, H, W).
@@ -81,78 +80,89 @@ def gate_images(
         convolution: The spatial gate, if there is one.
         around: Further modules that are not called.
         channels: What ``x`` must have as C.
-        residual: Add 1 to the product of the gates.
+        residual: Add 1 to the product of the gates, or the blend.
+        blend: How much of each gate counts, of shape () or (1,); None for all of it.
         layer: Whose gates they are, for whoever listens to ``note_gates``.
+        in_place: Whether ``x`` may be overwritten, where no gradient is wanted.
 
     Raises:
+        RuntimeError: If a parameter or a statistic is not on the device of ``x``.
         TypeError: If ``x`` is no floating tensor of the weights' dtype.
         ValueError: If its shape does not fit.
     """
-    if watched(*around, *(bottleneck or ())[:3], *(convolution or ())):
+    if not isinstance(x, Tensor) or not x.is_cpu:  # on other devices nothing of the CPU's kernels is asked or imported
         return None
-    try:
-        weights, options = _read(bottleneck, convolution, float(residual))
-    except KeyError:  # somebody has put something else where a parameter or a buffer was
+    reason = (
+        eligibility.why_surroundings_forbid()
+        or _why_not_these(bottleneck, convolution)
+        or eligibility.why_called(*around, *(bottleneck or ())[:3], *(convolution or ()))
+    )
+    if reason is not None:
+        eligibility.note("gate_images", "torch", reason)
         return None
+    weights, options = _read(bottleneck, convolution, float(residual), blend)
     first = weights.weight if weights.reduce is None else weights.reduce
     checks.feature_map("x", x, channels, like=first)
-    if first is None or not dispatch.native_in_eager(x) or not _may_run(x, weights, options):
+    statistics = () if options.norm is None else options.norm[1:4]
+    eligibility.require_one_device(x, (*weights, *statistics))
+    unfit = _why_no_kernel(x, weights, options)
+    if not eligibility.may_fuse("gate_images", x, unfit, beside=(*weights, *statistics)):
         return None
-    dtype, learns = first.dtype, torch.is_grad_enabled()
-    wants = learns and x.requires_grad
-    for tensor in weights:
-        if tensor is not None:
-            wants = wants or (learns and tensor.requires_grad)
-            if tensor.dtype is not dtype:
-                return None
+    wants = torch.is_grad_enabled() and (x.requires_grad or any(t is not None and t.requires_grad for t in weights))
     if not x.is_contiguous():
         x = autograd.dense(x)
-    listens = told.get() is not None
-    y, state, record = _forward(x, weights, options, wants, listens)
+    listens = listened()
+    y, state, record = _forward(x, weights, options, wants, listens, in_place)
     if wants:
-        norm = options.norm
-        y = with_gradient(x, (y, state, record, (None, None) if norm is None else norm[1:3], weights))
+        running = (None, None) if options.norm is None else options.norm[1:3]
+        y = _Gate.apply(x, (y, state, record, running), *weights)
     if listens:
         note_gates(layer, _gates(x, weights, options, state))
     return y
 
 
-def with_gradient(
-    x: Tensor, made: tuple[Tensor, Tensor, bytes, tuple[Tensor | None, Tensor | None], Weights]
-) -> Tensor:
-    """Return a gated map as autograd is to know it.
+def _why_not_these(bottleneck: Bottleneck | None, convolution: Convolution | None) -> str | None:
+    """Return which module is not of the paper's kind, with the paper's options."""
+    if bottleneck is not None:
+        reduce, act, expand, _ = bottleneck
+        plain = eligibility.is_plain_convolution
+        if type(act) is not nn.ReLU or not plain(reduce, 1) or not plain(expand, 1):
+            return "the bottleneck is not two plain 1x1 convolutions with nn.ReLU between them"
+    if convolution is not None:
+        conv, norm = convolution
+        if type(norm) is not nn.BatchNorm2d and type(norm) is not nn.Identity:
+            return "the spatial gate's norm is neither nn.BatchNorm2d nor nn.Identity"
+        if not any(eligibility.is_plain_convolution(conv, size) for size in NATIVE_SIZES):
+            return f"the spatial gate's convolution is no plain one of K x K, K in {NATIVE_SIZES}"
+    return None
 
-    Args:
-        x: The map.
-        made: The gated map, the state that was left, the kernel's record, what the norm goes by, and the weights.
-    """
-    y: Tensor = _Gate.apply(x, made, *made[4])
-    return y
 
-
-def _read(bottleneck: Bottleneck | None, convolution: Convolution | None, offset: float) -> tuple[Weights, Options]:
+def _read(
+    bottleneck: Bottleneck | None, convolution: Convolution | None, offset: float, blend: Tensor | None
+) -> tuple[Weights, Options]:
     """Return what the modules hold, past their ``__getattr__``, which takes longer than all of this."""
     reduce = expand = reduce_bias = expand_bias = weight = bias = gain = shift = how = None
     maxima, launch = False, _launch()
     if bottleneck is not None:
         first, _, second, maxima = bottleneck
-        inner, outer = first._parameters, second._parameters  # noqa: SLF001
+        inner, outer = parameters_of(first), parameters_of(second)
         reduce, reduce_bias, expand, expand_bias = inner["weight"], inner["bias"], outer["weight"], outer["bias"]
     if convolution is not None:
         conv, norm = convolution
-        own = conv._parameters  # noqa: SLF001
+        own = parameters_of(conv)
         weight, bias = own["weight"], own["bias"]
         if type(norm) is nn.BatchNorm2d:
-            own = norm._parameters  # noqa: SLF001
+            own = parameters_of(norm)
             gain, shift = own["weight"], own["bias"]
             how = _norm(norm, launch)
-    weights: Weights = make(launch.Weights, (reduce, expand, reduce_bias, expand_bias, weight, bias, gain, shift))
+    values = (reduce, expand, reduce_bias, expand_bias, weight, bias, gain, shift, blend)
+    weights: Weights = make(launch.Weights, values)
     return weights, make(launch.Options, (maxima, offset, how))
 
 
 def _norm(norm: nn.BatchNorm2d, launch: ModuleType) -> Any:
     """Return what the norm goes by, and what is to follow the batch, by torch's rules."""
-    buffers = norm._buffers  # noqa: SLF001
+    buffers = buffers_of(norm)
     mean, variance, tracked = buffers["running_mean"], buffers["running_var"], buffers["num_batches_tracked"]
     batch, momentum = norm.training or (mean is None and variance is None), norm.momentum
     if batch and not (norm.training and norm.track_running_stats):
@@ -162,18 +172,38 @@ def _norm(norm: nn.BatchNorm2d, launch: ModuleType) -> Any:
     return make(launch.Norm, (batch, mean, variance, tracked, momentum, norm.eps))
 
 
-def _may_run(x: Tensor, weights: Weights, options: Options) -> bool:
+def _why_no_kernel(x: Tensor, weights: Weights, options: Options) -> str | None:
     batch, _, height, width = x.shape
     norm = options.norm
+    if batch * height * width <= 1:
+        return "the batch has a single pixel, or none"
     if norm is not None and norm.mean is not None:
         counts = norm.tracked is None or norm.tracked.dtype is torch.int64
         pair = norm.variance is not None and norm.mean.dtype is norm.variance.dtype
         if not (counts and pair and norm.mean.dtype in dispatch.KERNEL_DTYPES):
+            return "the norm's running statistics have unusual dtypes"
+    if not _fits(x.shape[1], weights):
+        return "the weights do not fit the map, or are not contiguous"
+    for tensor in weights:
+        if tensor is not None and tensor.dtype is not x.dtype:
+            return f"all weights must have the dtype of x, {x.dtype}, got {tensor.dtype}"
+    return None
+
+
+def _fits(channels: int, weights: Weights) -> bool:
+    """Tell whether a kernel that goes by the channels and the bottleneck's width alone reads no further than it may."""
+    reduce, expand, reduce_bias, expand_bias, weight, *single = weights
+    counts = [(tensor, 1) for tensor in single]
+    if reduce is not None and expand is not None:
+        hidden = reduce.shape[0]
+        if reduce.shape != (hidden, channels, 1, 1) or expand.shape != (channels, hidden, 1, 1):
             return False
-    for tensor in weights[:2]:
-        if tensor is not None and not tensor.is_contiguous():
+        if not (reduce.is_contiguous() and expand.is_contiguous()):
             return False
-    return batch >= torch.get_num_threads() and batch * height * width > 1
+        counts += [(reduce_bias, hidden), (expand_bias, channels)]
+    if weight is not None and weight.shape[:2] != (1, 2):
+        return False
+    return all(tensor is None or (tensor.numel() == count and tensor.is_contiguous()) for tensor, count in counts)
 
 
 def _gates(x: Tensor, weights: Weights, options: Options, state: Tensor) -> dict[str, Tensor]:
@@ -188,8 +218,11 @@ def _gates(x: Tensor, weights: Weights, options: Options, state: Tensor) -> dict
     return found
 
 
-def _forward(x: Tensor, weights: Weights, options: Options, training: bool, listens: bool) -> tuple[Tensor, Any, bytes]:
-    y, norm, launch = torch.empty_like(x), options.norm, _launch()
+def _forward(
+    x: Tensor, weights: Weights, options: Options, training: bool, listens: bool, in_place: bool
+) -> tuple[Tensor, Any, bytes]:
+    norm, launch = options.norm, _launch()
+    y = x if in_place and not training else torch.empty_like(x)
     wanted = training or listens or (norm is not None and norm.batch)
     state = launch.gate_state(x, weights, options) if wanted else None
     return y, state, launch.gate_images(x, weights, options, training, state, y)
@@ -217,6 +250,7 @@ def _reference(
     bias: Tensor | None,
     gain: Tensor | None,
     shift: Tensor | None,
+    blend: Tensor | None,
 ) -> tuple[Tensor]:
     """Compute it by torch."""
     gates: list[Tensor] = []
@@ -226,7 +260,9 @@ def _reference(
         inner = F.relu(_linear(vectors, reduce, reduce_bias))
         gates.append(_linear(inner, expand, expand_bias).sum(0).sigmoid()[:, :, None, None])
     if weight is not None:
-        logits = convolved(squeezed(x, gates[0] if gates else None), weight, bias)
+        gate = gates[0] if gates else None
+        gate = gate if gate is None or blend is None else blended(gate, blend)
+        logits = convolved(squeezed(x, gate), weight, bias)
         if norm is not None and norm.batch:
             gain, shift = _as(logits, gain, shift)
             logits = F.batch_norm(logits, None, None, gain, shift, True, 0, norm.epsilon)
@@ -236,7 +272,7 @@ def _reference(
             logits = logits if gain is None else logits * gain
             logits = logits if shift is None else logits + shift
         gates.append(logits.sigmoid())
-    return (applied(x, gates, None, bool(options.offset), None, False),)
+    return (applied(x, gates, blend, bool(options.offset), None, False),)
 
 
 def _linear(vectors: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -248,12 +284,12 @@ def _as(like: Tensor, *tensors: Tensor | None) -> list[Tensor | None]:
 
 
 class _Gate(torch.autograd.Function):
-    """Both ways in one call each, of which the first has been made."""
+    """The node of the graph; what is handed to it was computed before."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, made: tuple[Any, ...], *weights: Tensor | None) -> Tensor:
+    def forward(ctx: Any, x: Tensor, computed: tuple[Any, ...], *weights: Tensor | None) -> Tensor:
         y: Tensor
-        y, state, ctx.record, ctx.running, _ = made
+        y, state, ctx.record, ctx.running = computed
         ctx.save_for_backward(x, *weights, state)
         ctx.set_materialize_grads(False)
         return y
@@ -263,15 +299,11 @@ class _Gate(torch.autograd.Function):
         x, *weights, state = ctx.saved_tensors
         if dy is None:
             return (None,) * (2 + len(weights))
+        launch = _launch()
+        options = launch.options_of(ctx.record, ctx.running)
         if autograd.needs_reference(dy):
-            options = _launch().options_of(ctx.record, ctx.running)
             recompute = lambda *inputs: _reference(options, state, *inputs)  # noqa: E731
             d_x, *d_weights = autograd.reference_gradients(recompute, [x, *weights], [dy])
             return d_x, None, *d_weights
-        wanted = ctx.needs_input_grad[2:]
-        found = eager.gradients(ctx.record, dy, x, tuple(weights), state, ctx.running, wanted)
-        if found is None:
-            launch = _launch()
-            options = launch.options_of(ctx.record, ctx.running)
-            found = _backward(dy, x, launch.Weights._make(weights), options, state, wanted)
+        found = _backward(dy, x, launch.Weights._make(weights), options, state, ctx.needs_input_grad[2:])
         return found[0], None, *found[1:]

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from attnzoo.ops import autograd, dispatch
+from attnzoo.ops import autograd, dispatch, eligibility
 
 
 class Pooled(NamedTuple):
@@ -35,19 +35,39 @@ def global_pool(x: Tensor, *, maximum: bool = True, backend: str | None = None) 
     """
     if x.dim() != 4 or x.shape[1] == 0 or x.shape[2] == 0 or x.shape[3] == 0:
         raise ValueError(f"x must be a map (B, C, H, W) with at least one pixel, got {tuple(x.shape)}")
-    if dispatch.choose(x, backend) == "torch":
+    if eligibility.choose("global_pool", x, backend) == "torch":
         return Pooled(reference(x, maximum), x)
+    return _pooled(x, maximum)
+
+
+def _pooled(x: Tensor, maximum: bool) -> Pooled:
+    """Compute it by kernels."""
     x = autograd.dense(x)
     if torch.is_grad_enabled() and x.requires_grad:
         return Pooled(*_Pool.apply(x, maximum))
     return Pooled(dispatch.operator("global_pool", _forward)(x, maximum, False)[0], x)
 
 
+def averages_and_maxima(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the averages (B, C), the maxima (B, C) and the map to go on with, as ``global_pool`` makes them.
+
+    In graphs they are two tensors and never one, which would take four operations more.
+    """
+    if eligibility.choose("global_pool", x, None) == "torch":
+        return *_moments(x), x
+    (average, maximum), x = _pooled(x, maximum=True)
+    return average, maximum, x
+
+
 def reference(x: Tensor, maximum: bool) -> Tensor:
     """Compute it by torch."""
+    return torch.stack(_moments(x)) if maximum else x.mean((2, 3), dtype=autograd.accumulator(x))[None]
+
+
+def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
     sums = autograd.accumulator(x)
-    mean = x.mean((2, 3), dtype=sums)
-    return torch.stack([mean, x.amax((2, 3)).to(sums)]) if maximum else mean[None]
+    maximum = x.amax((2, 3))
+    return x.mean((2, 3), dtype=sums), maximum if maximum.dtype == sums else maximum.to(sums)
 
 
 torch.library.define("attnzoo::global_pool", "(Tensor x, bool maximum, bool ties) -> (Tensor, Tensor)")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attnzoo.ops import dispatch, onednn
+from attnzoo.ops import dispatch, eligibility, onednn
 from attnzoo.ops.named import make
 
 FEW = 64
@@ -37,7 +37,7 @@ def linear(
     """
     _check_vectors(x)
     _check_weights(x.shape[1], weight, bias)
-    if not dispatch.takes_native(x, backend, _unfit(x, weight, bias)):
+    if not eligibility.takes_native("linear", x, backend, _unfit(x, weight, bias), compiled=True):
         y = onednn.linear(x, weight, bias)
         return F.relu(y) if relu else y
     return dispatch.operator("linear", _forward)(x, weight, bias, relu)
@@ -91,7 +91,9 @@ def linears(x: Tensor, layers: Sequence[LinearLayer], *, backend: str | None = N
     _check_vectors(x)
     reasons = [_unfit(x, weight, bias) for weight, bias, _, _ in layers]
     # in a compiled graph each layer is an operator
-    if torch.compiler.is_compiling() or not dispatch.takes_native(x, backend, next(filter(None, reasons), None)):
+    if torch.compiler.is_compiling() or not eligibility.takes_native(
+        "linears", x, backend, next(filter(None, reasons), None)
+    ):
         for weight, bias, relu, gathered in layers:
             x = linear(x, weight, bias, relu=relu, backend=backend)
             x = x.t().reshape(1, -1) if gathered else x
@@ -106,9 +108,9 @@ def _unfit(x: Tensor, weight: Tensor, bias: Tensor | None) -> str | None:
         return "the kernel has no gradient"
     if not all([t.is_cpu and t.dtype is torch.float32 for t in tensors]):  # noqa: C419 - the faster form
         return f"all tensors must be float32 on the CPU, got {[(t.dtype, t.device) for t in tensors]}"
-    if not dispatch.readable(weight, bias):
-        return dispatch.UNREADABLE
-    if dispatch.exporting() or x.shape[0] <= FEW:
+    if not eligibility.plain(weight, bias):
+        return "all tensors must be plain dense ones"
+    if eligibility.exporting() or x.shape[0] <= FEW:
         return None
     return f"it is made for at most {FEW} vectors, got {x.shape[0]}"
 

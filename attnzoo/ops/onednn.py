@@ -10,9 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attnzoo.ops import dispatch
-
-_BUILT = torch._C._has_mkldnn and hasattr(torch.ops.mkldnn, "_linear_pointwise")  # noqa: SLF001
+from attnzoo.ops import eligibility, torch_internals
 
 
 def serves(*tensors: Tensor | None) -> bool:
@@ -20,24 +18,20 @@ def serves(*tensors: Tensor | None) -> bool:
     for t in tensors:
         if t is not None and not (t.is_cpu and t.dtype is torch.float32 and t.numel() > 0):
             return False
-    asked = torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or not dispatch.plain_eager()
-    return _BUILT and not asked and dispatch.readable(*tensors) and torch._C._get_mkldnn_enabled()  # noqa: SLF001
+    asked = torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or not eligibility.plain_eager()
+    built = torch_internals.HAS_LINEAR_POINTWISE
+    return built and not asked and eligibility.plain(*tensors) and torch_internals.onednn_enabled()
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Return ``F.linear(x, weight, bias)``."""
     if not serves(x, weight, bias):
         return F.linear(x, weight, bias)
-    y: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")  # noqa: SLF001
-    return y
+    return torch_internals.linear_pointwise(x, weight, bias)
 
 
 def pointwise(x: Tensor, weight: Tensor, bias: Tensor, added: Tensor | None = None) -> Tensor:
     """Return a 1x1 convolution of channels-last maps (B, C, H, W), with another map added, where ``serves`` says so."""
     pixels, matrix = x.permute(0, 2, 3, 1), weight.flatten(1)
-    call = torch.ops.mkldnn._linear_pointwise  # noqa: SLF001
-    if added is None:
-        y = call(pixels, matrix, bias, "none", [], "")
-    else:
-        y = call.binary(pixels, added.permute(0, 2, 3, 1), matrix, bias, "add")
-    return y.permute(0, 3, 1, 2)  # type: ignore[no-any-return]
+    beside = None if added is None else added.permute(0, 2, 3, 1)
+    return torch_internals.linear_pointwise(pixels, matrix, bias, beside).permute(0, 3, 1, 2)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attnzoo.ops import autograd, dispatch
+from attnzoo.ops import autograd, dispatch, eligibility
 
 NATIVE_SIZES = (1, 3, 5, 7)
 
@@ -39,7 +39,7 @@ def spatial_conv(planes: Tensor, weight: Tensor, bias: Tensor | None = None, *, 
     unfit = None
     if size not in NATIVE_SIZES or planes.dtype != torch.float32:
         unfit = f"float32 planes and K in {NATIVE_SIZES} are needed, got {planes.dtype} and K = {size}"
-    if dispatch.choose(planes, backend, unfit, beside=(weight, bias)) != "torch":
+    if eligibility.choose("spatial_conv", planes, backend, unfit, beside=(weight, bias)) != "torch":
         inputs = (planes, weight, bias)
         if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs):
             out: Tensor = _Convolve.apply(*inputs)

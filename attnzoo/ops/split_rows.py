@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attnzoo.ops import autograd, dispatch
+from attnzoo.ops import autograd, dispatch, eligibility
 
 
 def split_rows(x: Tensor, keep: Tensor, *, backend: str | None = None) -> list[Tensor]:
@@ -35,7 +35,7 @@ def split_rows(x: Tensor, keep: Tensor, *, backend: str | None = None) -> list[T
         raise ValueError(
             f"keep must be boolean of shape (R, {batch} or 1, {height}), got {keep.dtype} {tuple(keep.shape)}"
         )
-    if dispatch.choose(x, backend, beside=(keep,)) == "torch":
+    if eligibility.choose("split_rows", x, backend, beside=(keep,)) == "torch":
         return reference(x, keep)
     x = autograd.dense(x)
     if torch.is_grad_enabled() and x.requires_grad:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from attnzoo.ops import autograd, dispatch
+from attnzoo.ops import autograd, dispatch, eligibility
 
 
 class Squeezed(NamedTuple):
@@ -37,7 +37,7 @@ def squeeze_channels(x: Tensor, gate: Tensor | None = None, *, backend: str | No
         raise ValueError(f"x must be a map (B, C, H, W) with at least one channel, got {tuple(x.shape)}")
     if gate is not None and gate.shape != (*x.shape[:2], 1, 1):
         raise ValueError(f"gate must have shape {(*x.shape[:2], 1, 1)}, got {tuple(gate.shape)}")
-    if dispatch.choose(x, backend, beside=(gate,)) == "torch":
+    if eligibility.choose("squeeze_channels", x, backend, beside=(gate,)) == "torch":
         return Squeezed(reference(x, gate), x)
     x = autograd.dense(x)
     if torch.is_grad_enabled() and (x.requires_grad or (gate is not None and gate.requires_grad)):

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attnzoo.ops import autograd, dispatch
-from attnzoo.ops.watching import watched
+from attnzoo.ops import autograd, eligibility
 
 _PIXELS = 1500
 """From this many on it is faster, though the weights are transformed at every call; measured."""
@@ -40,7 +39,7 @@ def convolve(conv: nn.Module, x: Tensor) -> Tensor:
 
 def may_bypass(conv: nn.Module) -> TypeGuard[nn.Conv2d]:
     """Tell whether nobody sees that another operation takes the place of calling ``conv``."""
-    return type(conv) is nn.Conv2d and not watched(conv)
+    return type(conv) is nn.Conv2d and eligibility.why_called(conv) is None
 
 
 def keeps_size(conv: nn.Conv2d) -> bool:
@@ -60,8 +59,7 @@ def applies(weight: Tensor, *maps: Tensor) -> bool:
         and not torch.compiler.is_compiling()
         and x.numel() // x.shape[1] >= _PIXELS
         and not torch.is_autocast_enabled("cpu")
-        and dispatch.readable(*maps)
-        and dispatch.takes_native(x, None)
+        and eligibility.may_fuse("winograd", x, None, beside=(*maps, weight))
     )
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from attnzoo import checks, files
-from attnzoo.ops.noting import listening
+from attnzoo.ops.gate_listener import listening
 from attnzoo.recorder import picture, statistics
 from attnzoo.recorder.sources import foreign_gate, foreign_gates
 from attnzoo.recorder.statistics import GateStatistics, RunningStatistics, thinned

@@ -59,11 +59,12 @@ def claims_command(
 
     reference-models claims --collect -o claims --json claims-small.json
     """  # noqa: D412 - typer keeps only paragraphs apart
-    from reference_models import cli
+    from reference_models import cli, interrupts
     from reference_models.checks import one_of
-    from reference_models.extras import MissingExtraError
+    from reference_models.extras import MissingExtraError, require
 
     try:
+        require("train", "synth", "faces")
         from reference_models.claims.budget import BUDGETS
         from reference_models.claims.conditions import about, of_a_run
         from reference_models.claims.registry import chosen
@@ -88,7 +89,8 @@ def claims_command(
                 weights=None if weights is None else weights.resolve(),
                 threads=threads,
             )
-            _swept(work, sweep, processes)
+            with interrupts.keeping("finished runs are kept, and the same command resumes"):
+                _swept(work, sweep, processes)
         results = collected(runs, output)
         made = record(claims, results, spent, about(_command(budget, only or [])), left_out(runs, results))
         _write(made, output, json_path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
 import platform
 import shutil
 import subprocess
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from reference_models.processors import cores
 
 PACKAGES = ("attnzoo", "torch", "torchvision", "timm", "lightning", "numba", "scikit-learn", "scikit-image")
 
@@ -33,7 +34,7 @@ def about(command: str) -> dict[str, Any]:
         "command": command,
         "commit": commit(),
         "date": dt.datetime.now(dt.UTC).date().isoformat(),
-        "machine": {"processor": _processor(), "cores": os.cpu_count()},
+        "machine": {"processor": _processor(), "cores": cores()},
         "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES},
     }
 

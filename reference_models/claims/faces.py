@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -21,8 +21,7 @@ from reference_models.data.labels import Labels
 from reference_models.data.manifest import make_manifest
 from reference_models.data.records import Record
 from reference_models.data.synthetic import plan
-from reference_models.preparation.recipe import RECIPES as PREPARATIONS
-from reference_models.preparation.recipe import Recipe as Preparation
+from reference_models.preparation.preparation import Preparation
 from reference_models.training.recipes import Recipe
 from reference_models.training.rendered import RenderedFaces
 
@@ -75,8 +74,7 @@ class Population:
         identities: Number of persons.
         frames: Expressive frames, or portraits, of each.
         seed: What they are drawn from.
-        preparation: How the faces are aligned, how large they are, and whether they have difference maps.
-        thresholds: Grey levels of the maps.
+        preparation: What is made of each face.
     """
 
     kind: str
@@ -84,16 +82,12 @@ class Population:
     frames: int
     seed: int
     preparation: Preparation
-    thresholds: tuple[float, ...]
 
     @classmethod
     def of(cls, recipe: Recipe, *, identities: int, frames: int, seed: int) -> Population:
         """Return the population that a recipe is trained on."""
         kind = "frames" if recipe.labels.task == "action units" else "portraits"
-        preparation = replace(
-            PREPARATIONS[recipe.preparation], size=recipe.image_size, difference=recipe.maps, mask_relative=True
-        )
-        return cls(kind, identities, frames, seed, preparation, recipe.map_thresholds)
+        return cls(kind, identities, frames, seed, recipe.faces)
 
     def records(self) -> tuple[Record, ...]:
         """Return who is to be seen doing what."""
@@ -147,7 +141,7 @@ def _render(population: Population, path: Path, workers: int) -> None:
         if path.exists():
             return
         shots = plan(population.kind, identities=population.identities, frames=population.frames, seed=population.seed)
-        faces = RenderedFaces(shots, population.preparation, thresholds=population.thresholds, workers=workers)
+        faces = RenderedFaces(shots, population.preparation, workers=workers)
         maps = [bits for record in faces.records if (bits := faces.maps(record)) is not None]
         buffer = io.BytesIO()
         np.savez(

@@ -25,6 +25,7 @@ from reference_models.claims.claim import Claim, CostClaim
 from reference_models.claims.registry import CLAIMS
 from reference_models.claims.runs import RUNS, Run
 from reference_models.claims.variants import VARIANTS
+from reference_models.processors import cores
 
 LOCKS = "locks"
 
@@ -123,7 +124,7 @@ def left_out(runs: Sequence[Run], results: Mapping[str, Any]) -> dict[str, str]:
 
 def threads_for(processes: int) -> int:
     """Return how many threads each of several processes should compute with."""
-    return max(1, len(os.sched_getaffinity(0)) // positive_int("processes", processes))
+    return max(1, cores() // positive_int("processes", processes))
 
 
 def _named(claims: Iterable[Claim | CostClaim]) -> set[str]:

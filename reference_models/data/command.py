@@ -163,19 +163,21 @@ def synth_command(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from attnzoo.files import OutputError, check_writable, write_output
-    from reference_models import cli
+    from reference_models import cli, interrupts
     from reference_models.data.tree import DataError
-    from reference_models.extras import MissingExtraError
+    from reference_models.extras import MissingExtraError, require
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
+        require("synth", *(() if sheet is None else ("report",)))
         from reference_models.data.synthetic import contact_sheet, plan, write
         from reference_models.data.synthetic.layouts import writing
         from reference_models.data.synthetic.sheet import sheet_file
 
         if sheet is not None:
             check_writable(sheet, ".png")
-        with Progress(*columns, console=Console(stderr=True)) as progress:
+        kept = interrupts.keeping("the pictures that were written are kept, and the same command resumes")
+        with kept, Progress(*columns, console=Console(stderr=True)) as progress:
             task = progress.add_task("rendering", total=None)
             done = write(
                 output,

@@ -31,7 +31,7 @@ CLASSES = ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surpr
 COUNTS: MappingProxyType[Split, int] = MappingProxyType({"train": 12_271, "test": 3_068})
 
 _LIST = ("EmoLabel/list_patition_label.txt", "EmoLabel/list_partition_label.txt")
-_LINE = re.compile(r"(train|test)_(\d{5})\.jpg\s+(\d)")
+_LINE = re.compile(r"(train|test)_(\d{4,5})\.jpg\s+(\d)")  # test_0001, but train_00001
 
 
 def read(tree: Tree, *, pictures: str = "aligned") -> list[Record]:

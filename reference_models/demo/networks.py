@@ -15,10 +15,11 @@ from torch import Tensor
 
 import attnzoo
 import reference_models
-from reference_models.faces.alignment import AlignedFace, align_chip, align_tra_net, crop
+from reference_models.faces.alignment import AlignedFace
 from reference_models.faces.images import RGBImage
 from reference_models.faces.landmarks import Face
 from reference_models.ledger import Claim, subjects
+from reference_models.preparation.preparation import PREPARATIONS
 
 SECONDS_A_NETWORK = 1.0
 FEWEST_RUNS = 3
@@ -30,9 +31,9 @@ class Frames:
 
     Attributes:
         tra_net: 224 pixels, nose at the centre, chin at the bottom.
-        lla_net: 112 pixels around the detector's box.
+        lla_net: 112 pixels around the landmarks.
         cednn: 224 pixels, dlib's five points.
-        dba_net: 100 pixels around the detector's box.
+        dba_net: 100 pixels around the landmarks.
     """
 
     tra_net: AlignedFace
@@ -69,12 +70,7 @@ class NetworkRun:
 
 def align(photograph: RGBImage, face: Face) -> Frames:
     """Return the face in each network's frame."""
-    return Frames(
-        tra_net=align_tra_net(photograph, face.points, size=224),
-        lla_net=crop(photograph, face.box, face.points, size=112, margin=0.2),
-        cednn=align_chip(photograph, face.points, size=224),
-        dba_net=crop(photograph, face.box, face.points, size=100, margin=0.1),
-    )
+    return Frames(**{name.replace("-", "_"): each.frame(photograph, face) for name, each in PREPARATIONS.items()})
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,11 +18,10 @@ from reference_models import overlay
 from reference_models.demo.backbone import BACKBONE, Attended, attend
 from reference_models.demo.networks import NetworkRun, align, plans, run_networks
 from reference_models.extras import load
-from reference_models.faces.alignment import align_chip
-from reference_models.faces.difference import difference
 from reference_models.faces.images import RGBImage, read_image
 from reference_models.faces.landmarks import choose, detect
 from reference_models.ledger import OPERATIONS, Claim
+from reference_models.preparation.preparation import PREPARATIONS
 
 UNTRAINED = (
     "The four networks have random weights, for the papers published none: their costs are real, their outputs mean"
@@ -55,8 +54,8 @@ def run(image: Path | None, output: Path, neutral: Path | None, *, console: Cons
         levels = None
         if neutral is not None:
             rest = read_image(neutral)
-            at_rest = align_chip(rest, choose(detect(rest), name=str(neutral)).points, size=224)
-            levels = difference(at_rest, frames.cednn).levels
+            seen = PREPARATIONS["cednn"]
+            levels = seen.levels(seen.frame(rest, choose(detect(rest), name=str(neutral))), frames.cednn)
         console.print(
             f"[bold]{escape(name)}[/bold], {photograph.shape[1]} x {photograph.shape[0]} pixels: a face at"
             f" {', '.join(f'{edge:.0f}' for edge in face.box)} (left, top, right, bottom), 68 landmarks"

@@ -42,9 +42,11 @@ def export_command(
     from attnzoo import export_aoti, export_onnx, export_program
     from reference_models import cli
     from reference_models.checks import one_of
+    from reference_models.extras import require
 
     formats = {"aoti": (export_aoti, ".pt2"), "onnx": (export_onnx, ".onnx"), "pt2": (export_program, ".pt2")}
     try:
+        require("export")
         from reference_models.export.subject import subject
 
         one_of("--to", to, formats)

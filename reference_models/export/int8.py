@@ -19,17 +19,16 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-import onnxruntime
-import torch
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from attnzoo import export_onnx
 from reference_models.data.dataset import FaceDataset, collate
+from reference_models.export.onnx_network import OnnxNetwork
 from reference_models.export.subject import Subject
-from reference_models.training.evaluate import evaluate
+from reference_models.training.evaluate import scores_of
 from reference_models.training.networks import inputs_of
 from reference_models.training.recipes import Recipe
 
@@ -53,28 +52,6 @@ class Version:
     scores: dict[str, float]
     size: int
     seconds: float
-
-
-class OnnxNetwork(nn.Module):
-    """An ONNX file as a module, so that it is scored by what scores a network.
-
-    Args:
-        path: Of the file.
-    """
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        self._names = [each.name for each in self._session.get_inputs()]
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """Return the first output."""
-        values = (x.numpy() for x in inputs)
-        (output, *_) = self._session.run(None, dict(zip(self._names, values, strict=True)))
-        return torch.from_numpy(output)
 
 
 class Faces(CalibrationDataReader):
@@ -154,7 +131,7 @@ def quantize(
             versions = [
                 Version(
                     name,
-                    evaluate(network, made.recipe, test, calibration=made.calibration),
+                    scores_of(network, made.recipe, test, calibration=made.calibration),
                     files[name].stat().st_size,
                     seconds[name],
                 )

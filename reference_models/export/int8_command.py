@@ -11,27 +11,41 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
+from reference_models.training.options import (
+    Cache,
+    OwnData,
+    OwnFold,
+    OwnFrames,
+    OwnIdentities,
+    OwnSeed,
+    OwnStyle,
+    Prepared,
+    Root,
+    faces_folder,
+    made_sides,
+    own_source,
+)
+
 
 def quantize_command(
     model: Annotated[Path, typer.Argument(help="A model.safetensors that 'train' has written.", show_default=False)],
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="The .onnx file to write.", show_default=False)],
     faces: Annotated[int, typer.Option(min=1, help="Faces whose activations give the ranges.")] = 128,
-    data: Annotated[
-        str, typer.Option("--data", help="synthetic, or a dataset: disfa, disfa+, ck+, raf-db, aff-wild2, own.")
-    ] = "synthetic",
-    root: Annotated[Path | None, typer.Option(help="Your copy of the dataset.", show_default=False)] = None,
-    prepared: Annotated[
-        Path | None, typer.Option(help="What 'reference-models prepare' made of it.", show_default=False)
-    ] = None,
-    fold: Annotated[int, typer.Option("--fold", min=1, help="Number of the fold.")] = 1,
-    identities: Annotated[int, typer.Option(min=3, help="Number of synthetic persons.")] = 250,
-    frames: Annotated[int, typer.Option(min=1, help="Expressive frames, or portraits, of each synthetic person.")] = 8,
+    data: OwnData = None,
+    root: Root = None,
+    prepared: Prepared = None,
+    fold: OwnFold = None,
+    identities: OwnIdentities = None,
+    frames: OwnFrames = None,
+    style: OwnStyle = None,
+    data_seed: OwnSeed = None,
+    cache: Cache = True,
 ) -> None:
     """Write a trained network as ONNX in int8, and show what that costs: F1, bytes and time beside float32.
 
-    The ranges of the activations are taken from faces of the validation side, the scores from the test side. Name the
-    data that the network was trained on.
+    The ranges of the activations are taken from faces of the validation side, the scores from the test side: without
+    options those of the network's own run. Persons that it was trained on are never scored.
 
     Examples:
 
@@ -42,24 +56,30 @@ def quantize_command(
     from attnzoo.files import OutputError, check_writable
     from reference_models import cli
     from reference_models.data import DataError
-    from reference_models.extras import MissingExtraError, load
+    from reference_models.extras import MissingExtraError, require
     from reference_models.preparation.items import PreparationError
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     try:
         check_writable(output, ".onnx")
-        load("onnxruntime", package="onnxruntime", extra="export")
+        require("export", "train")
         from reference_models.export.int8 import quantize
         from reference_models.export.subject import subject
-        from reference_models.training.sources import Source
+        from reference_models.training.persons import check_unknown
 
         made = subject(str(model), None)
-        source = Source(data=data, root=root, prepared=prepared, fold=fold, identities=identities, frames=frames)
+        if made.trained is None:
+            raise ValueError(f"MODEL must be a model that 'train' has written, got {model}")
+        given = {
+            "data": data, "root": root, "prepared": prepared, "fold": fold, "identities": identities, "frames": frames,
+            "style": style, "data_seed": data_seed, "kept": faces_folder(cache),
+        }  # fmt: skip
+        source = own_source(made.trained, given)
+        if source.data == "synthetic":
+            require("synth", "faces")
+        sides = made_sides(source, made.recipe)
+        check_unknown(made.trained.record.persons, sides.persons["test"])
         with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-            rendering = progress.add_task("rendering faces", total=None, visible=data == "synthetic")
-            sides = source.sides(
-                made.recipe, told=lambda done, total: progress.update(rendering, completed=done, total=total)
-            )
             calibrating = progress.add_task("calibrating", total=min(faces, len(sides.validation)))
             versions = quantize(
                 made,

@@ -16,7 +16,7 @@ from reference_models.data.augmentation import IMAGENET, VGGFACE2_BGR
 from reference_models.training.calibration import Calibration
 from reference_models.training.networks import build
 from reference_models.training.recipes import RECIPES, Recipe
-from reference_models.training.trained import read_calibration, read_model
+from reference_models.training.trained import Trained, read_model
 
 NETWORKS: Mapping[str, str] = MappingProxyType(
     {"cednn": "cednn", "dba_net": "dba-net", "lla_net": "lla-net", "tra_net": "tra-net"}
@@ -48,37 +48,44 @@ class Subject:
         recipe: How it was made.
         example: Its arguments: a face of noise and, if it takes them, difference maps.
         metadata: What a user of the file must know.
-        calibration: How the outputs of a trained network of action units become presence and levels.
+        trained: The model, if it is one.
     """
 
     network: nn.Module
     recipe: Recipe
     example: tuple[Tensor, ...]
     metadata: Mapping[str, Any]
-    calibration: Calibration | None
+    trained: Trained | None
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """How the outputs of a trained network of action units become presence and levels."""
+        return None if self.trained is None else self.trained.calibration
 
 
 def subject(model: str, size: int | None) -> Subject:
     """Return a network.
 
     Args:
-        model: A name of :data:`NETWORKS`, which has random weights (seed 0), or the path of a ``model.safetensors``.
+        model: A name of :data:`NETWORKS`, which has random weights (seed 0), or the path of a model
+            that :func:`reference_models.training.trained.read_model` reads.
         size: Side of the picture, for a network by name; None for the paper's.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If there is no such network, the file is damaged, or ``size`` is given for one that is trained.
     """
-    if model.endswith(".safetensors"):
+    trained: Trained | None = None
+    if model not in NETWORKS and (model.endswith(".safetensors") or Path(model).is_dir()):
         if size is not None:
             raise ValueError(f"--size must be left out: {model} was trained at its own")
-        network, recipe = read_model(Path(model))
-        calibration = read_calibration(Path(model))
+        trained = read_model(model)
+        network, recipe, preparation = trained.network, trained.recipe, trained.preparation
     else:
         one_of("MODEL", model, (*NETWORKS, "a .safetensors file"))
         recipe = RECIPES[NETWORKS[model]].changed(**({} if size is None else {"image_size": size}))
         torch.manual_seed(0)
-        network, calibration = build(recipe).eval(), None
+        network, preparation = build(recipe).eval(), recipe.faces
     side = recipe.image_size
     generator = torch.Generator().manual_seed(0)
     example = [torch.rand(1, 3, side, side, generator=generator)]
@@ -90,7 +97,9 @@ def subject(model: str, size: int | None) -> Subject:
         "labels": list(recipe.labels.names),
         "input_size": [3, side, side],
         "values": dict(VALUES[recipe.augmentation]),
-        "alignment": recipe.preparation,
-        **({} if calibration is None else {"calibration": calibration.plain()}),
+        "preparation": preparation.plain(),
+        "views": recipe.augmentation,
     }
-    return Subject(network, recipe, tuple(example), metadata, calibration)
+    if trained is not None and trained.calibration is not None:
+        metadata["calibration"] = trained.calibration.plain()
+    return Subject(network, recipe, tuple(example), metadata, trained)

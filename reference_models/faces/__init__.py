@@ -3,7 +3,14 @@
 Needs the extra ``faces`` (OpenCV, dlib and its models, scikit-image): ``pip install "attnzoo[faces]"``.
 """
 
-from reference_models.faces.alignment import AlignedFace, align_chip, align_tra_net, crop
+from reference_models.faces.alignment import (
+    AlignedFace,
+    align_chip,
+    align_tra_net,
+    aligned_already,
+    crop,
+    square_around,
+)
 from reference_models.faces.difference import (
     FaceDifference,
     absolute_difference,
@@ -45,6 +52,7 @@ __all__ = [
     "absolute_difference",
     "align_chip",
     "align_tra_net",
+    "aligned_already",
     "as_rgb",
     "binary_maps",
     "choose",
@@ -64,4 +72,5 @@ __all__ = [
     "read_image",
     "read_points",
     "select",
+    "square_around",
 ]

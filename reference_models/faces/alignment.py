@@ -20,6 +20,11 @@ from reference_models.faces.geometry import Points, Transform, as_points
 from reference_models.faces.images import RGBImage
 from reference_models.faces.point_sets import CHIN, CHIP_TEMPLATE, COUNTS, NOSE_ROOT, NOSE_TIP, point, select
 
+# In units of dlib's chip template, means over 900 synthetic faces of both styles: middle and longer side of the square
+# around all 68 landmarks, middle between nose root and tip, and chin.
+_FACE_MIDDLE, _FACE_SIDE = np.array([0.49, 0.60]), 1.19
+_NOSE_MIDDLE, _CHIN = (0.49, 0.40), (0.49, 1.19)
+
 
 @dataclass(frozen=True, eq=False)
 class AlignedFace:
@@ -129,6 +134,64 @@ def crop(image: NDArray[Any], box: Box, points: ArrayLike, *, size: int = 112, m
     middle = (size - 1) / 2
     shift_x, shift_y = middle - scale * (left + right) / 2, middle - scale * (top + bottom) / 2
     return _moved(image, np.array([[scale, 0.0, shift_x], [0.0, scale, shift_y]]), points, size)
+
+
+def square_around(points: ArrayLike) -> Box:
+    """Return the square around a face's landmarks, the same from 5, 49, 66 and 68 of them.
+
+    It follows from dlib's five points, which all sets have: a similarity takes dlib's template to them, and the square
+    stands where the 68 landmarks of an average face have their middle and their longer side in that template. So
+    neither an open mouth nor another detector moves it.
+
+    Args:
+        points: 5, 49, 66 or 68 landmarks in pixels.
+
+    Raises:
+        ValueError: If the points are of no known set, not finite, or all one.
+    """
+    five = select(points, 5)
+    to_photo = geometry.similarity(CHIP_TEMPLATE, five)
+    x, y = geometry.move(to_photo, [_FACE_MIDDLE])[0].tolist()
+    half = _FACE_SIDE / 2 * float(np.hypot(to_photo[0, 0], to_photo[1, 0]))
+    if half == 0:
+        raise ValueError("points must hold at least two different points")
+    return x - half, y - half, x + half, y + half
+
+
+def aligned_already(
+    image: NDArray[Any], align: str, *, size: int, margin: float = 0.0, name: str = "the picture"
+) -> AlignedFace:
+    """Return a picture that is such a frame already, brought to its size.
+
+    Its landmarks are dlib's five, where every frame of the kind has them: exactly those of a chip, and of an average
+    upright face in the other two.
+
+    Args:
+        image: Pixels (S, S), (S, S, 3) or (S, S, 4) of a frame with the same margin.
+        align: ``tra-net``, ``chip`` or ``crop``.
+        size: Side of the frame in pixels.
+        margin: That of the chip or of the crop.
+        name: What the picture is called in messages.
+
+    Raises:
+        TypeError: If ``image`` is no array of pixels or ``size`` no int.
+        ValueError: If the picture is not square, or ``align`` is none of the three.
+    """
+    rows, columns = image.shape[:2]
+    if rows != columns:
+        raise ValueError(f"{name} must be square to be an aligned face, got {columns} x {rows} pixels")
+    whole = 1 + 2 * margin
+    if align == "chip":
+        five = (CHIP_TEMPLATE + margin) / whole
+    elif align == "crop":
+        five = (CHIP_TEMPLATE - _FACE_MIDDLE) / (_FACE_SIDE * whole) + 0.5
+    elif align == "tra-net":
+        five = geometry.move(geometry.similarity([_NOSE_MIDDLE, _CHIN], [[0.5, 0.5], [0.5, 1.0]]), CHIP_TEMPLATE)
+    else:
+        raise ValueError(f"align must be one of 'chip', 'crop', 'tra-net', got {align!r}")
+    scale = positive_int("size", size) / rows
+    shift = (scale - 1) / 2  # edge on edge: the centre of the first pixel is at 0 in both
+    return _moved(image, np.array([[scale, 0.0, shift], [0.0, scale, shift]]), five * rows - 0.5, size)
 
 
 def _moved(image: NDArray[Any], transform: Transform, points: Points, size: int) -> AlignedFace:

@@ -15,7 +15,13 @@ PIPE_WIDTH = 140
 def look_command(
     image: Annotated[Path, typer.Argument(help="A photograph with a face.", show_default=False)],
     *,
-    model: Annotated[str, typer.Option(help="The network: cednn, dba_net, lla_net or tra_net.", show_default=False)],
+    model: Annotated[
+        str,
+        typer.Option(
+            help="The network: cednn, dba_net, lla_net, tra_net, or a model that 'train' has written.",
+            show_default=False,
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The PNG to write.")] = Path("look.png"),
     page: Annotated[
         Path | None, typer.Option(help="A page to write too, .html: pictures, figures, warnings.", show_default=False)

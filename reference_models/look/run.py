@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.markup import escape
+from torch import Tensor, nn
 
 import attnzoo
 import reference_models
 from attnzoo.files import check_writable
-from reference_models import checks
 from reference_models.demo.networks import align, plans
-from reference_models.faces.alignment import align_chip
-from reference_models.faces.difference import difference
-from reference_models.faces.images import read_image
+from reference_models.faces.images import RGBImage, read_image
 from reference_models.faces.landmarks import choose, detect
+from reference_models.prediction.predict import aligned
+from reference_models.prediction.predictor import read_predictor
+from reference_models.preparation.preparation import PREPARATIONS
+from reference_models.training.trained import read_model
 from reference_models.weights import load_weights, read_weights
 
 NETWORKS = ("cednn", "dba_net", "lla_net", "tra_net")
+
+
+@dataclass(frozen=True, eq=False)
+class _Subject:
+    """What is looked at: a network, what it is called with, the face that it sees, and its title."""
+
+    network: nn.Module
+    inputs: tuple[Tensor, ...]
+    face: RGBImage
+    title: str
+    trained: bool
 
 
 def run(
@@ -34,59 +48,83 @@ def run(
     console: Console,
     progress: Console,
 ) -> None:
-    """Find the face, run one network on it as the demonstration does, write the sheet and print the statistics.
+    """Find the face, run one network on it, write the sheet and print the statistics.
 
     Args:
         image: A photograph with a face.
-        model: One of :data:`NETWORKS`.
+        model: One of :data:`NETWORKS`, which the demonstration runs too, or a model that ``train`` has written.
         output: The PNG to write.
         page: A page to write too; None writes none.
-        neutral: The same face at rest, for CEDNN's difference maps; None runs it without.
-        weights: The network's weights; None leaves it untrained.
+        neutral: The same face at rest, for difference maps; None runs CEDNN without, if it is untrained.
+        weights: Weights of a network by name; None leaves it untrained.
         console: Where the results go.
         progress: Where the progress is shown.
 
     Raises:
-        FileNotFoundError: If there are no such weights.
+        FileNotFoundError: If there is no such model, or no such weights.
         ImageError: If a photograph cannot be read.
         MissingExtraError: If an extra is not installed.
         NoFaceError: If a photograph shows no face.
         OutputError: If ``output`` or ``page`` cannot be written; that is checked first.
-        ValueError: If ``model`` is unknown, the weights do not fit, or ``neutral`` is given for another network.
+        ValueError: If ``model`` is unknown, the weights do not fit, or ``neutral`` is missing or not wanted.
     """
-    checks.one_of("--model", model, NETWORKS)
-    if neutral is not None and model != "cednn":
-        raise ValueError(f"--neutral is for cednn, whose difference maps it gives, got --model {model}")
+    by_file = model.endswith(".safetensors") or Path(model).is_dir()
+    if not by_file:
+        if model not in NETWORKS:
+            known = ", ".join(NETWORKS)
+            raise ValueError(f"--model must be one of {known}, or a model that 'train' has written, got {model!r}")
+        if neutral is not None and model != "cednn":
+            raise ValueError(f"--neutral is for cednn, whose difference maps it gives, got --model {model}")
+    elif weights is not None:
+        raise ValueError("--weights must be left out: the model has its own")
     check_writable(output, ".png")
     if page is not None:
         check_writable(page, ".html")
     with progress.status("Finding the face") as status:
-        photograph = read_image(image)
-        frames = align(photograph, choose(detect(photograph), name=str(image)))
-        levels = None
-        if neutral is not None:
-            rest = read_image(neutral)
-            at_rest = align_chip(rest, choose(detect(rest), name=str(neutral)).points, size=224)
-            levels = difference(at_rest, frames.cednn).levels
+        subject = _trained(image, Path(model), neutral) if by_file else _by_name(image, model, neutral, weights)
         status.update(f"Running {model}")
-        (plan,) = (each for each in plans(frames, levels) if each.name == model)
-        torch.manual_seed(0)
-        network = reference_models.create(plan.name, **plan.options).eval()
-        if weights is not None:
-            load_weights(network, read_weights(weights))
-        with torch.inference_mode(), warnings.catch_warnings(), attnzoo.record(network) as r:
+        with torch.inference_mode(), warnings.catch_warnings(), attnzoo.record(subject.network) as r:
             warnings.simplefilter("ignore", RuntimeWarning)  # the table shows it
-            network(*plan.inputs)
+            subject.network(*subject.inputs)
         status.update("Drawing the sheet")
-        face, title = getattr(frames, model).image, f"{plan.network} on {image.name}"
-        r.sheet(output, face, title=title)
+        r.sheet(output, subject.face, title=subject.title)
         if page is not None:
-            r.page(page, face, title=title)
+            r.page(page, subject.face, title=subject.title)
     console.print(r.table())
     for alert in r.alerts():
         console.print(f"[red]{escape(alert)}[/red]")
-    if weights is None:
+    if not subject.trained:
         console.print("The weights are random: the gates are real, and say nothing about the face.")
     console.print(f"Sheet: [bold]{escape(str(output))}[/bold]")
     if page is not None:
         console.print(f"Page: [bold]{escape(str(page))}[/bold]")
+
+
+def _by_name(image: Path, model: str, neutral: Path | None, weights: Path | None) -> _Subject:
+    photograph = read_image(image)
+    frames = align(photograph, choose(detect(photograph), name=str(image)))
+    levels = None
+    if neutral is not None:
+        seen = PREPARATIONS["cednn"]
+        levels = seen.levels(aligned(neutral, seen), frames.cednn)
+    (plan,) = (each for each in plans(frames, levels) if each.name == model)
+    torch.manual_seed(0)
+    network = reference_models.create(plan.name, **plan.options).eval()
+    if weights is not None:
+        load_weights(network, read_weights(weights))
+    face = getattr(frames, model).image
+    return _Subject(network, plan.inputs, face, f"{plan.network} on {image.name}", weights is not None)
+
+
+def _trained(image: Path, model: Path, neutral: Path | None) -> _Subject:
+    """Return a trained model with the first of the views that it has of a face."""
+    predictor = read_predictor(model)
+    preparation = predictor.preparation
+    if (neutral is None) == preparation.difference:
+        what = "given: the network takes" if preparation.difference else "left out: the network takes no"
+        raise ValueError(f"--neutral must be {what} difference maps")
+    face = aligned(image, preparation)
+    levels = None if neutral is None else preparation.levels(aligned(neutral, preparation), face)
+    inputs = tuple(x[:1] for x in predictor.arguments(face.image, levels))
+    name = read_model(model).recipe.name
+    return _Subject(predictor.network, inputs, face.image, f"{name} ({model}) on {image.name}", True)

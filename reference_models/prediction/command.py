@@ -11,11 +11,20 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from reference_models.preparation.preparation import Finder, Search
+
 
 def predict_command(
     images: Annotated[list[Path], typer.Argument(help="Photographs with a face.", show_default=False)],
     *,
-    model: Annotated[Path, typer.Option(help="A model.safetensors that 'train' has written.", show_default=False)],
+    model: Annotated[
+        Path,
+        typer.Option(
+            help="A model.safetensors, best.safetensors or last.safetensors that 'train' has written, the folder of its"
+            " run, or an .onnx file that 'export' or 'quantize' made of it.",
+            show_default=False,
+        ),
+    ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write a .csv, .json or .png file.", show_default=False)
     ] = None,
@@ -23,12 +32,22 @@ def predict_command(
         Path | None,
         typer.Option(help="The same face at rest, for a network with difference maps.", show_default=False),
     ] = None,
+    detector: Annotated[
+        Finder,
+        typer.Option(help="What finds the face: dlib, mtcnn, or aligned (nothing: the photographs are its frames)."),
+    ] = "dlib",
+    landmarks: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder with a landmark file for each photograph, instead of a detector.", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """Say which action units or which expression a trained network sees in photographs.
 
-    The face is found by dlib and aligned as the network was trained. What it says is as good as its training: a network
-    trained on synthetic faces has seen no photograph. dlib's 68-point model was trained on iBUG 300-W, whose terms
-    exclude commercial use.
+    The face is aligned as the network was trained, whatever has found it. What it says is as good as its training: a
+    network trained on synthetic faces has seen no photograph. dlib's 68-point model was trained on iBUG 300-W, whose
+    terms exclude commercial use.
 
     Examples:
 
@@ -39,20 +58,22 @@ def predict_command(
     from attnzoo.files import OutputError, check_writable, write_output
     from reference_models import cli
     from reference_models.checks import one_of
-    from reference_models.extras import MissingExtraError
+    from reference_models.extras import MissingExtraError, require
     from reference_models.faces.images import ImageError
     from reference_models.faces.landmarks import NoFaceError
 
     try:
+        require("faces", *(("export",) if model.suffix == ".onnx" else ()))
         from reference_models.prediction.files import FORMATS
         from reference_models.prediction.predict import predict
-        from reference_models.training.trained import read_model
+        from reference_models.prediction.predictor import read_predictor
 
         if output is not None:
             one_of("--output's suffix", output.suffix, FORMATS)
             check_writable(output, output.suffix)
-        network, recipe = read_model(model)
-        predictions = list(predict(network, recipe, images, neutral=neutral))
+        search = Search(detector=detector)
+        found = predict(read_predictor(model), images, neutral=neutral, search=search, landmarks=landmarks)
+        predictions = list(found)
         if output is not None:
             write_output(output, FORMATS[output.suffix](predictions))
     except (ImageError, NoFaceError, OutputError, MissingExtraError, OSError, ValueError) as error:

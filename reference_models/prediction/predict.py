@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
-from torchvision import tv_tensors
-
-from reference_models.data.augmentation import augmentation
-from reference_models.data.dataset import Batch
 from reference_models.faces.alignment import AlignedFace
-from reference_models.faces.difference import Pixels, binary_maps, difference
 from reference_models.faces.face import choose
+from reference_models.faces.given import GivenDetector, read_points
 from reference_models.faces.images import RGBImage, read_image
-from reference_models.faces.landmarks import DlibDetector
-from reference_models.preparation.recipe import RECIPES as PREPARATIONS
-from reference_models.preparation.recipe import Recipe as Preparation
-from reference_models.preparation.steps import align
-from reference_models.training.networks import logits_of
-from reference_models.training.recipes import Recipe
+from reference_models.prediction.predictor import Predictor
+from reference_models.preparation.items import Item, with_points
+from reference_models.preparation.preparation import Preparation, Search
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,46 +31,49 @@ class Prediction:
 
 
 def predict(
-    network: nn.Module, recipe: Recipe, photographs: Iterable[Path], *, neutral: Path | None = None
+    predictor: Predictor,
+    photographs: Iterable[Path],
+    *,
+    neutral: Path | None = None,
+    search: Search | None = None,
+    landmarks: Path | None = None,
 ) -> Iterator[Prediction]:
     """Yield a prediction for each photograph; of several faces in it the largest is meant.
 
     Args:
-        network: In evaluation, as :func:`~reference_models.training.trained.read_model` returns it.
-        recipe: What it was trained by.
+        predictor: The network, as :func:`~reference_models.prediction.predictor.read_predictor` returns it.
         photographs: Their paths.
         neutral: A photograph of the same face at rest; needed exactly if the network takes difference maps.
+        search: How faces are found; by dlib by default.
+        landmarks: A folder with a landmark file for each photograph, instead of a detector.
 
     Raises:
         ImageError: If a photograph cannot be read.
+        LandmarkError: If landmarks cannot be read, or do not belong to the photograph.
         NoFaceError: If there is no face in one.
         ValueError: If ``neutral`` is missing, or not wanted.
     """
-    if (neutral is None) == recipe.maps:
-        what = "given: the network takes difference maps" if recipe.maps else "left out: the network takes no maps"
+    preparation, search = predictor.preparation, search or Search()
+    if (neutral is None) == preparation.difference:
+        wanted = preparation.difference
+        what = "given: the network takes difference maps" if wanted else "left out: the network takes no maps"
         raise ValueError(f"neutral must be {what}")
-    preparation = replace(PREPARATIONS[recipe.preparation], size=recipe.image_size)
-    at_rest = None if neutral is None else _aligned(neutral, preparation)
+    at_rest = None if neutral is None else aligned(neutral, preparation, search, landmarks)
     for path in photographs:
-        face = _aligned(path, preparation)
-        levels = None if at_rest is None else difference(at_rest, face, relative=True).levels
-        yield Prediction(path, face.image, _said(network, recipe, face.image, levels))
+        face = aligned(path, preparation, search, landmarks)
+        levels = None if at_rest is None else preparation.levels(at_rest, face)
+        yield Prediction(path, face.image, predictor.probabilities(face.image, levels))
 
 
-def _aligned(path: Path, preparation: Preparation) -> AlignedFace:
-    photograph = read_image(path)
-    return align(preparation, photograph, choose(DlibDetector().detect(photograph), name=str(path)))
-
-
-@torch.no_grad()
-def _said(network: nn.Module, recipe: Recipe, face: RGBImage, levels: Pixels | None) -> dict[str, float]:
-    views: dict[str, Tensor] = {"image": tv_tensors.Image(torch.from_numpy(face.transpose(2, 0, 1).copy()))}
-    if levels is not None:
-        views["maps"] = tv_tensors.Mask(torch.from_numpy(binary_maps(levels, recipe.map_thresholds)))
-    seen = augmentation(recipe.augmentation, recipe.image_size).test(views)
-    maps = None if levels is None else seen["maps"].as_subclass(Tensor)[None]
-    image = seen["image"].as_subclass(Tensor)[None]
-    batch = Batch(image=image, target=torch.zeros(1), levels=None, neutral=None, maps=maps, records=())
-    logits = logits_of(network, recipe, batch)[0]
-    values = logits.softmax(0) if recipe.labels.task == "expressions" else logits.sigmoid()
-    return dict(zip(recipe.labels.names, values.tolist(), strict=True))
+def aligned(
+    path: Path, preparation: Preparation, search: Search | None = None, landmarks: Path | None = None
+) -> AlignedFace:
+    """Return the face of a photograph as a network sees it; arguments and errors as of :func:`predict`."""
+    photograph, search = read_image(path), search or Search()
+    if landmarks is not None:
+        (item,) = with_points([Item(path.name)], landmarks)
+        points = item.points or landmarks
+        return preparation.frame(photograph, choose(GivenDetector(read_points(points), str(points)).detect(photograph)))
+    if search.detector == "aligned":
+        return preparation.framed(photograph, name=str(path))
+    return preparation.frame(photograph, choose(search.finder().detect(photograph), name=str(path)))

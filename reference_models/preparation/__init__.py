@@ -6,20 +6,22 @@ The work is spread over processes, survives being killed, and gives the same byt
 from reference_models.preparation.items import Item, PreparationError
 from reference_models.preparation.pictures import PreparedPictures
 from reference_models.preparation.plan import Plan, planned
+from reference_models.preparation.preparation import PREPARATIONS, SEARCHES, Preparation, Search
 from reference_models.preparation.prepared import Prepared, PreparedFace
-from reference_models.preparation.recipe import RECIPES, Recipe
 from reference_models.preparation.run import Report, prepare
 
 __all__ = [
-    "RECIPES",
+    "PREPARATIONS",
+    "SEARCHES",
     "Item",
     "Plan",
+    "Preparation",
     "PreparationError",
     "Prepared",
     "PreparedFace",
     "PreparedPictures",
-    "Recipe",
     "Report",
+    "Search",
     "planned",
     "prepare",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich import box
@@ -14,11 +14,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from reference_models.faces.face import NoFacePolicy, Policy
-from reference_models.preparation.recipe import RECIPES, Network
+from reference_models.preparation.preparation import PREPARATIONS, SEARCHES, Finder, Network, Preparation, Search
 from reference_models.preparation.run import Report
 
 _SHOWN = 20
-_FAILED, _INTERRUPTED = 1, 130
+_FAILED = 1
 
 
 def prepare_command(
@@ -33,7 +33,13 @@ def prepare_command(
             show_default=False,
         ),
     ] = None,
-    network: Annotated[Network, typer.Option("--for", help="The network whose frames are made.")] = "cednn",
+    wanted_by: Annotated[
+        str,
+        typer.Option(
+            "--for",
+            help="Whose frames are made: tra-net, lla-net, cednn, dba-net, or a model that 'train' has written.",
+        ),
+    ] = "cednn",
     size: Annotated[
         int | None, typer.Option(min=16, max=4096, help="Side of the frames, instead of the network's.")
     ] = None,
@@ -41,7 +47,19 @@ def prepare_command(
         float | None, typer.Option(min=0, help="Margin around the face on each side, instead of the network's.")
     ] = None,
     detector: Annotated[
-        Literal["dlib", "mtcnn"] | None, typer.Option(help="What finds the faces, instead of the network's.")
+        Finder | None,
+        typer.Option(
+            help="What finds the faces: dlib, mtcnn, or aligned (nothing: the photographs are such frames already).",
+            show_default=False,
+        ),
+    ] = None,
+    box: Annotated[
+        Literal["landmarks", "detector"] | None,
+        typer.Option(
+            help="What lla-net and dba-net crop: a square that follows from the landmarks, whatever found them, or the"
+            " detector's own box.",
+            show_default=False,
+        ),
     ] = None,
     neutral: Annotated[
         str | None,
@@ -74,7 +92,7 @@ def prepare_command(
     same bytes. A second run checks them against the photographs and does again what has changed.
 
     What cannot be read or decoded is reported with its path, and the rest goes on. Exit code 0: all is done. 1: some
-    photographs failed. 2: the input was wrong. 130: interrupted.
+    photographs failed. 2: the input was wrong. 130 and 143: interrupted, or terminated.
 
     dlib's 68-point model was trained on iBUG 300-W, whose terms exclude commercial use.
 
@@ -84,20 +102,21 @@ def prepare_command(
 
     reference-models prepare sequences -o frames --for cednn --neutral first
 
+    reference-models prepare sequences -o frames --for runs/cednn/model.safetensors --neutral first
+
     reference-models prepare CK+ -o frames --dataset ck+ --neutral dataset --workers 4
     """  # noqa: D412 - typer keeps only paragraphs apart
-    from attnzoo.files import OutputError
-    from reference_models import cli
-    from reference_models.extras import MissingExtraError
+    from reference_models import cli, interrupts
+    from reference_models.extras import MissingExtraError, require
     from reference_models.preparation.plan import planned
     from reference_models.preparation.run import prepare
-    from reference_models.preparation.workers import cores
+    from reference_models.processors import cores
 
     try:
-        recipe = RECIPES[network]
-        options = {"no_face": no_face, "several": several, "difference": neutral is not None}
-        own = {"size": size, "margin": margin, "detector": detector}
-        recipe = replace(recipe, **options, **{name: value for name, value in own.items() if value is not None})
+        require("faces")
+        preparation, search = _wanted(wanted_by, size=size, margin=margin, box=box, difference=neutral is not None)
+        chosen = {"detector": detector, "no_face": no_face, "several": several}
+        search = replace(search, **{name: value for name, value in chosen.items() if value is not None})
         plan = planned(root, output, dataset=dataset, neutral=neutral, landmarks=landmarks, detect=detect)
         with _progress() as progress:
             task = progress.add_task("Preparing", total=len(plan.items), said="")
@@ -106,26 +125,46 @@ def prepare_command(
                 failed = f"{len(report.failures):,} failed" if report.failures else ""
                 progress.update(task, advance=1, said=f"{report.per_second:.1f}/s  {failed}")
 
-            report = prepare(
-                root,
-                output,
-                plan.items,
-                recipe,
-                problems=plan.problems,
-                workers=workers or cores(),
-                redo=redo,
-                advanced=advanced,
-            )
-    except (ValueError, OutputError, MissingExtraError) as error:
+            with interrupts.keeping("what is done is kept, and the same command resumes"):
+                report = prepare(
+                    root,
+                    output,
+                    plan.items,
+                    preparation,
+                    search,
+                    problems=plan.problems,
+                    workers=workers or cores(),
+                    redo=redo,
+                    advanced=advanced,
+                )
+    except (ValueError, FileNotFoundError, MissingExtraError) as error:
         cli.fail(_printable(str(error)))
-    except KeyboardInterrupt:
-        typer.echo("reference-models: interrupted; what is done is kept, the same command goes on", err=True)
-        raise typer.Exit(_INTERRUPTED) from None
     console = Console()
     _print(console, report, plan.ignored)
     console.print(f"Results: [bold]{escape(str(output))}[/bold]")
     if report.failures:
         raise typer.Exit(_FAILED)
+
+
+def _wanted(
+    wanted_by: str, *, size: int | None, margin: float | None, box: str | None, difference: bool
+) -> tuple[Preparation, Search]:
+    """Return what a network by name or a model by its file takes, with what the command changes in it."""
+    given: dict[str, Any] = {"size": size, "margin": margin, "box": box}
+    changed = {name: value for name, value in given.items() if value is not None}
+    if wanted_by in PREPARATIONS:
+        network: Network = wanted_by  # type: ignore[assignment]
+        return replace(PREPARATIONS[network], difference=difference, **changed), SEARCHES[network]
+    if not Path(wanted_by).exists():
+        raise ValueError(f"--for must be one of {', '.join(PREPARATIONS)}, or a model's file, got {wanted_by!r}")
+    from reference_models.training.trained import read_model
+
+    if changed:
+        raise ValueError(f"--{' and --'.join(changed)} must be left out: {wanted_by} says it")
+    trained = read_model(wanted_by)
+    if trained.preparation.difference and not difference:
+        raise ValueError("--neutral must be given: the network takes difference maps")
+    return replace(trained.preparation, difference=difference), SEARCHES[trained.recipe.preparation]
 
 
 def _progress() -> Progress:

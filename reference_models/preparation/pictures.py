@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from attnzoo import DIFFERENCE_THRESHOLDS
 from reference_models.data import Record
 from reference_models.faces.difference import Pixels
 from reference_models.faces.images import RGBImage
 from reference_models.preparation.items import PreparationError, named
 from reference_models.preparation.plan import item_of
+from reference_models.preparation.preparation import Preparation
 from reference_models.preparation.prepared import Prepared, PreparedFace
 
 
@@ -19,19 +18,22 @@ class PreparedPictures:
 
     Args:
         folder: The folder of the results.
-        thresholds: Grey levels of the difference maps.
+        preparation: What the network takes; its thresholds make the difference maps.
 
     Raises:
-        PreparationError: If the folder holds no finished preparation, or a damaged one.
+        PreparationError: If the folder holds no finished preparation, a damaged one, or faces that were prepared in
+            another way.
     """
 
-    def __init__(self, folder: str | Path, *, thresholds: Sequence[float] = DIFFERENCE_THRESHOLDS) -> None:
+    def __init__(self, folder: str | Path, preparation: Preparation) -> None:
         self.faces = Prepared(folder)
-        self.thresholds = tuple(thresholds)
+        self.faces.check(preparation)
+        self.preparation = preparation
 
     def has(self, record: Record) -> bool:
-        """Return whether a face was found for the record; the records for which it was not must be left out."""
-        return item_of(record).name in self.faces
+        """Return whether the record has a face, and its difference if the network takes one; leave out the others."""
+        name = item_of(record).name
+        return name in self.faces and (not self.preparation.difference or self.faces.has_levels(name))
 
     def image(self, record: Record) -> RGBImage:
         """Return the aligned face (size, size, 3), uint8.
@@ -53,13 +55,17 @@ class PreparedPictures:
         return self._face(named(item.neutral, item.neutral_frame)).image
 
     def maps(self, record: Record) -> Pixels | None:
-        """Return the difference maps (K, size, size), uint8 0 and 1; None if there is no difference to a neutral frame.
+        """Return the difference maps (K, size, size), uint8 0 and 1; None if the network takes none.
 
         Raises:
-            PreparationError: If the record was not prepared.
+            PreparationError: If the record was not prepared, or without its neutral frame.
         """
+        if not self.preparation.difference:
+            return None
         face = self._face(item_of(record).name)
-        return None if face.levels is None else face.maps(self.thresholds)
+        if face.levels is None:
+            raise PreparationError(f"{item_of(record).name} was prepared without a neutral frame")
+        return self.preparation.maps(face.levels)
 
     def _face(self, name: str) -> PreparedFace:
         if name not in self.faces:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from attnzoo import DIFFERENCE_THRESHOLDS
-from reference_models.faces.difference import Pixels, binary_maps
+from reference_models.faces.difference import Pixels
 from reference_models.faces.geometry import Points, Transform
 from reference_models.faces.images import RGBImage, read_image
 from reference_models.preparation.items import PreparationError
-from reference_models.preparation.store import load_manifest
+from reference_models.preparation.preparation import Preparation
+from reference_models.preparation.store import changes, load_manifest
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,16 +36,6 @@ class PreparedFace:
     transform: Transform
     center_row: float | None
     levels: Pixels | None
-
-    def maps(self, thresholds: Sequence[float] = DIFFERENCE_THRESHOLDS) -> Pixels:
-        """Return CEDNN's maps (len(thresholds), size, size), uint8, exactly 0 and 1.
-
-        Raises:
-            ValueError: If the face was prepared without its neutral frame, or a threshold is outside [0, 255].
-        """
-        if self.levels is None:
-            raise ValueError("this face was prepared without its neutral frame, so there are no maps")
-        return binary_maps(self.levels, thresholds)
 
 
 class Prepared(Mapping[str, PreparedFace]):
@@ -69,10 +59,33 @@ class Prepared(Mapping[str, PreparedFace]):
         self.failures: Mapping[str, str] = manifest.failures
         self._files = {name: entry.files for name, entry in manifest.entries.items() if entry.files}
 
+    def check(self, preparation: Preparation) -> None:
+        """Check that the faces are what a network takes.
+
+        A folder with differences also serves a network that takes none.
+
+        Raises:
+            PreparationError: If they were prepared in another way; the message says what differs.
+        """
+        there = self.identity.get("preparation")
+        if not isinstance(there, Mapping):
+            raise PreparationError(f"{self.folder} was prepared by another version: prepare it anew")
+        ignored = set() if preparation.difference else {"difference", "mask_margin", "mask_relative"}
+        wanted = {name: value for name, value in preparation.pixels().items() if name not in ignored}
+        if differing := changes({name: there.get(name) for name in wanted}, wanted):
+            raise PreparationError(
+                f"{self.folder} was prepared in another way than the network takes ({', '.join(differing)}): prepare"
+                " into another folder, with --for and the model, or with the same --size"
+            )
+
     @property
     def names(self) -> tuple[str, ...]:
         """Paths of the photographs with a face, sorted."""
         return tuple(self._files)
+
+    def has_levels(self, name: str) -> bool:
+        """Return whether a photograph's face has its difference to the neutral frame."""
+        return f"levels/{name}.png" in self._files.get(name, ())
 
     def __len__(self) -> int:
         return len(self._files)

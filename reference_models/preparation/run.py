@@ -14,7 +14,7 @@ from attnzoo.files import OutputError
 from reference_models.extras import MissingExtraError, load
 from reference_models.faces.face import Outcome
 from reference_models.preparation.items import Item
-from reference_models.preparation.recipe import Recipe
+from reference_models.preparation.preparation import Preparation, Search, identity
 from reference_models.preparation.steps import STAGES, Done
 from reference_models.preparation.store import Store
 from reference_models.preparation.workers import results
@@ -62,7 +62,8 @@ def prepare(
     root: str | Path,
     out: str | Path,
     items: Sequence[Item],
-    recipe: Recipe,
+    preparation: Preparation,
+    search: Search | None = None,
     *,
     problems: Mapping[str, str] | None = None,
     workers: int = 1,
@@ -72,37 +73,40 @@ def prepare(
     """Prepare photographs and write the results and their manifest.
 
     However often it is interrupted, by a kill too, and run again: in the end the folder holds the same bytes. Results
-    are used again if they are intact and recipe, versions and contents are the same. In a script this stands under
-    ``if __name__ == "__main__":``, as everything that starts processes.
+    are used again if they are intact and preparation, search, versions and contents are the same. In a script this
+    stands under ``if __name__ == "__main__":``, as everything that starts processes.
 
     Args:
         root: Folder of the photographs.
         out: Folder of the results; new, empty, or of an earlier run.
         items: The photographs.
-        recipe: What is done to each.
+        preparation: What is made of each face.
+        search: How the faces are found; by dlib by default.
         problems: Failures that are known already, by path.
         workers: Number of processes.
-        redo: Whether results of another recipe in ``out`` may be replaced.
+        redo: Whether results made in another way in ``out`` may be replaced.
         advanced: Called after each photograph.
 
     Raises:
         MissingExtraError: If the extra ``faces`` is not installed.
-        PreparationError: If ``out`` holds something else, or results of another recipe.
+        PreparationError: If ``out`` holds something else, or results made in another way.
         OutputError: If results cannot be written; what was done is kept.
         ValueError: If ``workers`` is below 1.
     """
+    search = search or Search()
     root, out = Path(root).absolute(), Path(out).absolute()  # processes may have another working directory
     items = [_absolute(item) for item in items]
     positive_int("workers", workers)
-    for module, package in (*_NEEDED, *((("dlib", "dlib-bin"),) if any(item.points is None for item in items) else ())):
+    sought = search.detector != "aligned" and any(item.points is None for item in items)
+    for module, package in (*_NEEDED, *((("dlib", "dlib-bin"),) if sought else ())):
         load(module, package=package, extra="faces")
     report = Report(workers=workers)
     failures = dict(problems or {})
     start = time.perf_counter()
-    store = Store(out, recipe.identity(), redo=redo)
+    store = Store(out, identity(preparation, search), redo=redo)
     try:
         tasks = ((item, store.before.get(item.name)) for item in items)
-        for item, result in results(tasks, root, out, recipe, workers=workers):
+        for item, result in results(tasks, root, out, preparation, search, workers=workers):
             if isinstance(result, Done):
                 store.keep(item.name, result.entry)
                 report.outcomes[result.entry.outcome] += 1

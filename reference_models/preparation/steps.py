@@ -15,15 +15,13 @@ import numpy as np
 
 from reference_models.data.video import read_video_frame
 from reference_models.extras import load
-from reference_models.faces.alignment import AlignedFace, align_chip, align_tra_net, crop
-from reference_models.faces.difference import Pixels, difference
-from reference_models.faces.face import Choice, Detector, Face, NoFaceError, SeveralFacesError, decide
+from reference_models.faces.alignment import AlignedFace
+from reference_models.faces.difference import Pixels
+from reference_models.faces.face import Choice, Face, NoFaceError, SeveralFacesError, decide
 from reference_models.faces.given import GivenDetector, LandmarkError, parse_points
 from reference_models.faces.images import ImageError, RGBImage, decode_image
-from reference_models.faces.landmarks import DlibDetector
-from reference_models.faces.mtcnn import MtcnnDetector
 from reference_models.preparation.items import Item, PreparationError, named
-from reference_models.preparation.recipe import Recipe, fingerprint
+from reference_models.preparation.preparation import Preparation, Search, fingerprint, identity
 from reference_models.preparation.store import Entry, is_intact, write_result
 
 STAGES = ("read", "decode", "detect", "align", "difference", "write")
@@ -60,6 +58,10 @@ class _Source:
         points = None if self.points is None else hashlib.sha256(self.points).hexdigest()
         return {"image": hashlib.sha256(self.data).hexdigest(), "points": points, "box": str(self.box)}
 
+    def given(self) -> GivenDetector:
+        """Return a detector with the landmarks of the file."""
+        return GivenDetector(parse_points(self.points or b"", name=self.points_name), self.points_name)
+
     def image(self) -> RGBImage:
         pixels = decode_image(self.data, name=self.name) if isinstance(self.data, bytes) else self.data
         if self.box is None:
@@ -78,17 +80,19 @@ class Preparer:
     Attributes:
         root: Folder of the photographs.
         out: Folder of the results.
-        recipe: What is done.
+        preparation: What is made of each face.
+        search: How it is found.
     """
 
     root: Path
     out: Path
-    recipe: Recipe
+    preparation: Preparation
+    search: Search
     _neutral: tuple[str, AlignedFace | None] = field(default=("", None), init=False)
     _seconds: dict[str, float] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        self._identity = self.recipe.identity()
+        self._identity = identity(self.preparation, self.search)
 
     def prepare(self, item: Item, earlier: Entry | None) -> Done:
         """Prepare one photograph, unless an earlier result is intact and made from the same contents.
@@ -96,8 +100,8 @@ class Preparer:
         Raises:
             ImageError: If a photograph cannot be read or decoded.
             LandmarkError: If landmarks cannot be read or do not belong to the photograph.
-            NoFaceError: If there is no face and the recipe says so.
-            SeveralFacesError: If there are several and the recipe says so.
+            NoFaceError: If there is no face and the search says so.
+            SeveralFacesError: If there are several and the search says so.
             PreparationError: If the neutral frame cannot be used, or the results' names are too long.
             OutputError: If a result cannot be written.
         """
@@ -138,25 +142,25 @@ class Preparer:
         return _Source(named(image, frame), data, landmarks, str(points), box)
 
     def _aligned(self, source: _Source) -> tuple[Choice, AlignedFace | None]:
-        recipe = self.recipe
         with self._stage("decode"):
             image = source.image()
+        if source.points is None and self.search.detector == "aligned":
+            with self._stage("align"):
+                aligned = self.preparation.framed(image, name=source.name)
+            size = float(len(image))
+            return Choice(Face((0.0, 0.0, size, size), aligned.points), "one"), aligned
         with self._stage("detect"):
+            detector = self.search.finder() if source.points is None else source.given()
             choice = decide(
-                self._detector(source).detect(image), no_face=recipe.no_face, several=recipe.several, name=source.name
+                detector.detect(image), no_face=self.search.no_face, several=self.search.several, name=source.name
             )
         if choice.face is None:
             return choice, None
         with self._stage("align"):
-            return choice, align(recipe, image, choice.face)
-
-    def _detector(self, source: _Source) -> Detector:
-        if source.points is None:
-            return MtcnnDetector() if self.recipe.detector == "mtcnn" else DlibDetector(min_score=self.recipe.min_score)
-        return GivenDetector(parse_points(source.points, name=source.points_name), source.points_name)
+            return choice, self.preparation.frame(image, choice.face)
 
     def _read_neutral(self, item: Item) -> _Source | None:
-        if item.neutral is None or not self.recipe.difference:
+        if item.neutral is None or not self.preparation.difference:
             return None
         try:
             return self._read(item.neutral, item.neutral_frame, item.neutral_points)
@@ -175,8 +179,7 @@ class Preparer:
         if at_rest is None:
             raise PreparationError(f"its neutral frame {neutral.name} shows no face, or several")
         with self._stage("difference"):
-            found = difference(at_rest, aligned, margin=self.recipe.mask_margin, relative=self.recipe.mask_relative)
-        return found.levels
+            return self.preparation.levels(at_rest, aligned)
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
@@ -185,15 +188,6 @@ class Preparer:
             yield
         finally:
             self._seconds[name] += time.perf_counter() - start
-
-
-def align(recipe: Recipe, image: RGBImage, face: Face) -> AlignedFace:
-    """Return the face of a photograph, moved into a frame as the recipe says."""
-    if recipe.align == "tra-net":
-        return align_tra_net(image, face.points, size=recipe.size)
-    if recipe.align == "crop":
-        return crop(image, face.box, face.points, size=recipe.size, margin=recipe.margin)
-    return align_chip(image, face.points, size=recipe.size, padding=recipe.margin)
 
 
 def _content(path: Path, name: str, error: type[ImageError | LandmarkError]) -> bytes:

@@ -3,7 +3,7 @@
     faces/NAME.png      the aligned face
     levels/NAME.png     grey difference to the neutral frame inside the face, from which every map follows
     points/NAME.json    box, landmarks, transform, centre row
-    manifest.json       recipe, counts, and for each photograph its files with their hashes, or why there are none
+    manifest.json       what made them, and for each photograph its files with their hashes, or why there are none
     journal.jsonl       only while work is unfinished: a line for each photograph that is done
 
 NAME is the photograph's path under the root. Nothing that is written depends on the time or on the order of the work.
@@ -34,7 +34,7 @@ class Entry:
     """What was made of one photograph.
 
     Attributes:
-        cache: Name of the result in the cache; see :func:`~reference_models.preparation.recipe.fingerprint`.
+        cache: Name of the result in the cache; see :func:`~reference_models.preparation.preparation.fingerprint`.
         outcome: Which face was taken, or why none was.
         files: SHA-256 of each file that was written, by its path under the output folder.
     """
@@ -49,7 +49,8 @@ class Manifest:
     """What a preparation holds.
 
     Attributes:
-        identity: Format, recipe and versions; see :meth:`~reference_models.preparation.recipe.Recipe.identity`.
+        identity: Format, preparation, search and versions; see
+            :func:`~reference_models.preparation.preparation.identity`.
         entries: What was made of each photograph.
         failures: Why nothing was made of the others, by their paths.
         complete: Whether the preparation came to its end.
@@ -146,11 +147,11 @@ class Store:
 
     Args:
         out: The folder; it is made if it is not there.
-        identity: Of the recipe that fills it.
-        redo: Whether results of another recipe may be replaced.
+        identity: What the results depend on, besides the photographs.
+        redo: Whether results made in another way may be replaced.
 
     Raises:
-        PreparationError: If the folder holds something else, or results of another recipe.
+        PreparationError: If the folder holds something else, or results made in another way.
         OutputError: If it cannot be written.
     """
 
@@ -162,7 +163,7 @@ class Store:
             raise PreparationError(f"{out} is not empty and holds no preparation; give a new folder")
         if before is not None and before.identity != identity and not redo:
             raise PreparationError(
-                f"{out} was prepared in another way ({', '.join(_changes(before.identity, identity))}); give another"
+                f"{out} was prepared in another way ({', '.join(changes(before.identity, identity))}); give another"
                 " folder, or --redo to replace it"
             )
         self.before = before.entries if before else {}
@@ -237,13 +238,13 @@ def _entry(out: Path, name: str, fields: Mapping[str, Any]) -> Entry:
     return entry
 
 
-def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Return what differs between two identities, as words."""
-    changes = []
+    found = []
     for part in sorted({*before, *now}):
         old, new = before.get(part), now.get(part)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
-            changes += _changes(old, new)
+            found += changes(old, new)
         elif old != new:
-            changes.append(f"{part}: {old} there, {new} here")
-    return changes
+            found.append(f"{part}: {old} there, {new} here")
+    return found

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from reference_models.extras import load
 from reference_models.preparation.items import Item
-from reference_models.preparation.recipe import Recipe
+from reference_models.preparation.preparation import Preparation, Search
 from reference_models.preparation.steps import Done, Preparer
 from reference_models.preparation.store import Entry
 
@@ -26,13 +26,8 @@ AHEAD = 4
 _preparer: list[Preparer] = []
 
 
-def cores() -> int:
-    """Return the number of processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def results(
-    tasks: Iterable[Task], root: Path, out: Path, recipe: Recipe, *, workers: int
+    tasks: Iterable[Task], root: Path, out: Path, preparation: Preparation, search: Search, *, workers: int
 ) -> Iterator[tuple[Item, Done | BaseException]]:
     """Yield each item with its result, or with what went wrong, in the order in which they are ready.
 
@@ -41,7 +36,7 @@ def results(
     """
     waiting, suspects = iter(tasks), deque[Task]()
     running: dict[Future[Done], Task] = {}
-    pool = _pool(root, out, recipe, workers)
+    pool = _pool((root, out, preparation, search), workers)
     try:
         while True:
             alone, broken = bool(suspects), False
@@ -68,20 +63,20 @@ def results(
                 suspects.extend(running.values())
                 running.clear()
                 pool.shutdown(cancel_futures=True)
-                pool = _pool(root, out, recipe, workers)
+                pool = _pool((root, out, preparation, search), workers)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _pool(root: Path, out: Path, recipe: Recipe, workers: int) -> ProcessPoolExecutor:
+def _pool(made_of: tuple[Path, Path, Preparation, Search], workers: int) -> ProcessPoolExecutor:
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     if "forkserver" in methods:
         context.set_forkserver_preload([__name__])  # what is imported once need not be imported by every process
-    return ProcessPoolExecutor(workers, context, _start, (root, out, recipe))
+    return ProcessPoolExecutor(workers, context, _start, made_of)
 
 
-def _start(root: Path, out: Path, recipe: Recipe) -> None:
+def _start(root: Path, out: Path, preparation: Preparation, search: Search) -> None:
     """Prepare a new process: one thread, deaf to Ctrl-C, which its parent handles, and gone when its parent is gone."""
     import torch
 
@@ -91,7 +86,7 @@ def _start(root: Path, out: Path, recipe: Recipe) -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_follow, args=(parent.sentinel,), daemon=True).start()
-    _preparer[:] = [Preparer(root, out, recipe)]
+    _preparer[:] = [Preparer(root, out, preparation, search)]
 
 
 def _follow(parent: int) -> None:

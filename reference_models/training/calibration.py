@@ -16,10 +16,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
-
-from reference_models.training.agreement import IntraclassCorrelation
 
 
 @dataclass(frozen=True)
@@ -69,6 +65,8 @@ class Calibration:
 
         A unit that no frame shows has no F1, and one that does not vary no ICC: the mean is that of the others.
         """
+        from reference_models.training.agreement import IntraclassCorrelation  # needs the extra `train`
+
         said = outputs.double() >= torch.tensor(self.thresholds, dtype=torch.float64, device=outputs.device)
         there = present > 0
         hits, count = (said & there).sum(0).double(), (said.sum(0) + there.sum(0)).double()
@@ -79,30 +77,6 @@ class Calibration:
         agreement = IntraclassCorrelation(len(self.slopes)).to(outputs.device)
         agreement.update(outputs.double() * slopes + offsets, levels.double())
         return {"icc": agreement.compute().nanmean(), "f1_tuned": f1.nanmean()}
-
-
-class Outputs(Metric):
-    """Probabilities, presence and levels of all frames of all processes."""
-
-    full_state_update = False
-    said: list[Tensor] | Tensor
-    present: list[Tensor] | Tensor
-    levels: list[Tensor] | Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        for name in ("said", "present", "levels"):
-            self.add_state(name, [], dist_reduce_fx="cat")
-
-    def update(self, logits: Tensor, present: Tensor, levels: Tensor) -> None:
-        """Take a batch in: all (B, A)."""
-        for name, value in (("said", logits.sigmoid()), ("present", present), ("levels", levels)):
-            getattr(self, name).append(value)
-
-    def compute(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return what :class:`Calibration` takes: outputs, presence, levels, each (N, A)."""
-        said, present, levels = (dim_zero_cat(getattr(self, name)) for name in ("said", "present", "levels"))
-        return said, present, levels
 
 
 def _lines(outputs: Tensor, levels: Tensor) -> tuple[Tensor, Tensor]:

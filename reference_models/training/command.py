@@ -1,40 +1,40 @@
-"""``reference-models train`` and ``eval``: a recipe run on synthetic faces or on a prepared dataset."""
+"""``reference-models train``: a recipe run on synthetic faces or on a prepared dataset."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
-Data = Annotated[
-    str, typer.Option("--data", help="synthetic, or a dataset: disfa, disfa+, ck+, raf-db, aff-wild2, own.")
-]
-Root = Annotated[Path | None, typer.Option(help="Your copy of the dataset.", show_default=False)]
-Prepared = Annotated[Path | None, typer.Option(help="What 'reference-models prepare' made of it.", show_default=False)]
-FoldNumber = Annotated[int, typer.Option("--fold", min=1, help="Number of the fold.")]
-Identities = Annotated[
-    int | None,
-    typer.Option(min=3, help="Number of synthetic persons; 2,000 by default, 5,000 for tra-net.", show_default=False),
-]
+from reference_models.training.options import (
+    Cache,
+    Data,
+    FoldNumber,
+    Frames,
+    Identities,
+    Prepared,
+    Root,
+    Style,
+    faces_folder,
+    is_first_process,
+    made_sides,
+    score_table,
+)
+
 Unseen = Annotated[
     int, typer.Option(min=0, help="Persons of the held-out style that are scored beside, with synthetic faces.")
 ]
-Frames = Annotated[int, typer.Option(min=1, help="Expressive frames, or portraits, of each synthetic person.")]
-Style = Annotated[str, typer.Option(help="Style of synthetic faces: studio, or held-out.")]
 
 
 def train_command(
     recipe: Annotated[str, typer.Argument(help="tra-net, lla-net, cednn, cednn-ck-plus or dba-net.")],
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder of the run.", show_default=False)],
-    data: Data = "synthetic",
+    data: Annotated[str, Data] = "synthetic",
     root: Root = None,
     prepared: Prepared = None,
     fold: FoldNumber = 1,
@@ -45,6 +45,7 @@ def train_command(
     frames: Frames = 8,
     style: Style = "studio",
     unseen: Unseen = 60,
+    cache: Cache = True,
     paper: Annotated[
         bool,
         typer.Option("--paper", help="On synthetic faces too the paper's recipe, as printed."),
@@ -104,16 +105,18 @@ def train_command(
 
     reference-models train tra-net -o runs/disfa-1 --data disfa --root DISFA --prepared DISFA-faces --fold 1 --devices 2
     """  # noqa: D412 - typer keeps only paragraphs apart
-    from reference_models import cli
+    from reference_models import cli, interrupts
     from reference_models.data import DataError
-    from reference_models.extras import MissingExtraError
+    from reference_models.extras import MissingExtraError, require
     from reference_models.preparation.items import PreparationError
 
     try:
+        require("train", *(("synth", "faces") if data == "synthetic" else ()))
         from reference_models.training.budgets import persons
         from reference_models.training.fit import Hardware, fit
         from reference_models.training.networks import build
         from reference_models.training.sources import Source
+        from reference_models.training.trained import LAST
 
         budget = data == "synthetic" and not paper
         chosen = _recipe(recipe, size, width, changes or [], budget=budget)
@@ -128,6 +131,7 @@ def train_command(
             frames=frames,
             style=style,
             unseen=unseen if data == "synthetic" and style != "held-out" else 0,
+            kept=faces_folder(cache),
         )
         hardware = Hardware(
             accelerator=accelerator,
@@ -136,67 +140,31 @@ def train_command(
             precision=_precision(chosen, bf16, budget=budget),
             workers=workers,
         )
-        scores = fit(chosen, _sides(source, chosen), output, seed=seed, hardware=hardware)
+        sides = made_sides(source, chosen)
+        kept = f"the state of the last complete epoch is {output / LAST}, and the same command resumes from it"
+        with interrupts.keeping(kept, file=output / LAST):
+            scores = fit(chosen, sides, output, seed=seed, hardware=hardware)
     except (DataError, PreparationError, MissingExtraError, ValueError, TypeError) as error:
         cli.fail(str(error))
     except OSError as error:
         cli.fail(f"cannot write to {output}: {error.strerror or error}; the last good state of the run is kept")
-    Console().print(_table(scores, [f"{name}/" for name in dict.fromkeys(name.partition("/")[0] for name in scores)]))
+    if is_first_process():
+        names = [f"{name}/" for name in dict.fromkeys(name.partition("/")[0] for name in scores)]
+        Console().print(score_table(scores, names))
+        _say_what_is_next(output, chosen)
 
 
-def eval_command(
-    model: Annotated[Path, typer.Argument(help="A model.safetensors that 'train' has written.", show_default=False)],
-    *,
-    data: Data = "synthetic",
-    root: Root = None,
-    prepared: Prepared = None,
-    fold: FoldNumber = 1,
-    identities: Identities = None,
-    frames: Frames = 8,
-    style: Style = "studio",
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Also write the scores to this JSON file.", show_default=False)
-    ] = None,
-) -> None:
-    """Score a trained network on the test side of a fold.
+def _say_what_is_next(output: Path, recipe: Any) -> None:
+    """Say where the model is and what can be done with it."""
+    from reference_models.training.trained import MODEL
 
-    Examples:
-
-    reference-models eval runs/cednn/model.safetensors
-
-    reference-models eval runs/cednn/model.safetensors --style held-out -o held-out.json
-    """  # noqa: D412 - typer keeps only paragraphs apart
-    from reference_models import cli
-    from reference_models.data import DataError
-    from reference_models.extras import MissingExtraError
-    from reference_models.preparation.items import PreparationError
-
-    try:
-        from reference_models.training.budgets import persons
-        from reference_models.training.evaluate import evaluate
-        from reference_models.training.sources import Source
-        from reference_models.training.trained import read_calibration, read_model
-
-        network, recipe = read_model(model)
-        source = Source(
-            data=data,
-            root=root,
-            prepared=prepared,
-            fold=fold,
-            identities=identities or persons(recipe),
-            frames=frames,
-            style=style,
-        )
-        scores = evaluate(network, recipe, _sides(source, recipe).test, calibration=read_calibration(model))
-        if output is not None:
-            from attnzoo.files import write_atomically
-
-            write_atomically(output, (json.dumps(scores, indent=1) + "\n").encode())
-    except (DataError, PreparationError, MissingExtraError, ValueError, TypeError) as error:
-        cli.fail(str(error))
-    except OSError as error:
-        cli.fail(f"{error.filename or output}: {error.strerror or error}")
-    Console().print(_table(scores))
+    model = shlex.quote(str(output / MODEL))
+    neutral = " --neutral REST.jpg" if recipe.maps else ""
+    typer.echo(f"Model: {model}")
+    typer.echo("What to do with it:")
+    typer.echo(f"  reference-models predict FACE.jpg{neutral} --model {model} -o said.png")
+    typer.echo(f"  reference-models eval {model}")
+    typer.echo(f"  reference-models export {model} -o {recipe.network}.onnx")
 
 
 def _precision(recipe: Any, bf16: bool | None, *, budget: bool) -> Any:
@@ -230,18 +198,3 @@ def _recipe(name: str, size: int | None, width: int | None, changes: list[str], 
             values[key] = value
     recipe = for_synthetic(RECIPES[name]) if budget else RECIPES[name]
     return recipe.changed(**values, **({"options": options} if options else {}))
-
-
-def _sides(source: Any, recipe: Any) -> Any:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("rendering faces", total=None, visible=source.data == "synthetic")
-        return source.sides(recipe, told=lambda done, total: progress.update(task, completed=done, total=total))
-
-
-def _table(scores: dict[str, float], sides: Sequence[str] = ("",)) -> Table:
-    """Return the scores, a column for each of the sides that their names begin with."""
-    table = Table("score", *(side.strip("/") or "value" for side in sides), box=box.SIMPLE_HEAD)
-    for name in [name.removeprefix(sides[0]) for name in scores if name.startswith(sides[0])]:
-        table.add_row(name, *(f"{scores[side + name]:.4f}" for side in sides))
-    return table

@@ -46,24 +46,35 @@ class EpochSampler(Sampler[list[Draw]]):
         batch_size: Pictures of a step, over all processes.
         rank: Number of this process.
         world_size: Number of processes.
+        epoch: The epoch that the first iteration is of, as long as nobody names another.
+
+    Raises:
+        ValueError: If ``batch_size`` is no multiple of the processes, or larger than an epoch.
     """
 
-    def __init__(self, order: Order, *, seed: int, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self, order: Order, *, seed: int, batch_size: int, rank: int = 0, world_size: int = 1, epoch: int = 0
+    ) -> None:
         if batch_size % world_size:
             raise ValueError(f"batch_size must be a multiple of the {world_size} processes, got {batch_size}")
         self.order = order
         self.seed = seed
         self.batch_size = batch_size
         self.rank, self.world_size = rank, world_size
-        self.epoch = 0
+        self.epoch = epoch
         self.length = len(self._drawn()) // batch_size
         if self.length == 0:
             raise ValueError(
                 f"batch_size must be at most the pictures of an epoch, {len(self._drawn())}, got {batch_size}"
             )
 
+    @property
+    def sampler(self) -> EpochSampler:
+        """This object: Lightning names the epoch to ``batch_sampler.sampler`` and not to the batch sampler itself."""
+        return self
+
     def set_epoch(self, epoch: int) -> None:
-        """Name the epoch that the next iteration is of; Lightning calls this."""
+        """Name the epoch that the next iteration is of; Lightning calls this before each epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:

@@ -7,18 +7,32 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from reference_models.data.dataset import FaceDataset, collate
-from reference_models.training.calibration import Calibration, Outputs
+from reference_models.training.calibration import Calibration
 from reference_models.training.feed import EVALUATED_AT_ONCE
 from reference_models.training.metrics import scores
 from reference_models.training.networks import logits_of
+from reference_models.training.outputs import Outputs
+from reference_models.training.persons import check_unknown
 from reference_models.training.recipes import Recipe
+from reference_models.training.sides import Sides
+from reference_models.training.trained import Trained
+
+
+def evaluate(trained: Trained, sides: Sides) -> dict[str, float]:
+    """Return the scores of the test side, by name.
+
+    Raises:
+        ValueError: If the network was trained on one of its persons, or chosen by one.
+    """
+    check_unknown(trained.record.persons, sides.persons["test"])
+    return scores_of(trained.network, trained.recipe, sides.test, calibration=trained.calibration)
 
 
 @torch.no_grad()
-def evaluate(
+def scores_of(
     network: nn.Module, recipe: Recipe, faces: FaceDataset, *, calibration: Calibration | None = None
 ) -> dict[str, float]:
-    """Return the scores, by name.
+    """Return the scores of faces, whoever they are, by name.
 
     Args:
         network: In evaluation.

@@ -34,6 +34,19 @@ class Feed(pl.LightningDataModule):
         self.seed = seed
         self.workers = workers
         self.tested = sides.test
+        self.first_epoch = 0
+
+    def state_dict(self) -> dict[str, int]:
+        """Return what a training state holds of it: the epoch after the one that has just ended."""
+        trainer: Any = self.trainer
+        return {"next epoch": trainer.current_epoch + 1}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Begin with the epoch that a training state names.
+
+        Lightning asks worker processes for their first batches before it names the epoch to the sampler.
+        """
+        self.first_epoch = state_dict["next epoch"]
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return this process's share of the epochs' batches."""
@@ -44,6 +57,7 @@ class Feed(pl.LightningDataModule):
             batch_size=self.recipe.batch_size,
             rank=trainer.global_rank,
             world_size=trainer.world_size,
+            epoch=self.first_epoch,
         )
         return self._loader(Drawn(self.sides.train, self.seed), batch_sampler=sampler)
 

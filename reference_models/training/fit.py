@@ -1,8 +1,9 @@
-"""Runs a recipe: trains, keeps the best epoch, goes on after a kill, writes the model."""
+"""Runs a recipe: trains, keeps the best epoch, resumes after a kill, writes the model."""
 
 from __future__ import annotations
 
 import logging
+import signal
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
@@ -12,25 +13,21 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from reference_models import interrupts
 from reference_models.checks import positive_int
+from reference_models.training.callbacks import Claim, Patience, SafeCheckpoint, Signals, end_other_processes
 from reference_models.training.checkpoint_io import SafeCheckpointIO
 from reference_models.training.feed import Feed
 from reference_models.training.learner import Learner
+from reference_models.training.progress import RunProgress
 from reference_models.training.recipes import Precision, Recipe
 from reference_models.training.sides import Sides
 from reference_models.training.sync_norm import synchronise
-from reference_models.training.trained import RunRecord, write_model
-
-LAST, BEST, MODEL = "last.safetensors", "best.safetensors", "model.safetensors"
-
-
-class SafeCheckpoint(ModelCheckpoint):
-    """Lightning's checkpoint callback; its files are safetensors."""
-
-    FILE_EXTENSION = ".safetensors"
+from reference_models.training.trained import BEST, LAST, MODEL, RunRecord, write_model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +50,7 @@ class Hardware:
 
 
 @contextmanager
-def _told_once() -> Iterator[None]:
+def _hide_writer_thread_errors() -> Iterator[None]:
     """Leave an error of TensorBoard's writing thread to the main thread, which it reaches at the next write."""
     before = threading.excepthook
 
@@ -68,7 +65,6 @@ def _told_once() -> Iterator[None]:
         threading.excepthook = before
 
 
-@_told_once()
 def fit(
     recipe: Recipe,
     sides: Sides,
@@ -82,37 +78,76 @@ def fit(
 ) -> dict[str, float]:
     """Train a network and return its scores, ``test/f1`` and so on, and the same of each of the sides' ``others``.
 
-    A folder that holds an unfinished run of the same recipe, data and seed is gone on with, from its last whole epoch.
+    A folder that holds an unfinished run of the same recipe, data, seed and precision resumes from its last complete
+    epoch. A start that is refused, or interrupted before its first step, leaves the folder as it was.
 
     Args:
         recipe: How.
         sides: On what.
         folder: Gets ``last.safetensors`` and ``best.safetensors`` (training states), ``model.safetensors`` (the best
-            epoch's weights with labels, recipe and versions), ``run.json`` and the logs.
-        seed: Of weights, order and augmentation: the same seed gives the same run, to the bit in float32 on CPUs.
+            epoch's weights with labels, preparation, recipe and versions), ``run.json`` and the logs.
+        seed: Of weights, order and augmentation: the same seed gives the same run, to the bit on CPUs.
         hardware: Where.
-        progress: Whether to draw a progress bar.
+        progress: Whether to draw a bar over the whole run, and print a line an epoch, on the error stream.
         logs: Whether to write TensorBoard's and CSV logs.
         watchers: Callbacks of Lightning's that look on.
 
     Raises:
+        KeyboardInterrupt: If SIGINT has arrived; the state of the last complete epoch stays. Inside
+            :func:`reference_models.interrupts.interruptible` that is its own exception.
         OSError: If the folder cannot be written; the last good training state stays.
-        ValueError: If the folder holds another run.
+        SystemExit: With code 143 if SIGTERM has arrived, likewise.
+        ValueError: If the folder holds another run, or the hardware is not there.
     """
-    hardware = hardware or Hardware()
+    if interrupts.active():
+        return _fit(recipe, sides, folder, seed, hardware or Hardware(), watchers, progress=progress, logs=logs)
+    try:
+        with interrupts.interruptible():
+            return _fit(recipe, sides, folder, seed, hardware or Hardware(), watchers, progress=progress, logs=logs)
+    except interrupts.Interrupted as interrupted:
+        if interrupted.number == signal.SIGINT:
+            raise KeyboardInterrupt from interrupted
+        raise SystemExit(interrupted.exit_code) from interrupted
+
+
+@_hide_writer_thread_errors()
+def _fit(
+    recipe: Recipe,
+    sides: Sides,
+    folder: Path,
+    seed: int,
+    hardware: Hardware,
+    watchers: Sequence[Callback],
+    *,
+    progress: bool,
+    logs: bool,
+) -> dict[str, float]:
     positive_int("devices", hardware.devices)
-    record = RunRecord.of(recipe, sides.fingerprint, seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    record.claim(folder)
+    record = RunRecord.of(
+        recipe, sides.fingerprint, seed, precision=hardware.precision, source=sides.source, persons=sides.persons
+    )
+    record.check(folder)
     learner = Learner(recipe, seed=seed)
+    learner.record = record
     several = hardware.devices * hardware.nodes > 1
     if several and hardware.accelerator == "cpu":
         synchronise(learner)
     _hush()
-    trainer = _trainer(recipe, folder, hardware, watchers, progress=progress, logs=logs, several=several)
-    feed = Feed(sides, recipe, seed=seed, workers=hardware.workers)
-    last = folder / LAST
-    trainer.fit(learner, feed, ckpt_path=str(last) if last.exists() else None)
+    claim = Claim(record, folder)
+    with claim.or_nothing():
+        try:
+            trainer = _trainer(
+                recipe, folder, hardware, (claim, *watchers), progress=progress, logs=logs, several=several
+            )
+        except MisconfigurationException as error:
+            raise ValueError(str(error)) from error
+        feed = Feed(sides, recipe, seed=seed, workers=hardware.workers)
+        last = folder / LAST
+        try:
+            trainer.fit(learner, feed, ckpt_path=str(last) if last.exists() else None)
+        except interrupts.Interrupted:
+            end_other_processes(trainer)
+            raise
     best = SafeCheckpointIO().load_checkpoint(folder / BEST)
     learner.load_state_dict(best["state_dict"])
     trainer.validate(learner, feed, verbose=False)  # calibrates the best epoch
@@ -138,12 +173,13 @@ def _trainer(
     callbacks: list[Callback] = [
         SafeCheckpoint(folder, BEST.removesuffix(".safetensors"), monitor=monitor, mode="max", save_last=True,
                        enable_version_counter=False),
+        Signals(),
         *watchers,
     ]  # fmt: skip
     if recipe.patience is not None:
-        callbacks.append(EarlyStopping(monitor, mode="max", patience=recipe.patience))
+        callbacks.append(Patience(monitor, patience=recipe.patience))
     if progress:
-        callbacks.append(RichProgressBar(leave=True))
+        callbacks.append(RunProgress(recipe.monitor))
     options: dict[str, Any] = {"sync_batchnorm": several and hardware.accelerator != "cpu"}
     return pl.Trainer(
         accelerator=hardware.accelerator,
@@ -156,7 +192,7 @@ def _trainer(
         logger=[CSVLogger(folder, name="logs"), TensorBoardLogger(folder, name="tensorboard")] if logs else False,
         plugins=[SafeCheckpointIO()],
         use_distributed_sampler=False,
-        enable_progress_bar=progress,
+        enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
         log_every_n_steps=1,
@@ -167,7 +203,13 @@ def _trainer(
 
 def _hush() -> None:
     """Keep Lightning from saying what is meant to be so, or what its own code must change."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
-    warnings.filterwarnings("ignore", "The '.*_dataloader' does not have many workers")
-    warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated")
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        "Checkpoint directory .* exists and is not empty",
+        "The '.*_dataloader' does not have many workers",
+        ".*LeafSpec.*is deprecated",
+        "It is recommended to use `self.log",  # the scores are of all processes already
+        "torch.distributed.nn.functional.all_reduce is deprecated",
+    ):
+        warnings.filterwarnings("ignore", message)

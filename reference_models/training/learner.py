@@ -11,11 +11,13 @@ from torch.nn import functional as F
 
 from reference_models.data.dataset import Batch
 from reference_models.data.synthetic.action_units import MAX_LEVEL
-from reference_models.training.calibration import Calibration, Outputs
+from reference_models.training.calibration import Calibration
 from reference_models.training.draws import seed_of
 from reference_models.training.metrics import scores
 from reference_models.training.networks import build, logits_of
+from reference_models.training.outputs import Outputs
 from reference_models.training.recipes import Recipe
+from reference_models.training.trained import DESCRIPTION, RunRecord, description
 
 
 class Learner(pl.LightningModule):
@@ -24,6 +26,11 @@ class Learner(pl.LightningModule):
     Args:
         recipe: How.
         seed: Of the weights, and of whatever a step draws.
+
+    Attributes:
+        record: What training states say of their run; None: nothing.
+        tested: What the scores of a test are called.
+        calibration: Of the last validation.
     """
 
     def __init__(self, recipe: Recipe, *, seed: int = 0) -> None:
@@ -37,6 +44,12 @@ class Learner(pl.LightningModule):
         self.outputs = Outputs()
         self.calibration: Calibration | None = None
         self.tested = "test"
+        self.record: RunRecord | None = None
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Let a training state describe its network, so that it can be used like a model."""
+        if self.record is not None:
+            checkpoint[DESCRIPTION] = description(self.record, calibration=self.calibration)
 
     def forward(self, batch: Batch) -> Tensor:
         """Return logits (B, labels)."""

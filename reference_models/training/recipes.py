@@ -14,7 +14,7 @@ from attnzoo import DIFFERENCE_THRESHOLDS
 from reference_models import checks
 from reference_models.cednn import CK_PLUS_AUS, DISFA_PLUS_AUS
 from reference_models.data.labels import EXPRESSIONS, Labels
-from reference_models.preparation.recipe import Network
+from reference_models.preparation.preparation import PREPARATIONS, Network, Preparation
 from reference_models.training.schedules import Constant, ExponentialAfter, Poly, Schedule, Step
 
 Sampling = Literal["shuffled", "au-weighted"]
@@ -37,7 +37,7 @@ class Recipe:
         maps: Whether the network takes difference maps.
         map_thresholds: Their grey levels.
         channels_last: Whether pictures are given to the network pixel by pixel, which may be faster and is the same.
-        preparation: The network whose alignment the faces have, see ``reference_models.preparation``.
+        preparation: The network whose alignment the faces have, see :attr:`faces`.
         augmentation: Name of the paper's augmentation, see ``reference_models.data.augmentation``.
         sampling: ``shuffled``: every picture once an epoch; ``au-weighted``: drawn by the weights of their units.
         batch_size: Pictures a step, over all processes together.
@@ -100,6 +100,16 @@ class Recipe:
                 raise ValueError(f"{name} must be a {'positive' if positive else 'non-negative'} number, got {value!r}")
         if (self.threshold is None) != (self.labels.task == "expressions"):
             raise ValueError(f"threshold must be given for action units and only for them, got {self.threshold!r}")
+
+    @property
+    def faces(self) -> Preparation:
+        """What the network sees of a face: the paper's alignment, at the recipe's size, with its maps."""
+        return replace(
+            PREPARATIONS[self.preparation],
+            size=self.image_size,
+            difference=self.maps,
+            thresholds=self.map_thresholds,
+        )
 
     def changed(self, **changes: Any) -> Recipe:
         """Return the recipe with other values; ``options`` are merged into those that it has.

@@ -1,33 +1,41 @@
-"""Synthetic faces, rendered, aligned and compared with their neutral frames once, and kept in memory for a run."""
+"""Synthetic faces, rendered, aligned and compared with their neutral frames once, and kept in memory for a run.
+
+They are aligned by the landmarks that dlib finds on them, beginning at the exact ones, as those of a photograph will
+be: what a network learns from frames that stand exactly where they should is lost by the errors of a detector.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import io
-import os
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
-import attnzoo
-from attnzoo import DIFFERENCE_THRESHOLDS
-from attnzoo.files import write_atomically
+import reference_models
+from attnzoo.files import whole
+from reference_models.data.cache import make_room, used
 from reference_models.data.records import Record
 from reference_models.data.synthetic import Shot
 from reference_models.faces.alignment import AlignedFace
-from reference_models.faces.difference import Pixels, binary_maps, difference
+from reference_models.faces.difference import Pixels
 from reference_models.faces.given import GivenDetector
 from reference_models.faces.images import RGBImage
-from reference_models.preparation.recipe import Recipe as Preparation
-from reference_models.preparation.steps import align
+from reference_models.faces.landmarks import points_from
+from reference_models.faces.point_sets import select
+from reference_models.preparation.preparation import Preparation, software
+from reference_models.processors import cores
 
 Faces = dict[str, tuple[RGBImage, Pixels | None]]
 """Name of a record's picture to the aligned face and its grey difference, None if none is asked for."""
 _LARGER = 1.25  # a frame is rendered larger than the aligned face, which is cut out of it
+_SMALLEST = 96  # pixels of a frame: dlib's landmarks are worse in smaller ones
 
 
 class RenderedFaces:
@@ -35,12 +43,11 @@ class RenderedFaces:
 
     Args:
         shots: Who does what.
-        preparation: How the faces are aligned, and whether they have difference maps.
-        thresholds: Grey levels of the maps.
+        preparation: What is made of each face.
         told: Is called with the number of shots done, now and then.
-        workers: Processes that render; as many as there are cores by default.
-        kept: Folder in which what was rendered is kept, for whoever asks for the same again; None keeps it in memory
-            alone.
+        workers: Processes that render; as many as there are processors by default.
+        kept: Folder in which what was rendered is kept, for whoever asks for the same again, within the limits of
+            :mod:`reference_models.data.cache`; None keeps it in memory alone.
     """
 
     def __init__(
@@ -48,21 +55,20 @@ class RenderedFaces:
         shots: Sequence[Shot],
         preparation: Preparation,
         *,
-        thresholds: Sequence[float] = DIFFERENCE_THRESHOLDS,
         told: Callable[[int], None] | None = None,
         workers: int | None = None,
         kept: Path | None = None,
     ) -> None:
         self.records: tuple[Record, ...] = tuple(shot.record() for shot in shots)
-        self.thresholds = tuple(thresholds)
+        self.preparation = preparation
         path = None if kept is None else kept / f"faces-{_name(shots, preparation)}.npz"
-        if path is not None and path.exists():
-            self._faces = _read(path, self.records)
-        else:
-            workers = (os.cpu_count() or 1) if workers is None else workers
-            self._faces = self._rendered(shots, preparation, workers, told)
-            if path is not None:
-                _write(path, self._faces)
+        kept_faces = None if path is None else _read(path, self.records)
+        if kept_faces is not None:
+            self._faces = kept_faces
+            return
+        self._faces = self._rendered(shots, preparation, cores() if workers is None else workers, told)
+        if path is not None:
+            _write(path, self._faces)
 
     def _rendered(
         self, shots: Sequence[Shot], preparation: Preparation, workers: int, told: Callable[[int], None] | None
@@ -98,7 +104,7 @@ class RenderedFaces:
     def maps(self, record: Record) -> Pixels | None:
         """Return the difference maps (K, size, size), uint8 0 and 1; None if the preparation makes none."""
         levels = self._faces[record.image][1]
-        return None if levels is None else binary_maps(levels, self.thresholds)
+        return None if levels is None else self.preparation.maps(levels)
 
 
 @dataclass(frozen=True)
@@ -115,8 +121,7 @@ class _Rendering(Dataset[Any]):
         face = self._aligned(shot)
         if not self.preparation.difference:
             return face.image, None
-        margin, relative = self.preparation.mask_margin, self.preparation.mask_relative
-        return face.image, difference(self._neutral(shot.neutral), face, margin=margin, relative=relative).levels
+        return face.image, self.preparation.levels(self._neutral(shot.neutral), face)
 
     def _neutral(self, shot: Shot) -> AlignedFace:
         """Return a resting face; the last one is kept, for the frames that follow have it in common."""
@@ -126,9 +131,9 @@ class _Rendering(Dataset[Any]):
         return self._at_rest[shot]
 
     def _aligned(self, shot: Shot) -> AlignedFace:
-        picture = shot.take(round(self.preparation.size * _LARGER))
-        (face,) = GivenDetector(picture.landmarks).detect(picture.image)
-        return align(self.preparation, picture.image, face)
+        picture = shot.take(max(round(self.preparation.size * _LARGER), _SMALLEST))
+        points = points_from(picture.image, select(picture.landmarks, 5))
+        return self.preparation.frame(picture.image, GivenDetector(points).detect(picture.image)[0])
 
 
 def _as_it_is(face: tuple[RGBImage, Pixels | None]) -> tuple[RGBImage, Pixels | None]:
@@ -136,19 +141,43 @@ def _as_it_is(face: tuple[RGBImage, Pixels | None]) -> tuple[RGBImage, Pixels | 
 
 
 def _name(shots: Sequence[Shot], preparation: Preparation) -> str:
-    """Return what decides the pixels, as a hash."""
-    return hashlib.sha256(repr((attnzoo.__version__, tuple(shots), preparation)).encode()).hexdigest()[:16]
+    """Return what decides the pixels, as a hash; the thresholds of the maps do not."""
+    made_of = (_made_by(), tuple(shots), preparation.pixels())
+    return hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]
+
+
+@cache
+def _made_by() -> str:
+    """Return a hash of the renderer and of what aligns faces: its sources and its head."""
+    package = Path(reference_models.__file__).parent
+    files = [path for part in ("data/synthetic", "faces", "preparation") for path in (package / part).iterdir()]
+    total = hashlib.sha256(json.dumps(software()).encode())
+    for path in sorted(file for file in files if file.suffix in {".py", ".npz", ".json"}):
+        total.update(path.read_bytes())
+    return total.hexdigest()
 
 
 def _write(path: Path, faces: Faces) -> None:
-    levels = [level for _, level in faces.values() if level is not None]
-    buffer = io.BytesIO()
-    np.savez(buffer, images=np.stack([image for image, _ in faces.values()]), levels=np.array(levels, dtype=np.uint8))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, buffer.getvalue())
+    """Keep faces for the next time, if the cache has room for them and can be written."""
+    images = np.stack([image for image, _ in faces.values()])
+    levels = np.array([level for _, level in faces.values() if level is not None], dtype=np.uint8)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if make_room(path, images.nbytes + levels.nbytes):
+            with whole(path, ending="") as draft, draft.open("wb") as file:
+                np.savez(file, images=images, levels=levels)
+    except OSError:  # a cache that is full, or closed to writing, keeps nobody from training
+        return
 
 
-def _read(path: Path, records: Sequence[Record]) -> Faces:
-    with np.load(path, allow_pickle=False) as file:
-        images, levels = file["images"], file["levels"]
+def _read(path: Path, records: Sequence[Record]) -> Faces | None:
+    """Return the faces that were kept; None if there are none, or the file is damaged."""
+    try:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            images, levels = file["images"], file["levels"]
+        used(path)
+    except (OSError, ValueError, LookupError, BadZipFile):
+        return None
+    if len(images) != len(records):
+        return None
     return {record.image: (images[row], levels[row] if len(levels) else None) for row, record in enumerate(records)}

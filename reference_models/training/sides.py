@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 from reference_models.data.augmentation import augmentation
 from reference_models.data.dataset import FaceDataset, Pictures
 from reference_models.data.folds import Selection, Side, make_folds
 from reference_models.data.manifest import make_manifest
 from reference_models.data.records import Record
+from reference_models.training.persons import Persons, check_unknown, hashed
 from reference_models.training.recipes import Recipe
 
 
@@ -21,8 +24,13 @@ class Sides:
         train: With the recipe's augmentation.
         validation: Without.
         test: Without.
-        others: Further faces to score, by name, without: another style of synthetic faces.
         fingerprint: Hash of the manifest that says who is on which side, and of the number of the fold.
+        others: Further faces to score, by name, without: another style of synthetic faces.
+        population: Name of the dataset whose persons these are.
+        source: Where the faces come from, as plain values, for the model's record.
+
+    Raises:
+        ValueError: If somebody is trained on and scored, or chosen by and scored on another side.
     """
 
     train: FaceDataset
@@ -30,6 +38,20 @@ class Sides:
     test: FaceDataset
     fingerprint: str
     others: Mapping[str, FaceDataset] = field(default_factory=dict)
+    population: str = ""
+    source: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for scored in (self.test, *self.others.values()):
+            check_unknown(self.persons, hashed(self.population, scored.records))
+        if both := frozenset(self.persons["train"]) & frozenset(self.persons["validation"]):
+            raise ValueError(f"{len(both)} persons are both trained on and chosen by")
+
+    @cached_property
+    def persons(self) -> Persons:
+        """Hashes of the persons of each side."""
+        sides = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: hashed(self.population, side.records) for name, side in sides.items()}
 
 
 def make_sides(
@@ -40,6 +62,7 @@ def make_sides(
     *,
     fold: int = 1,
     selection: Selection = "validation",
+    population: str = "",
 ) -> Sides:
     """Return the sides of one fold.
 
@@ -50,6 +73,7 @@ def make_sides(
         recipe: Labels, threshold, image size and augmentation.
         fold: Number of the fold, from 1.
         selection: On which side the best epoch is chosen.
+        population: Whose persons these are, if not those of the dataset itself.
 
     Raises:
         ValueError: If no record has the recipe's labels, or there is no such fold.
@@ -67,7 +91,13 @@ def make_sides(
     def side(name: Side) -> FaceDataset:
         return faces(folds[fold - 1].side(usable, name), pictures, recipe, augmented=name == "train")
 
-    return Sides(side("train"), side("validation"), side("test"), f"{manifest.fingerprint}/{fold}")
+    return Sides(
+        side("train"),
+        side("validation"),
+        side("test"),
+        f"{manifest.fingerprint}/{fold}",
+        population=population or dataset,
+    )
 
 
 def faces(records: Sequence[Record], pictures: Pictures, recipe: Recipe, *, augmented: bool = False) -> FaceDataset:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from reference_models.checks import one_of
 from reference_models.data.dataset import Pictures
@@ -12,12 +13,13 @@ from reference_models.data.folds import Selection
 from reference_models.data.layouts import list_layouts, read
 from reference_models.data.records import Record
 from reference_models.preparation.pictures import PreparedPictures
-from reference_models.preparation.recipe import RECIPES as PREPARATIONS
 from reference_models.training.recipes import Recipe
 from reference_models.training.sides import Sides, faces, make_sides
 
 SYNTHETIC = "synthetic"
 HELD_OUT = "held-out"
+PLAIN = ("data", "fold", "selection", "identities", "frames", "style", "data_seed")
+"""What a model's record says of the source of its faces."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +64,10 @@ class Source:
                 f"root and prepared must be given for {self.data}: your copy, and what 'prepare' made of it"
             )
 
+    def plain(self) -> dict[str, Any]:
+        """Return what decides who is on which side, as JSON holds it: no paths."""
+        return {name: getattr(self, name) for name in PLAIN}
+
     def sides(self, recipe: Recipe, *, told: Callable[[int, int], None] | None = None) -> Sides:
         """Return what is trained on, chosen by and scored.
 
@@ -77,8 +83,9 @@ class Source:
         if self.data == SYNTHETIC:
             records, pictures = self._rendered(recipe, told, self.style, self.identities)
         else:
-            records, pictures = self._prepared()
+            records, pictures = self._prepared(recipe)
         sides = make_sides(self.data, records, pictures, recipe, fold=self.fold, selection=self.selection)
+        sides = replace(sides, source=self.plain())
         if not self.unseen:
             return sides
         records, pictures = self._rendered(recipe, told, HELD_OUT, self.unseen)
@@ -92,20 +99,16 @@ class Source:
 
         kind = "frames" if recipe.labels.task == "action units" else "portraits"
         shots = plan(kind, identities=identities, frames=self.frames, seed=self.data_seed, style_name=style)
-        preparation = replace(
-            PREPARATIONS[recipe.preparation], size=recipe.image_size, difference=recipe.maps, mask_relative=True
-        )
         pictures = RenderedFaces(
             shots,
-            preparation,
-            thresholds=recipe.map_thresholds,
+            recipe.faces,
             told=None if told is None else lambda done: told(done, len(shots)),
             kept=self.kept,
         )
         return list(pictures.records), pictures
 
-    def _prepared(self) -> tuple[list[Record], Pictures]:
+    def _prepared(self, recipe: Recipe) -> tuple[list[Record], Pictures]:
         if self.root is None or self.prepared is None:
             raise ValueError(f"root and prepared must be given for {self.data}")
-        pictures = PreparedPictures(self.prepared)
+        pictures = PreparedPictures(self.prepared, recipe.faces)
         return [record for record in read(self.data, self.root).records if pictures.has(record)], pictures

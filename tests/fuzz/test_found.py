@@ -94,7 +94,7 @@ def test_the_tree_of_a_training_state(tmp_path: Path, tree: str):
 )
 def test_the_record_of_a_trained_model(tmp_path: Path, change: dict, message: str):
     (path,) = READERS["trained model"].make(tmp_path)
-    assert read_model(path)[1].name == "lla-net"
+    assert read_model(path).recipe.name == "lla-net"
 
     def spoil(texts: dict[str, str]) -> None:
         assert texts["format"] == MODEL

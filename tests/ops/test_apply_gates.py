@@ -15,16 +15,16 @@ SHAPES = {"channel": (2, 3, 1, 1), "spatial": (2, 1, 4, 5), "row": (1, 1, 4, 1),
 def written_out(
     x: torch.Tensor, gates: list[torch.Tensor], blend: torch.Tensor | None, *, residual: bool
 ) -> torch.Tensor:
-    """Go over the elements one by one: layer(x) = x g (+ x), and x + a (layer(x) - x)."""
+    """Go over the elements one by one: x (g1 g2 .. (+ 1)), and x ((1 + a (g1 - 1)) (1 + a (g2 - 1)) .. (+ a))."""
     out = torch.empty_like(x)
     full = [gate.expand(x.shape) for gate in gates]
     for index in torch.cartesian_prod(*(torch.arange(size) for size in x.shape)).tolist():
         at = tuple(index)
-        gated = x[at].clone()
+        share = 1 if blend is None else blend
+        factor = torch.ones_like(x[at])
         for gate in full:
-            gated = gated * gate[at]
-        gated = gated + x[at] if residual else gated
-        out[at] = gated if blend is None else x[at] + blend * (gated - x[at])
+            factor = factor * (1 + share * (gate[at] - 1))
+        out[at] = x[at] * (factor + share if residual else factor)
     return out
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from attnzoo import ops
 from attnzoo.kernels.cpu import library
-from attnzoo.ops import dispatch
+from attnzoo.ops import dispatch, eligibility
 from tests.ops import cases
 from tests.ops.cases import native_only
 
@@ -43,8 +43,7 @@ def torch_serves_because(reason: str) -> None:
     assert re.search(reason, info.detail)
     x = torch.randn(1, 3, 4, 5)
     torch.testing.assert_close(ops.global_pool(x).values[0], x.mean((2, 3)))
-    assert dispatch.choose(x, None) == "torch"
-    assert not dispatch.native_in_eager(x)
+    assert eligibility.choose("global_pool", x, None) == "torch"
     with pytest.raises(RuntimeError, match=rf"backend 'native' is not available: .*{reason}"):
         ops.global_pool(x, backend="native")
     with pytest.raises(RuntimeError, match="not available"), ops.backend("native"):
@@ -147,16 +146,16 @@ def test_unknown_context_raises():
 @native_only
 def test_contexts_nest_and_the_argument_wins(monkeypatch: pytest.MonkeyPatch):
     x = torch.randn(1, 2, 3, 4)
-    assert dispatch.choose(x, None) == "native"
+    assert eligibility.choose("global_pool", x, None) == "native"
     with ops.backend("torch"):
-        assert dispatch.choose(x, None) == "torch"
-        assert dispatch.choose(x, "native") == "native"
+        assert eligibility.choose("global_pool", x, None) == "torch"
+        assert eligibility.choose("global_pool", x, "native") == "native"
         with ops.backend("native"):
-            assert dispatch.choose(x, None) == "native"
-        assert dispatch.choose(x, None) == "torch"
-    assert dispatch.choose(x, None) == "native"
-    assert dispatch.choose(nn.Parameter(x), None) == "native"
-    assert dispatch.choose(x, None, families=("triton",)) == "torch"
+            assert eligibility.choose("global_pool", x, None) == "native"
+        assert eligibility.choose("global_pool", x, None) == "torch"
+    assert eligibility.choose("global_pool", x, None) == "native"
+    assert eligibility.choose("global_pool", nn.Parameter(x), None) == "native"
+    assert eligibility.choose("global_pool", x, None, families=("triton",)) == "torch"
 
 
 NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
@@ -190,7 +189,7 @@ def test_tensors_elsewhere_than_the_map_meet_no_kernel():
 @native_only
 def test_an_operation_without_such_a_kernel_raises_when_asked_for_it():
     with pytest.raises(RuntimeError, match="backend 'native' cannot do this: there is no such kernel"):
-        dispatch.choose(torch.randn(1, 2, 3, 4), "native", families=("triton",))
+        eligibility.choose("none", torch.randn(1, 2, 3, 4), "native", families=("triton",))
 
 
 def test_bad_shapes_raise():

@@ -80,17 +80,15 @@ def test_every_output_is_written_and_nothing_else(dtype: torch.dtype, last: bool
                 y = out(like=x)
                 launch.apply_gates(x, channel, given, torch.tensor(0.5), False, shortcut, relu, y)
                 masked = (y, relu) if shortcut is not None and relu else (None, relu)
-                both = (
-                    None if given is None else out(batch, 1, height, width),
-                    None if given is None else out(*x.shape[:2]),
-                )
-                sums = out(like=x), out(batch, channels), *both, None if masked[0] is None else out(like=x)
+                pixels = None if given is None else out(batch, 1, height, width)
+                sums = out(like=x), out(batch, channels), pixels, None if masked[0] is None else out(like=x)
                 launch.apply_gates_backward(carried, x, channel, given, torch.tensor(0.5), False, *masked, *sums)
         logits, y = out(like=x), out(like=x)
-        launch_llam.llam_gate(x, dy, carried, carried, True, y, logits)
-        launch_llam.llam_gate(x, dy, None, None, False, out(like=x), None)
-        launch_llam.llam_gate_backward(dy, x, logits, y, out(like=x), out(like=x), out(like=x))
-        launch_llam.llam_gate_backward(dy, x, logits, None, out(like=x), out(like=x), None)
+        half = torch.tensor(0.5)
+        launch_llam.llam_gate(x, dy, carried, half, carried, True, y, logits)
+        launch_llam.llam_gate(x, dy, None, None, None, False, out(like=x), None)
+        launch_llam.llam_gate_backward(dy, x, logits, half, y, out(like=x), out(like=x), out(like=x), out(1))
+        launch_llam.llam_gate_backward(dy, x, logits, None, None, out(like=x), out(like=x), None, None)
         keep = torch.rand(3, batch, height) < 0.5
         launch_rows.split_rows(x, keep, [out(like=x) for _ in keep])
         launch_rows.split_rows_backward([dy, carried, x], keep, out(like=x))

@@ -13,9 +13,9 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from attnzoo import ops
-from attnzoo.ops import onednn
+from attnzoo.ops import onednn, torch_internals
 
-built = pytest.mark.skipif(not onednn._BUILT, reason="this torch was built without oneDNN")
+built = pytest.mark.skipif(not torch_internals.HAS_LINEAR_POINTWISE, reason="this torch was built without oneDNN")
 
 
 @pytest.fixture(autouse=True)

@@ -10,12 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from attnzoo import CBAM, ops
-from attnzoo.ops import dispatch, winograd
-from attnzoo.ops.igc_training import igc_training
+from attnzoo.ops import eligibility, igc, winograd
 from tests.layers.cases import randomise
 from tests.ops.cases import native_only
 from tests.ops.halved import Halved
-from tests.ops.test_eager import Marked
+from tests.ops.unusual import Marked
 
 BESIDE: dict[str, Callable[..., Any]] = {
     "squeeze_channels": lambda x, given, **kwargs: ops.squeeze_channels(x, given(x[:, :, :1, :1].clone()), **kwargs)[0],
@@ -46,17 +45,17 @@ def test_tensors_that_hold_no_memory_are_torchs(call: str):
         BESIDE[call](x, lambda t: Halved(t.half()), backend="native")
 
 
-def stages(given: Callable[[Tensor], Tensor]) -> list[ops.Stage]:
+def stages(given: Callable[[Tensor], Tensor]) -> list[igc.Stage]:
     """Return a block's, of 6 channels in 2 groups, with weights as they are given."""
     made = []
     for weight in (torch.randn(6, 3, 3, 3), torch.randn(6, 2, 1, 1), torch.randn(8, 6, 1, 1)):
         mean, variance = torch.zeros(len(weight)), torch.ones(len(weight))
-        made.append(ops.Stage(given(weight.half().float()), None, None, None, mean, variance, 1e-5))
+        made.append(igc.Stage(given(weight.half().float()), None, None, None, mean, variance, 1e-5))
     return made
 
 
 @native_only
-@pytest.mark.parametrize("block", [ops.igc_block, igc_training])
+@pytest.mark.parametrize("block", [igc.igc_block, igc.igc_training])
 def test_a_block_reads_no_such_weights(block: Callable[..., Any]):
     x, made = torch.randn(2, 6, 9, 9), []
     for given in (lambda t: t, lambda t: Halved(t.half())):
@@ -85,6 +84,6 @@ def test_a_gate_reads_no_such_statistics():
 
 def test_plain_dense_tensors_are_readable():
     x = torch.ones(4, 4)
-    assert dispatch.readable(x, None, nn.Parameter(x), x.t()[::2])
-    assert not dispatch.readable(x, Halved(x.half()))
-    assert not dispatch.readable(x, x.to_sparse())
+    assert eligibility.plain(x, None, nn.Parameter(x), x.t()[::2])
+    assert not eligibility.plain(x, Halved(x.half()))
+    assert not eligibility.plain(x, x.to_sparse())

@@ -131,7 +131,9 @@ def test_native_and_torch_agree_under_autocast(name: str):
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_compiled_graphs_hold_the_operators_forward_and_backward(name: str):
+@pytest.mark.parametrize("choice", ["auto", "native"])
+def test_compiled_graphs_hold_the_operators_that_are_asked_for(name: str, choice: str):
+    """By itself the compiler gets plain torch, which it fuses with what stands around the layer."""
     if not cases.export_is_told():
         pytest.skip("compiled graphs are plain torch where torch calls them exported, as up to 2.8")
     layer, x = LAYERS[name](), torch.randn(2, 12, 4, 5)
@@ -146,16 +148,19 @@ def test_compiled_graphs_hold_the_operators_forward_and_backward(name: str):
 
     torch.compiler.reset()
     backend = aot_autograd(fw_compiler=keep("forward"), bw_compiler=keep("backward"))
-    torch.compile(layer, backend=backend, fullgraph=True)(x.requires_grad_()).sum().backward()
-    assert any("attnzoo.apply_gates" in target for target in graphs["forward"])
+    with ops.backend(choice):
+        torch.compile(layer, backend=backend, fullgraph=True)(x.requires_grad_()).sum().backward()
+    asked = choice == "native"
+    assert any("attnzoo.apply_gates" in target for target in graphs["forward"]) == asked
     for operator in ("apply_gates_backward", "global_pool_backward"):
-        assert any(f"attnzoo.{operator}" in target for target in graphs["backward"])
+        assert any(f"attnzoo.{operator}" in target for target in graphs["backward"]) == asked
 
 
 def test_second_derivatives_raise_where_a_graph_is_fixed():
     torch.compiler.reset()
     x = torch.randn(2, 12, 4, 5, requires_grad=True)
-    y = torch.compile(SqueezeExcite(12), backend="aot_eager", fullgraph=True)(x)
+    with ops.backend("native"):
+        y = torch.compile(SqueezeExcite(12), backend="aot_eager", fullgraph=True)(x)
     (gradient,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="double backward"):
         gradient.sum().backward()
@@ -197,8 +202,8 @@ def test_operators_pass_opcheck(last: bool):
     other = torch.randn_like(x).requires_grad_()
     for shortcut, relu in ((None, False), (None, True), (other, False), (other, True)):
         torch.library.opcheck(operators.apply_gates, (x, channel, spatial, blend, shortcut, False, relu))
-    for b, shortcut, relu in ((None, None, False), (x.detach().flip(0), x.detach().flip(1), True)):
-        torch.library.opcheck(operators.llam_gate, (x, x.detach() - 1, b, shortcut, relu, True))
+    for b, a, shortcut, relu in ((None, None, None, False), (x.detach().flip(0), blend, x.detach().flip(1), True)):
+        torch.library.opcheck(operators.llam_gate, (x, x.detach() - 1, b, a, shortcut, relu, True))
     torch.library.opcheck(operators.split_rows, (x, torch.rand(3, 1, 4) < 0.5))
     torch.library.opcheck(operators.spatial_conv, tuple(t.requires_grad_() for t in (planes, weight, bias)))
 

@@ -22,12 +22,12 @@ HALF = {"lcbam"}  # its channel half calls torch.sigmoid
 CALLED_OTHERWISE = {"ge"}  # timm's factory does not make it from a channel count alone
 
 
-def by_hand(cbam: attnzoo.CBAM, x: Tensor) -> dict[str, Tensor]:
-    """CBAM's two gates by its equations, in evaluation mode."""
+def by_hand(cbam: attnzoo.CBAM, x: Tensor, share: float = 1.0) -> dict[str, Tensor]:
+    """CBAM's two gates by its equations, in evaluation mode, where each gate counts by this share."""
     halves = cbam.channel
     both = [halves.fc2(F.relu(halves.fc1(p))) for p in (x.mean((2, 3), keepdim=True), x.amax((2, 3), keepdim=True))]
     channel = (both[0] + both[1]).sigmoid()
-    gated = x * channel
+    gated = x * (1 + share * (channel - 1))
     planes = torch.cat([gated.mean(1, keepdim=True), gated.amax(1, keepdim=True)], dim=1)
     return {":channel": channel, ":spatial": cbam.spatial.norm(cbam.spatial.conv(planes)).sigmoid()}
 
@@ -91,7 +91,7 @@ def test_attached_layers_are_recorded_in_both_forms(init: str):
             model(x)
             handle.remove()
     assert list(r.gates) == [f"{name}.attnzoo.0.layer:{gate}" for name in names for gate in ("channel", "spatial")]
-    for gate, value in by_hand(layers[names[0]], seen[names[0]]).items():
+    for gate, value in by_hand(layers[names[0]], seen[names[0]], float(init == "paper")).items():
         torch.testing.assert_close(r.gates[f"{names[0]}.attnzoo.0.layer{gate}"], value, rtol=1e-5, atol=1e-6)
 
 

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.modules import module
 
 from attnzoo import ops
-from reference_models import CEDNN, cednn_inference
+from reference_models import CEDNN, cednn_blocks
 from reference_models.cednn import VARIANTS
 from tests.layers.cases import default_dtype
 from tests.ops.halved import HalvedWeight
@@ -32,14 +32,14 @@ def exactly(network, x, *maps):
 def fused(monkeypatch):
     """Record for each call whether the blocks were fused."""
     seen = []
-    features = cednn_inference.features
+    original = cednn_blocks.fused
 
-    def recorded(network, x, maps):
-        found = features(network, x, maps)
+    def recorded(links, x, maps):
+        found = original(links, x, maps)
         seen.append(found is not None)
         return found
 
-    monkeypatch.setattr(cednn_inference, "features", recorded)
+    monkeypatch.setattr(cednn_blocks, "fused", recorded)
     return seen
 
 

@@ -54,7 +54,10 @@ def test_weights_are_loaded(face: Path, tmp_path: Path):
 
 def test_what_is_wrong_is_said_in_one_sentence(face: Path, tmp_path: Path):
     for arguments, sentence in (
-        (["--model", "resnet"], "--model must be one of 'cednn', 'dba_net', 'lla_net', 'tra_net', got 'resnet'"),
+        (
+            ["--model", "resnet"],
+            "--model must be one of cednn, dba_net, lla_net, tra_net, or a model that 'train' has",
+        ),
         (["--model", "lla_net", "--neutral", face], "--neutral is for cednn"),
         (["--model", "lla_net", "--weights", "absent.pth"], "no weights file at absent.pth"),
         (["--model", "lla_net", "-o", tmp_path / "x.txt"], "the output "),

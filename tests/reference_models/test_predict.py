@@ -82,7 +82,7 @@ def test_a_table_and_a_sheet(tmp_path: Path, photograph: Path):
         (True, (), "neutral must be given: the network takes difference maps"),
         (False, ("--neutral", "PHOTOGRAPH"), "neutral must be left out: the network takes no maps"),
         (False, ("-o", "said.txt"), "suffix must be one of '.csv', '.json', '.png', got '.txt'"),
-        (False, ("--model", "absent.safetensors"), "no weights file at absent.safetensors"),
+        (False, ("--model", "absent.safetensors"), "no model at absent.safetensors"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_sentence(tmp_path, photograph, maps, arguments, message):

@@ -1,14 +1,18 @@
-// y = [relu](x * (scale * channel * spatial + offset) [+ shortcut]), in one pass over the maps; and its gradient.
+// y = [relu](x * (blended(channel) * blended(spatial) + offset) [+ shortcut]), in one pass over the maps, where blended(g) =
+// blend * g + (1 - blend); and its gradient. y may be x itself.
 #include "kernel.h"
 
 namespace attnzoo {
 namespace ATTNZOO_ISA {
 
-// The gates: channel (batch, channels), spatial (batch, pixels) or null. scale = 1 and offset = 0 multiply by both.
+// The gates: channel (batch, channels), spatial (batch, pixels) or null. With blend = 0 both count as 1, with blend = 1 as
+// what they are, exactly.
 struct Gates {
   const float *channel, *spatial;
-  float scale, offset;
-  float shift = 0;  // only for the sum over the blend's gradient
+  float blend, offset;
+  float rest() const { return 1 - blend; }
+  float blended(float gate) const { return blend * gate + rest(); }
+  template <int N> F<N> blended(F<N> gate) const { return blend * gate + rest(); }
 };
 
 // What becomes of the product: another map is added, then everything below `least` is raised to it.
@@ -18,13 +22,22 @@ template <class T> struct Finish {
 };
 
 // One row of x: the product with what factor(i) gives at vector i, finished. NaN passes the ReLU, as in torch.
+// Where y is x, the last vector must be read before the one that it overlaps is written.
 template <int N, bool Added, class T, class At>
 ATTNZOO_HOT void apply_row(const T* x, const T* shortcut, float least, T* y, int64_t length, At factor) {
-  sweep<N, 4>(length, [&](int64_t i, int, auto) {
-    F<N> v = load<N>(x + i) * factor(i);
+  const auto step = [&](int64_t i, F<N> v) {
+    v *= factor(i);
     if constexpr (Added) v += load<N>(shortcut + i);
     store<N>(y + i, larger<N>(all<N>(least), v));
-  });
+  };
+  const F<N> last = load<N>(x + length - N);
+  int64_t i = 0;
+  for (; i + 4 * N <= length; i += 4 * N) {
+#pragma GCC unroll 4
+    for (int slot = 0; slot < 4; ++slot) step(i + slot * N, load<N>(x + i + slot * N));
+  }
+  for (; i + N <= length; i += N) step(i, load<N>(x + i));
+  if (i < length) step(length - N, last);
 }
 
 template <bool Added, class T>
@@ -41,13 +54,14 @@ int apply(const T* x, Gates gates, Finish<T> finish, T* y, const AttnzooMap& map
         const float* across = map.channels_last ? gates.channel + b * length
                                                 : (gates.spatial ? gates.spatial + b * length : nullptr);
         const float* whole = map.channels_last ? gates.spatial : gates.channel;  // one value a row
-        const F<N> fixed = all<N>(gates.scale * (whole ? whole[r] : 1)), offset = all<N>(gates.offset);
+        const float fixed = whole ? gates.blended(whole[r]) : 1;
+        const F<N> scale = all<N>(fixed * gates.blend), offset = all<N>(fixed * gates.rest() + gates.offset);
         if (across == nullptr) {
-          const F<N> same = fixed + offset;
+          const F<N> same = all<N>(fixed + gates.offset);
           apply_row<N, Added>(from, added, finish.least, y + r * length, length, [&](int64_t) { return same; });
         } else {
           apply_row<N, Added>(from, added, finish.least, y + r * length, length,
-                              [&](int64_t i) { return fixed * load<N>(across + i) + offset; });
+                              [&](int64_t i) { return scale * load<N>(across + i) + offset; });
         }
       }
     });
@@ -63,12 +77,11 @@ enum Mask {
   kOutput,        // the output is not <= 0: something was added to the product
 };
 
-// Where the gradients go: dx like x; channel (batch, channels) = sum over pixels of dy * x * spatial; spatial (batch,
-// pixels) = sum over channels of dy * x * channel; blend (batch, channels) = sum over pixels of dy * x * (channel *
-// spatial + shift). spatial and blend may be null, blend is not looked at where there is no spatial gate. In all of them
-// dy is what comes through the ReLU.
+// Where the gradients of the blended gates go: channel (batch, channels) = sum over pixels of dy * x * blended(spatial);
+// spatial (batch, pixels) = sum over channels of dy * x * blended(channel), null if there is none. dy is what comes through
+// the ReLU.
 struct Sums {
-  float *channel, *spatial, *blend;
+  float *channel, *spatial;
 };
 
 // The maps that the gradient reads and writes; y and d_shortcut, which receives dy as it comes through, for kOutput only.
@@ -90,19 +103,17 @@ template <int N, Mask Through, class T> inline F<N> incoming(const Maps<T>& maps
   return through;
 }
 
-// One channel of NCHW, `pixels` of it.
+// One channel of NCHW, `pixels` of it; `fixed` is its gate, blended.
 template <int N, bool Spatial, Mask Through, class T>
-ATTNZOO_HOT void backward_row(const Maps<T>& maps, float gate, Gates gates, Sums sums, int64_t pixels) {
-  F<N> weighted[4] = {}, blend[4] = {};
-  const float fixed = gates.scale * gate;
+ATTNZOO_HOT void backward_row(const Maps<T>& maps, float fixed, Gates gates, Sums sums, int64_t pixels) {
+  F<N> weighted[4] = {};
   sweep<N, 4>(pixels, [&](int64_t i, int slot, auto fresh) {
     const F<N> v = load<N>(maps.x + i);
     if constexpr (Spatial) {
-      const F<N> s = load<N>(gates.spatial + i), factor = fixed * s + gates.offset;
+      const F<N> s = gates.blended<N>(load<N>(gates.spatial + i)), factor = fixed * s + gates.offset;
       const F<N> d = incoming<N, Through>(maps, i, v, factor), product = fresh(d * v);
       weighted[slot] += product * s;
-      blend[slot] += product * (gate * s + gates.shift);
-      store<N>(sums.spatial + i, load<N>(sums.spatial + i) + product * gate);
+      store<N>(sums.spatial + i, load<N>(sums.spatial + i) + product * fixed);
       if constexpr (Through != kSums) store<N>(maps.dx + i, d * factor);
     } else {
       const F<N> factor = all<N>(fixed + gates.offset), d = incoming<N, Through>(maps, i, v, factor);
@@ -111,39 +122,37 @@ ATTNZOO_HOT void backward_row(const Maps<T>& maps, float gate, Gates gates, Sums
     }
   });
   *sums.channel = sum<N>((weighted[0] + weighted[1]) + (weighted[2] + weighted[3]));
-  if (Spatial && sums.blend) *sums.blend = sum<N>((blend[0] + blend[1]) + (blend[2] + blend[3]));
 }
 
 // The sums alone, of R channels that lie `stride` apart.
 template <int N, int R, class T>
 ATTNZOO_HOT void sum_rows(const Maps<T>& maps, int64_t stride, const float* gate, Gates gates, Sums sums, int64_t pixels) {
   F<N> weighted[R][2] = {};
+  float fixed[R];
+  for (int r = 0; r < R; ++r) fixed[r] = gates.blended(gate[r]);
   sweep<N, 2>(pixels, [&](int64_t i, int slot, auto fresh) {
-    const F<N> s = load<N>(gates.spatial + i);
+    const F<N> s = gates.blended<N>(load<N>(gates.spatial + i));
     F<N> across = load<N>(sums.spatial + i);
     for (int r = 0; r < R; ++r) {
       const F<N> product = fresh(load<N>(maps.dy + r * stride + i) * load<N>(maps.x + r * stride + i));
       weighted[r][slot] += product * s;
-      across += product * gate[r];
+      across += product * fixed[r];
     }
     store<N>(sums.spatial + i, across);
   });
   for (int r = 0; r < R; ++r) sums.channel[r] = sum<N>(weighted[r][0] + weighted[r][1]);
 }
 
-// One pixel of a channels-last map; adds to the sums over pixels.
+// One pixel of a channels-last map, whose gate is `fixed`, blended; adds to the sums over pixels.
 template <int N, bool Spatial, Mask Through, class T>
-ATTNZOO_HOT void backward_pixel(const Maps<T>& maps, float spatial, Gates gates, Sums sums, int64_t channels) {
+ATTNZOO_HOT void backward_pixel(const Maps<T>& maps, float fixed, Gates gates, Sums sums, int64_t channels) {
   F<N> across = {};
-  const float fixed = gates.scale * spatial;
   sweep<N>(channels, [&](int64_t c, int, auto fresh) {
-    const F<N> v = load<N>(maps.x + c), g = load<N>(gates.channel + c), factor = fixed * g + gates.offset;
+    const F<N> v = load<N>(maps.x + c), g = gates.blended<N>(load<N>(gates.channel + c));
+    const F<N> factor = fixed * g + gates.offset;
     const F<N> d = incoming<N, Through>(maps, c, v, factor), product = fresh(d * v);
-    store<N>(sums.channel + c, load<N>(sums.channel + c) + product * spatial);
-    if constexpr (Spatial) {
-      across += product * g;
-      if (sums.blend) store<N>(sums.blend + c, load<N>(sums.blend + c) + product * (g * spatial + gates.shift));
-    }
+    store<N>(sums.channel + c, load<N>(sums.channel + c) + product * fixed);
+    if constexpr (Spatial) across += product * g;
     if constexpr (Through != kSums) store<N>(maps.dx + c, d * factor);
   });
   if constexpr (Spatial) *sums.spatial = sum<N>(across);
@@ -154,22 +163,21 @@ int apply_backward(const Maps<T>& maps, Gates gates, Sums sums, const AttnzooMap
   const int64_t channels = map.channels, pixels = map.pixels;
   const Chunks chunks = map.channels_last ? pixel_chunks(pixels, channels) : Chunks(pixels, kRun);
   const SumOfChunks channel(sums.channel, map.batch, chunks.count, channels);
-  const SumOfChunks blend(sums.blend, map.batch, chunks.count, channels);
-  if (channel.failed() || blend.failed()) return kNoMemory;
+  if (channel.failed()) return kNoMemory;
   parallel(map.threads, map.batch * chunks.count, map.batch * channels * pixels, [&](int64_t task) {
     const int64_t b = task / chunks.count, k = task % chunks.count, p = chunks.begin(k), n = chunks.extent(k);
     const int64_t at = b * pixels + p;
-    float *channel_row = channel.row(b, k), *blend_row = blend.row(b, k);
+    float* channel_row = channel.row(b, k);
     Gates own = gates;
     own.channel += b * channels;
     if (map.channels_last) {
       for (int64_t c = 0; c < channels; ++c) channel_row[c] = 0;
-      if (blend_row) for (int64_t c = 0; c < channels; ++c) blend_row[c] = 0;
       with_lanes(channels, [&](auto vector) {
         for (int64_t i = 0; i < n; ++i) {
-          const Sums here{channel_row, Spatial ? sums.spatial + at + i : nullptr, blend_row};
-          backward_pixel<lanes(decltype(vector){}), Spatial, Through>(
-              maps.at((at + i) * channels), Spatial ? gates.spatial[at + i] : 1, own, here, channels);
+          const Sums here{channel_row, Spatial ? sums.spatial + at + i : nullptr};
+          const float fixed = Spatial ? gates.blended(gates.spatial[at + i]) : 1;
+          backward_pixel<lanes(decltype(vector){}), Spatial, Through>(maps.at((at + i) * channels), fixed, own, here,
+                                                                      channels);
         }
       });
     } else {
@@ -181,13 +189,13 @@ int apply_backward(const Maps<T>& maps, Gates gates, Sums sums, const AttnzooMap
       with_lanes(n, [&](auto vector) {
         constexpr int N = lanes(decltype(vector){});
         for (int64_t c = 0; c < channels; ++c) {
-          const Sums here{channel_row + c, part, blend_row ? blend_row + c : nullptr};
+          const Sums here{channel_row + c, part};
           const Maps<T> row = maps.at((b * channels + c) * pixels + p);
-          if (Spatial && Through == kSums && blend_row == nullptr && c + kChannels <= channels) {
+          if (Spatial && Through == kSums && c + kChannels <= channels) {
             sum_rows<N, kChannels>(row, pixels, own.channel + c, own, here, n);
             c += kChannels - 1;
           } else {
-            backward_row<N, Spatial, Through>(row, own.channel[c], own, here, n);
+            backward_row<N, Spatial, Through>(row, own.blended(own.channel[c]), own, here, n);
           }
           if (Spatial && (c % kChain == kChain - 1 || c == channels - 1)) {
             for (int64_t i = 0; i < n; ++i) sums.spatial[at + i] += part[i];
@@ -198,7 +206,6 @@ int apply_backward(const Maps<T>& maps, Gates gates, Sums sums, const AttnzooMap
     }
   });
   channel.join();
-  blend.join();
   return kDone;
 }
 
@@ -214,27 +221,26 @@ using namespace attnzoo::ATTNZOO_ISA;
 
 // channel: (batch, channels). spatial: (batch, pixels) or null. shortcut: a map, or null.
 ATTNZOO_EXPORT(apply_gates)(const AttnzooMap* map, const void* x, const float* channel, const float* spatial,
-                            float scale, float offset, const void* shortcut, int relu, void* y) {
+                            float blend, float offset, const void* shortcut, int relu, void* y) {
   return with_storage(map->dtype, [&](auto type) {
     using T = typename decltype(type)::Type;
-    const Gates gates{channel, spatial, scale, offset};
+    const Gates gates{channel, spatial, blend, offset};
     const Finish<T> finish{type.in(shortcut), relu ? 0 : kLowest};
     return shortcut ? apply<true>(type.in(x), gates, finish, type.out(y), *map)
                     : apply<false>(type.in(x), gates, finish, type.out(y), *map);
   });
 }
 
-// The gradients before scale is applied to them; see Sums. dx may be null where there is no ReLU. y and d_shortcut are maps where something was added before a
-// ReLU, else null.
+// The gradients of the blended gates; see Sums. dx may be null where there is no ReLU. y and d_shortcut are maps where
+// something was added before a ReLU, else null.
 ATTNZOO_EXPORT(apply_gates_backward)(const AttnzooMap* map, const void* dy, const void* x, const float* channel,
-                                     const float* spatial, float scale, float offset, float shift, const void* y,
-                                     int relu, void* dx, float* d_channel, float* d_spatial, float* blend,
-                                     void* d_shortcut) {
+                                     const float* spatial, float blend, float offset, const void* y, int relu, void* dx,
+                                     float* d_channel, float* d_spatial, void* d_shortcut) {
   return with_storage(map->dtype, [&](auto type) {
     using T = typename decltype(type)::Type;
     const Maps<T> maps{type.in(dy), type.in(x), type.in(y), type.out(dx), type.out(d_shortcut)};
-    const Gates gates{channel, spatial, scale, offset, shift};
-    const Sums sums{d_channel, d_spatial, blend};
+    const Gates gates{channel, spatial, blend, offset};
+    const Sums sums{d_channel, d_spatial};
     if (dx == nullptr) return with_gates<kSums>(maps, gates, sums, *map);
     if (y) return with_gates<kOutput>(maps, gates, sums, *map);
     return relu ? with_gates<kProduct>(maps, gates, sums, *map) : with_gates<kEverywhere>(maps, gates, sums, *map);

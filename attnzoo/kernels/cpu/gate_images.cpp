@@ -1,5 +1,6 @@
 // SE or CBAM, image by image: each stays in a core's cache from the first pass over it to the last, and the threads meet
-// only where a norm looks at the whole batch.
+// only where a norm looks at the whole batch. Of few images all threads take a part each, pass by pass. Every number comes
+// out the same either way, on any number of threads.
 #include "gates.h"
 
 ATTNZOO_EXPORT(global_pool)(const AttnzooMap*, const void*, float*, float*, float*);
@@ -146,19 +147,23 @@ inline void follow(const AttnzooGate& call, double mean, double variance) {
 
 using namespace attnzoo::ATTNZOO_ISA;
 
-// y = x * (channel gate * spatial gate + offset).
+// y = x * (channel gate * spatial gate + offset), the gates blended; y may be x itself.
 ATTNZOO_EXPORT(gate_images)(const AttnzooGate* call) {
   const int64_t channels = call->channels, pixels = call->height * call->width, hidden = call->hidden;
   const int64_t batch = call->batch, planar = call->size ? pixels : 0, each = call->maxima ? 2 : 1;
   const int64_t image_bytes = channels * pixels * bytes(call->dtype);
   const bool training = call->training, once = at_once(*call);
   const Spatial given(*call);
-  const AttnzooMap image = map_of(*call);
-  // sums of the inner layer, of each image; a spatial gate, of each thread; a state, if none is wanted
-  const Scratch scratch(batch * hidden + call->threads * planar + (call->state ? 0 : attnzoo_gate_floats(batch, *call)));
+  const Blend blend(*call);
+  const Shares shares(*call);
+  const AttnzooMap image = map_of(*call, shares.inside);
+  // sums of the inner layer, of each image; a spatial gate and blended channel gates, of each thread; a state, if none is
+  // wanted
+  const int64_t own = planar + channels;
+  const Scratch scratch(batch * hidden + call->threads * own + (call->state ? 0 : attnzoo_gate_floats(batch, *call)));
   if (scratch.failed()) return kNoMemory;
-  float *sums = scratch.data(), *masks = sums + batch * hidden;
-  const State state(call->state ? call->state : masks + call->threads * planar, batch, *call);
+  float *sums = scratch.data(), *locals = sums + batch * hidden;
+  const State state(call->state ? call->state : locals + call->threads * own, batch, *call);
   int status = kDone;
   const auto check = [&](int failed) {
     if (failed) __atomic_store_n(&status, failed, __ATOMIC_RELAXED);
@@ -169,56 +174,73 @@ ATTNZOO_EXPORT(gate_images)(const AttnzooGate* call) {
     check(ATTNZOO_NAME(global_pool, ATTNZOO_ISA)(&image, from(i), to, call->maxima ? to + channels : nullptr,
                                                  call->maxima && training ? state.ties + i * channels : nullptr));
   };
-  const auto squeeze = [&](int64_t i, int64_t place) {
+  const auto squeeze = [&](int64_t i, int64_t place, float* room) {
     float *planes = state.planes + place * 2 * pixels, *logits = state.logits + place * pixels;
-    check(ATTNZOO_NAME(squeeze_channels, ATTNZOO_ISA)(&image, from(i), state.channel + i * channels, planes,
+    const float* gate = blend.of(state.channel + i * channels, channels, room);
+    check(ATTNZOO_NAME(squeeze_channels, ATTNZOO_ISA)(&image, from(i), gate, planes,
                                                       training ? state.shared + i * pixels : nullptr));
-    check(ATTNZOO_NAME(spatial_conv, ATTNZOO_ISA)(1, call->height, call->width, call->size, 1, planes, given.weight, 0,
-                                                  logits));
-    if (!given.batch) return;
+    check(ATTNZOO_NAME(spatial_conv, ATTNZOO_ISA)(1, call->height, call->width, call->size, shares.inside, planes,
+                                                  given.weight, 0, logits));
+  };
+  const auto measure = [&](int64_t i) {
     with_lanes(pixels, [&](auto vector) {
-      moments<lanes(decltype(vector){})>(logits, pixels, state.moments + 2 * i);
+      moments<lanes(decltype(vector){})>(state.logits + i * pixels, pixels, state.moments + 2 * i);
     });
   };
   const auto apply = [&](int64_t i, int64_t place, const Spatial& spatial, float* mask) {
     if (planar) spatial_gate(spatial, state.logits + place * pixels, pixels, mask);
-    check(ATTNZOO_NAME(apply_gates, ATTNZOO_ISA)(&image, from(i), state.channel + i * channels, planar ? mask : nullptr, 1,
-                                                 (float)call->offset, nullptr, 0, (char*)call->y + i * image_bytes));
+    check(ATTNZOO_NAME(apply_gates, ATTNZOO_ISA)(&image, from(i), state.channel + i * channels, planar ? mask : nullptr,
+                                                 blend.share, blend.offset, nullptr, 0, (char*)call->y + i * image_bytes));
   };
-  together((int)call->threads, batch, batch * channels * pixels, [&](Team& team, int thread) {
-    float* mask = masks + thread * planar;
-    if (once) {
-      team.each(batch, false, pool);
-      team.wait();
-      team.each(ceil_div(hidden, kBlock), false, [&](int64_t k) {
-        check(reduce(*call, state.pooled, each, batch, k * kBlock, smaller(hidden, (k + 1) * kBlock), state.inner, sums));
-      });
-      team.wait();
-      team.each(ceil_div(channels, kBlock), false, [&](int64_t k) {
-        const int64_t first = k * kBlock, end = smaller(channels, first + kBlock);
-        check(expand(*call, sums, each, batch, first, end, state.channel));
-      });
-      team.wait();
+  const auto reduce_rows = [&](int64_t k) {
+    check(reduce(*call, state.pooled, each, batch, k * kBlock, smaller(hidden, (k + 1) * kBlock), state.inner, sums));
+  };
+  const auto expand_rows = [&](int64_t k) {
+    const int64_t first = k * kBlock, end = smaller(channels, first + kBlock);
+    check(expand(*call, sums, each, batch, first, end, state.channel));
+  };
+  const auto channel_gate = [&](int64_t i) {
+    float *gates = state.channel + i * channels, *pooled = state.pooled + i * each * channels;
+    if (hidden && !once) {
+      check(reduce(*call, pooled, each, 1, 0, hidden, state.inner + i * each * hidden, sums + i * hidden));
+      check(expand(*call, sums + i * hidden, each, 1, 0, channels, gates));
     }
-    team.each(batch, once, [&](int64_t i) {
-      float* own = state.channel + i * channels;
-      if (hidden && !once) {
-        float *pooled = state.pooled + i * each * channels, *inner = state.inner + i * each * hidden;
-        pool(i);
-        check(reduce(*call, pooled, each, 1, 0, hidden, inner, sums + i * hidden));
-        check(expand(*call, sums + i * hidden, each, 1, 0, channels, own));
-      }
-      if (hidden) gate(own, channels, 1, 0, own);
-      for (int64_t c = 0; c < channels && !hidden; ++c) own[c] = 1;
-      const int64_t place = call->state ? i : thread;  // what nobody asks for is written where the cache has been before
-      if (planar) squeeze(i, place);
+    if (hidden) gate(gates, channels, 1, 0, gates);
+    for (int64_t c = 0; c < channels && !hidden; ++c) gates[c] = 1;
+  };
+  const bool inside = shares.inside > 1;
+  const int threads = (int)call->threads;
+  together(threads, inside ? threads : batch, batch * channels * pixels, [&](Team& team, int thread) {
+    float *mask = locals + thread * own, *room = mask + planar;
+    // All images: shared among the threads, or one after the other by all threads together, each pass being shared.
+    const auto images = [&](bool back, auto task) {
+      if (!inside) return team.each(batch, back, task);
+      for (int64_t i = 0; i < batch; ++i) task(back ? batch - 1 - i : i);
+    };
+    const auto by_one = [&](auto task, int64_t i) {
+      if (!inside) return task(i);
+      team.step(1, [&](int64_t) { task(i); });
+    };
+    if (once) {
+      images(false, pool);
+      team.wait();
+      team.step(ceil_div(hidden, kBlock), reduce_rows);
+      team.step(ceil_div(channels, kBlock), expand_rows);
+    }
+    images(once, [&](int64_t i) {
+      if (hidden && !once) pool(i);
+      by_one(channel_gate, i);
+      // what nobody asks for is written where the cache has been before
+      const int64_t place = call->state || inside ? i : thread;
+      if (planar) squeeze(i, place, room);
+      if (given.batch) by_one(measure, i);
       if (!given.batch) apply(i, place, given, mask);
     });
     if (!given.batch) return;
     team.wait();
     Spatial norm = given;  // every thread its own, and all the same
     join(state.moments, batch, pixels, call->epsilon, norm);
-    team.each(batch, !once, [&](int64_t i) { apply(i, i, norm, mask); });
+    images(!once, [&](int64_t i) { apply(i, i, norm, mask); });
   });
   if (call->state == nullptr || status != kDone) return status;
   Spatial last = given;

@@ -2,7 +2,7 @@
 #include "gates.h"
 
 ATTNZOO_EXPORT(apply_gates_backward)(const AttnzooMap*, const void*, const void*, const float*, const float*, float,
-                                     float, float, const void*, int, void*, float*, float*, float*, void*);
+                                     float, const void*, int, void*, float*, float*, void*);
 ATTNZOO_EXPORT(squeeze_channels_backward)(const AttnzooMap*, const void*, const void*, const float*, const float*,
                                           const float*, const float*, void*, float*);
 ATTNZOO_EXPORT(spatial_conv_backward)(int64_t, int64_t, int64_t, int64_t, int, const float*, const float*, const float*,
@@ -75,10 +75,10 @@ ATTNZOO_HOT void outer(const float* a, int64_t stride, const float* vectors, int
 
 // The gradient of a matrix (rows, columns) and of its bias, by all threads.
 template <class T>
-void outer(Team& team, int64_t rows, const float* a, const float* vectors, int64_t count, int64_t columns, T* matrix,
+void outer(Team& team, const Shares& shares, int64_t rows, const float* a, const float* vectors, int64_t count, int64_t columns, T* matrix,
            float times, T* bias) {
   constexpr int R = 4;
-  team.each(ceil_div(rows, R), false, [&](int64_t k) {
+  pieces(team, shares, ceil_div(rows, R), count * rows * columns, [&](int64_t k) {
     const int64_t first = k * R, end = smaller(rows, first + R);
     const auto some = [&](auto many, int64_t r) {
       outer<lanes(decltype(many){})>(a + r, rows, vectors, count, columns, matrix ? matrix + r * columns : nullptr, times,
@@ -90,7 +90,7 @@ void outer(Team& team, int64_t rows, const float* a, const float* vectors, int64
 }
 
 // What the gradient says of a channel, and of a pixel: dL/dx = channel.shift + [x == high] * channel.share, plus gate
-// times the same of the pixel, where x * gate is compared.
+// times the same of the pixel, where x * gate is compared. The gates are blended.
 template <int N> struct Term { F<N> gate, shift, share, high; };
 struct Terms {
   const float *gate, *shift, *share, *high;
@@ -136,17 +136,22 @@ void gradient(const T* dy, const T* x, float offset, bool maxima, Terms channel,
   if (map.channels_last) {
     with_lanes(channels, [&](auto vector) {
       constexpr int N = lanes(decltype(vector){});
-      for (int64_t p = 0; p < pixels; ++p) {
-        const int64_t at = p * channels;
-        const Term<N> same = Spatial ? pixel.fixed<N>(p) : Term<N>{};
-        gradient_rows<N, 1, Spatial>(dy + at, x + at, 0, offset, maxima, dx + at, channels,
-                                     [&](int64_t c, int) { return channel.across<N>(c); }, [&](int64_t) { return same; });
-      }
+      const Chunks some(pixels, kTask / channels);
+      parallel(map.threads, some.count, pixels * channels, [&](int64_t k) {
+        for (int64_t p = some.begin(k), end = p + some.extent(k); p < end; ++p) {
+          const int64_t at = p * channels;
+          const Term<N> same = Spatial ? pixel.fixed<N>(p) : Term<N>{};
+          gradient_rows<N, 1, Spatial>(dy + at, x + at, 0, offset, maxima, dx + at, channels,
+                                       [&](int64_t c, int) { return channel.across<N>(c); },
+                                       [&](int64_t) { return same; });
+        }
+      });
     });
     return;
   }
-  const Chunks chunks(pixels, kRun);
-  for (int64_t k = 0; k < chunks.count; ++k) {
+  const Chunks chunks(pixels, kRun), spans(channels, 4 * kLanes);
+  parallel(map.threads, chunks.count * spans.count, pixels * channels, [&](int64_t task) {
+    const int64_t k = task / spans.count, span = task % spans.count, end = spans.begin(span) + spans.extent(span);
     const int64_t first = chunks.begin(k), n = chunks.extent(k);
     with_lanes(n, [&](auto vector) {
       constexpr int N = lanes(decltype(vector){});
@@ -159,11 +164,11 @@ void gradient(const T* dy, const T* x, float offset, bool maxima, Terms channel,
                                      [&](int64_t, int r) { return same[r]; },
                                      [&](int64_t i) { return Spatial ? pixel.across<N>(first + i) : Term<N>{}; });
       };
-      int64_t c = 0;
-      for (; c + kChannels <= channels && Spatial; c += kChannels) rows(c, Vector<kChannels>{});
-      for (; c < channels; ++c) rows(c, Vector<1>{});
+      int64_t c = spans.begin(span);
+      for (; c + kChannels <= end && Spatial; c += kChannels) rows(c, Vector<kChannels>{});
+      for (; c < end; ++c) rows(c, Vector<1>{});
     });
-  }
+  });
 }
 
 // shift and share of `count` averages over `over` values and of the maxima beside them; NaN where a maximum is NaN, as
@@ -220,7 +225,9 @@ using namespace attnzoo::ATTNZOO_ISA;
 ATTNZOO_EXPORT(gate_images_backward)(const AttnzooGate* call, const AttnzooGradients* out) {
   const int64_t channels = call->channels, height = call->height, pixels = height * call->width;
   const int64_t image_bytes = channels * pixels * bytes(call->dtype), batch = call->batch, hidden = call->hidden;
-  const float offset = (float)call->offset;
+  const Blend blend(*call);
+  const Shares shares(*call);
+  const float offset = blend.offset;
   const void *dy = out->dy, *x = call->x;
   void* dx = out->dx;
   const State state(call->state, batch, *call);
@@ -229,16 +236,16 @@ ATTNZOO_EXPORT(gate_images_backward)(const AttnzooGate* call, const AttnzooGradi
   Spatial norm(*call);
   norm.center = state.whole[0];
   norm.factor = state.whole[1];
-  const AttnzooMap image = map_of(*call);
+  const AttnzooMap image = map_of(*call, shares.inside);
 
   // of every image: gate and its gradient, and the sums of the latter, for the pixels; weights; gradients of the channel
   // gate, of what is pooled, of what goes into the ReLU; what came out of it
-  const int64_t own = 2 * planar + 2 + taps + channels + (hidden ? each * (channels + hidden) + hidden : 0) + 2 * planar;
-  const int64_t local = 3 * channels + 2 * planar;  // of every thread
+  const int64_t own = 2 * planar + 3 + taps + channels + (hidden ? each * (channels + hidden) + hidden : 0) + 2 * planar;
+  const int64_t local = 4 * channels + 3 * planar;  // of every thread
   const Scratch scratch(batch * own + call->threads * local);
   if (scratch.failed()) return kNoMemory;
   float *mask = scratch.data(), *d_mask = mask + batch * planar, *sums = d_mask + batch * planar;
-  float *d_weight = sums + batch * 2, *d_channel = d_weight + batch * taps, *d_pooled = d_channel + batch * channels;
+  float *d_blend = sums + batch * 2, *d_weight = d_blend + batch, *d_channel = d_weight + batch * taps, *d_pooled = d_channel + batch * channels;
   float *d_inner = d_pooled + (hidden ? batch * each * channels : 0), *inner = d_inner + batch * each * hidden;
   float *d_planes = inner + batch * hidden, *locals = d_planes + batch * 2 * planar;
 
@@ -248,31 +255,56 @@ ATTNZOO_EXPORT(gate_images_backward)(const AttnzooGate* call, const AttnzooGradi
   };
   const auto of = [&](const void* p, int64_t i) { return (char*)p + i * image_bytes; };
 
-  // What y says of both gates.
+  // The gradient of the blend, and of the gates themselves in place of that of `count` blended gates.
+  const auto through_blend = [&](const float* gate, float* d, int64_t count) {
+    double total = 0;
+    for (int64_t k = 0; k < count; ++k) total += d[k] * (gate[k] - 1);
+    for (int64_t k = 0; k < count; ++k) d[k] *= blend.share;
+    return total;
+  };
+  // What is added to the product of the gates has no factor of its own but the blend, times what there was to add.
+  const auto of_offset = [&](int64_t i) {
+    double total = 0;
+    check(with_storage((int)call->dtype, [&](auto type) {
+      const auto *d = type.in(of(dy, i)), *v = type.in(of(x, i));
+      for (int64_t k = 0; k < channels * pixels; ++k) total += one(d + k) * one(v + k);
+      return kDone;
+    }));
+    return call->offset * total;
+  };
+  // What y says of both gates, and of their blend.
   const auto gates = [&](int64_t i) {
     float *spatial = planar ? mask + i * pixels : nullptr, *d_spatial = planar ? d_mask + i * pixels : nullptr;
-    const float* logits = state.logits + i * pixels;
+    const float *logits = state.logits + i * pixels, *channel = state.channel + i * channels;
     if (planar) spatial_gate(norm, logits, pixels, spatial);
-    check(ATTNZOO_NAME(apply_gates_backward, ATTNZOO_ISA)(
-        &image, of(dy, i), of(x, i), state.channel + i * channels, spatial, 1, offset, 0, nullptr, 0, nullptr,
-        d_channel + i * channels, d_spatial, nullptr, nullptr));
+    check(ATTNZOO_NAME(apply_gates_backward, ATTNZOO_ISA)(&image, of(dy, i), of(x, i), channel, spatial, blend.share, offset,
+                                                          nullptr, 0, nullptr, d_channel + i * channels, d_spatial,
+                                                          nullptr));
+    d_blend[i] = 0;
+    if (call->blend) {
+      double total = planar ? through_blend(spatial, d_spatial, pixels) : 0;
+      if (call->offset != 0 && out->blend) total += of_offset(i);
+      d_blend[i] = (float)total;
+    }
     if (planar) through_sigmoid(norm, spatial, logits, d_spatial, pixels, sums + 2 * i);
   };
-  // What the convolution says of the channel gate.
-  const auto convolution = [&](int64_t i, const double* numbers, float* more) {
+  // What the convolution says of the channel gate; `more` and `room` hold as many numbers as there are channels.
+  const auto convolution = [&](int64_t i, const double* numbers, float* more, float* room) {
     float *d = d_mask + i * pixels, *into = d_planes + i * 2 * pixels, *whole = d_channel + i * channels;
     const float *planes = state.planes + i * 2 * pixels, *gate = state.channel + i * channels;
     if (planar) {
       through_norm(norm, state.logits + i * pixels, numbers, batch * pixels, d, pixels);
-      check(ATTNZOO_NAME(spatial_conv_backward, ATTNZOO_ISA)(1, height, call->width, call->size, 1, planes, norm.weight,
-                                                             d, into, d_weight + i * taps));
+      check(ATTNZOO_NAME(spatial_conv_backward, ATTNZOO_ISA)(1, height, call->width, call->size, shares.inside,
+                                                             planes, norm.weight, d, into, d_weight + i * taps));
     }
     if (hidden == 0) return;
     if (planar) {
-      check(ATTNZOO_NAME(squeeze_channels_backward, ATTNZOO_ISA)(&image, of(x, i), nullptr, gate, planes,
+      const float* blended = blend.of(gate, channels, room);
+      check(ATTNZOO_NAME(squeeze_channels_backward, ATTNZOO_ISA)(&image, of(x, i), nullptr, blended, planes,
                                                                  state.shared + i * pixels, into, nullptr, more));
       for (int64_t c = 0; c < channels; ++c) whole[c] += more[c];
     }
+    if (call->blend) d_blend[i] += (float)through_blend(gate, whole, channels);
     for (int64_t c = 0; c < channels; ++c) whole[c] *= gate[c] * (1 - gate[c]);
   };
   // Back through the bottleneck's layers, for the images [first, first + count): some columns of each weight.
@@ -308,13 +340,15 @@ ATTNZOO_EXPORT(gate_images_backward)(const AttnzooGate* call, const AttnzooGradi
   const auto finish = [&](int64_t i, float* terms) {
     const float* d_mean = d_planes + i * 2 * planar;
     float *shift = terms, *share = shift + channels, *far = share + channels, *near = far + planar;
+    const float* gate = blend.of(state.channel + i * channels, channels, near + planar);
+    const float* pixel_gate = planar ? blend.of(mask + i * pixels, pixels, near + planar + channels) : nullptr;
     const float *pooled = state.pooled + i * each * channels, *d = d_pooled + i * each * channels;
     const bool maxima = hidden && call->maxima;
     for (int64_t c = 0; c < 2 * channels && !hidden; ++c) terms[c] = 0;
     if (hidden)
       divide(d, maxima ? d + channels : nullptr, state.ties + i * channels, pixels, channels, shift, share);
-    const Terms channel{state.channel + i * channels, shift, share, maxima ? pooled + channels : shift};
-    const Terms pixel{mask + i * pixels, far, near, state.planes + (2 * i + 1) * pixels};
+    const Terms channel{gate, shift, share, maxima ? pooled + channels : shift};
+    const Terms pixel{pixel_gate, far, near, state.planes + (2 * i + 1) * pixels};
     if (planar) divide(d_mean, d_mean + pixels, state.shared + i * pixels, channels, pixels, far, near);
     check(with_storage((int)call->dtype, [&](auto type) {
       const auto *from = type.in(of(dy, i)), *of_x = type.in(of(x, i));
@@ -325,18 +359,18 @@ ATTNZOO_EXPORT(gate_images_backward)(const AttnzooGate* call, const AttnzooGradi
     }));
   };
   const auto weights = [&](auto type, Team& team) {
-    outer(team, hidden, d_inner, state.pooled, batch * each, channels, type.out(out->reduce), 1,
+    outer(team, shares, hidden, d_inner, state.pooled, batch * each, channels, type.out(out->reduce), 1,
           type.out(out->reduce_bias));
     // the bias was added for each of what was pooled
-    outer(team, channels, d_channel, inner, batch, hidden, type.out(out->expand), each, type.out(out->expand_bias));
+    outer(team, shares, channels, d_channel, inner, batch, hidden, type.out(out->expand), each, type.out(out->expand_bias));
     return kDone;
   };
 
-  together((int)call->threads, batch, batch * channels * pixels, [&](Team& team, int thread) {
+  together(shares.inside > 1 ? 1 : (int)call->threads, batch, batch * channels * pixels, [&](Team& team, int thread) {
     float *more = locals + thread * local, *terms = more + channels;
     double numbers[2] = {};
     const auto image_by_image = [&](int64_t i) {
-      convolution(i, numbers, more);
+      convolution(i, numbers, more, terms);
       for (int64_t k = 0; k < column_blocks(hidden) && hidden; ++k) expand(i, 1, k);
       for (int64_t k = 0; k < column_blocks(channels) && hidden; ++k) reduce(i, 1, k);
       finish(i, terms);
@@ -349,11 +383,11 @@ ATTNZOO_EXPORT(gate_images_backward)(const AttnzooGate* call, const AttnzooGradi
     for (int64_t i = 0; i < batch && norm.batch; ++i)
       for (int k = 0; k < 2; ++k) numbers[k] += sums[2 * i + k];
     if (once) {
-      team.each(batch, true, [&](int64_t i) { convolution(i, numbers, more); });
+      team.each(batch, true, [&](int64_t i) { convolution(i, numbers, more, terms); });
       team.wait();
-      team.each(column_blocks(hidden), false, [&](int64_t k) { expand(0, batch, k); });
+      pieces(team, shares, column_blocks(hidden), hidden * channels, [&](int64_t k) { expand(0, batch, k); });
       team.wait();
-      team.each(column_blocks(channels), false, [&](int64_t k) { reduce(0, batch, k); });
+      pieces(team, shares, column_blocks(channels), hidden * channels, [&](int64_t k) { reduce(0, batch, k); });
       team.wait();
       team.each(batch, false, [&](int64_t i) { finish(i, terms); });
     } else if (norm.batch) {
@@ -374,6 +408,9 @@ ATTNZOO_EXPORT(gate_images_backward)(const AttnzooGate* call, const AttnzooGradi
     }
     double gain = 0, shift = 0;
     for (int64_t i = 0; i < batch && planar; ++i) gain += sums[2 * i], shift += sums[2 * i + 1];
+    double share = 0;
+    for (int64_t i = 0; i < batch && call->blend; ++i) share += d_blend[i];
+    put(out->blend, 0, share);
     put(out->bias, 0, norm.batch ? 0 : shift * norm.factor * norm.gain);  // the batch's average takes a bias out
     put(out->gain, 0, gain);
     put(out->shift, 0, shift);

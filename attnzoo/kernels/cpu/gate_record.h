@@ -29,7 +29,8 @@ struct AttnzooGate {
   double momentum;               // with which they follow
   double epsilon;
 
-  double offset;  // y = x * (gates + offset)
+  const void* blend;  // of the type of the weights: how much of each gate counts; null: all of it
+  double offset;      // y = x * (product of the gates, each blended with 1, + blend * offset)
 };
 
 // The gradients, as launch_gates.py packs them, like what they are the gradients of. Those of weights may be null: what
@@ -38,7 +39,7 @@ struct AttnzooGradients {
   const void* dy;
   void *dx, *reduce, *expand, *reduce_bias, *expand_bias;
   void* weight;  // (2, size, size), of the convolution
-  void *bias, *gain, *shift;
+  void *bias, *gain, *shift, *blend;
   int64_t plane, row, column;  // strides of the weight's
 };
 

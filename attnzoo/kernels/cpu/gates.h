@@ -39,8 +39,27 @@ struct State {
   }
 };
 
-inline AttnzooMap map_of(const AttnzooGate& call) {
-  return {1, call.channels, call.height * call.width, (int32_t)call.channels_last, (int32_t)call.dtype, 1};
+// How the threads divide the work: whole images each or, of few images, parts of each image.
+struct Shares {
+  int inside;  // threads that share an image
+  explicit Shares(const AttnzooGate& call) {
+    const int threads = (int)call.threads;
+    const bool few = call.batch < threads || (call.batch < 4 * threads && call.batch % threads);
+    inside = few ? threads : 1;
+  }
+};
+
+// Small pieces of what all images have in common, by all threads in either case.
+template <class Task> void pieces(Team& team, const Shares& shares, int64_t tasks, int64_t elements, Task task) {
+  if (shares.inside > 1) {
+    parallel(shares.inside, tasks, elements, task);
+  } else {
+    team.each(tasks, false, task);
+  }
+}
+
+inline AttnzooMap map_of(const AttnzooGate& call, int threads) {
+  return {1, call.channels, call.height * call.width, (int32_t)call.channels_last, (int32_t)call.dtype, threads};
 }
 
 inline int64_t bytes(int64_t dtype) { return dtype == 0 ? 4 : 2; }
@@ -78,6 +97,23 @@ struct Spatial {
     if (call.bias) center -= number(call.bias, type);
   }
   static float inverse_root(double variance, double epsilon) { return (float)(1 / __builtin_sqrt(variance + epsilon)); }
+};
+
+// How much each gate counts: (1 - share) + share * gate, which is 1 at a share of 0 and the gate at a share of 1, exactly.
+struct Blend {
+  float share = 1, offset;
+
+  explicit Blend(const AttnzooGate& call) {
+    if (call.blend) share = number(call.blend, (int)call.type);
+    offset = share * (float)call.offset;
+  }
+  template <class V> V operator()(V gate) const { return share * gate + (1 - share); }
+  // The same of `count` gates, in `room` unless they are that already.
+  const float* of(const float* gates, int64_t count, float* room) const {
+    if (share == 1) return gates;
+    for (int64_t i = 0; i < count; ++i) room[i] = (*this)(gates[i]);
+    return room;
+  }
 };
 
 // gates = sigmoid(scale * values + shift); the two may be the same.

@@ -177,8 +177,8 @@ template <int N> ATTNZOO_HOT void join(const float* parts, int64_t chunks, int64
 template <class T> int pool_interleaved(const T* x, Moments out, const AttnzooMap& map) {
   const int64_t channels = map.channels;
   const Chunks pixels = pixel_chunks(map.pixels, channels);
-  const Scratch parts(map.batch * pixels.count * 3 * channels);
-  const Scratch blocks(pixels.size > kBlock ? map.batch * pixels.count * channels : 0);
+  const SharedScratch parts(map.threads, map.batch * pixels.count * 3 * channels);
+  const SharedScratch blocks(map.threads, pixels.size > kBlock ? map.batch * pixels.count * channels : 0);
   if (parts.failed() || blocks.failed()) return kNoMemory;
   parallel(map.threads, map.batch * pixels.count, map.batch * channels * map.pixels, [&](int64_t task) {
     const int64_t b = task / pixels.count, k = task % pixels.count;
@@ -190,12 +190,12 @@ template <class T> int pool_interleaved(const T* x, Moments out, const AttnzooMa
     });
   });
   with_lanes(channels, [&](auto vector) {
-    for (int64_t b = 0; b < map.batch; ++b) {
+    parallel(map.threads, map.batch, map.batch * pixels.count * channels, [&](int64_t b) {
       const int64_t at = b * channels;
       join<lanes(decltype(vector){})>(
           parts.data() + b * pixels.count * 3 * channels, pixels.count, channels, map.pixels,
           {out.mean + at, out.high ? out.high + at : nullptr, out.ties ? out.ties + at : nullptr});
-    }
+    });
   });
   return kDone;
 }

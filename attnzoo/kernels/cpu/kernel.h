@@ -106,15 +106,6 @@ class SumOfChunks {
   Scratch rows_;
 };
 
-template <class Task> inline void parallel(int threads, int64_t tasks, int64_t elements, Task task) {
-  if (threads == 1 || tasks == 1 || elements < kTask) {
-    for (int64_t i = 0; i < tasks; ++i) task(i);
-    return;
-  }
-#pragma omp parallel for schedule(static) num_threads(threads)
-  for (int64_t i = 0; i < tasks; ++i) task(i);
-}
-
 // Some threads that go through several steps together. To wake a thread costs as much as a small map's whole layer: those
 // who are awake begin, whoever comes late takes what is left, and nobody sleeps before all is done. Each thread has a Team of
 // its own and calls the same steps in the same order; what they share says how far each step is.
@@ -129,6 +120,7 @@ class Team {
   };
   struct Shared {
     Step steps[kSteps];
+    void* memory[kSteps];
     int left = 0;
   };
   Team(int size, Shared* shared) : size_(size), shared_(shared) {}
@@ -154,6 +146,8 @@ class Team {
     each(tasks, false, task);
     wait();
   }
+  // Where the threads, each of which comes here as often, share a pointer that one of them sets.
+  void*& next_memory() { return shared_->memory[memories_++ % kSteps]; }
   // The first thread looks out for the others, so that it never has to be woken.
   void leave(bool first) const {
     if (!first) {
@@ -193,8 +187,61 @@ class Team {
   }
 
   int size_;
-  int64_t step_ = -1;
+  int64_t step_ = -1, memories_ = 0;
   Shared* shared_;
+};
+
+// The team in whose steps this thread takes part, if a kernel runs inside one.
+inline Team*& current_team() {
+  static thread_local Team* team = nullptr;
+  return team;
+}
+
+// Calls task for all of [0, tasks). Inside a team, whose threads must all come here, it is a step of theirs; else threads
+// are woken, if there is enough to do.
+template <class Task> inline void parallel(int threads, int64_t tasks, int64_t elements, Task task) {
+  Team* team = threads == 1 ? nullptr : current_team();
+  if (team) return team->step(tasks, task);
+  if (threads == 1 || tasks == 1 || elements < kTask) {
+    for (int64_t i = 0; i < tasks; ++i) task(i);
+    return;
+  }
+#pragma omp parallel for schedule(static) num_threads(threads)
+  for (int64_t i = 0; i < tasks; ++i) task(i);
+}
+
+// Memory that a kernel needs for a while: one piece for all threads of a team that come here together.
+class SharedScratch {
+ public:
+  SharedScratch(int threads, int64_t floats) : team_(threads == 1 ? nullptr : current_team()) {
+    const auto allocate = [&] {
+      const int64_t lines = ceil_div(floats * (int64_t)sizeof(float), kLine);
+      return floats == 0 ? nullptr : aligned_alloc(kLine, lines * kLine);
+    };
+    if (team_ == nullptr) {
+      data_ = (float*)allocate();
+    } else {
+      void*& shared = team_->next_memory();
+      team_->step(1, [&](int64_t) { shared = allocate(); });
+      data_ = (float*)shared;
+    }
+    failed_ = floats != 0 && data_ == nullptr;
+  }
+  ~SharedScratch() {
+    if (team_ == nullptr) {
+      free(data_);
+    } else {
+      team_->step(1, [&](int64_t) { free(data_); });  // what needed it was done before; who comes late finds nothing to do
+    }
+  }
+  SharedScratch(const SharedScratch&) = delete;
+  bool failed() const { return failed_; }
+  float* data() const { return data_; }
+
+ private:
+  Team* team_;
+  float* data_;
+  bool failed_;
 };
 
 template <class Body> inline void together(int threads, int64_t tasks, int64_t elements, Body body) {
@@ -204,7 +251,9 @@ template <class Body> inline void together(int threads, int64_t tasks, int64_t e
 #pragma omp parallel num_threads((int)smaller(threads, tasks))
   {
     Team team(omp_get_num_threads(), &shared);
+    current_team() = &team;
     body(team, omp_get_thread_num());
+    current_team() = nullptr;
     team.leave(omp_get_thread_num() == 0);
   }
 }

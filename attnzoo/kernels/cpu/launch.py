@@ -72,13 +72,14 @@ def apply_gates(
     relu: bool,
     y: Tensor,
 ) -> None:
-    """Fill ``y`` with ``[relu](x * (blend * (channel * spatial + residual - 1) + 1) [+ shortcut])``.
+    """Fill ``y`` with ``[relu](x * (b(channel) * b(spatial) + residual) [+ shortcut])``, where b blends with 1.
 
-    channel is (B, C), spatial (B, 1, H, W); without a blend it is 1.
+    channel is (B, C), spatial (B, 1, H, W). With a blend, ``b(g) = blend * g + 1 - blend`` and the residual counts
+    ``blend`` times.
     """
     inputs = (x.data_ptr(), channel.data_ptr(), _pointer(spatial))
     outputs = (_pointer(shortcut), relu, y.data_ptr())
-    _check(kernels().apply_gates(_map(x), *inputs, *_line(blend, residual), *outputs))
+    _check(kernels().apply_gates(_map(x), *inputs, *_blend(blend, residual), *outputs))
 
 
 def apply_gates_backward(
@@ -93,18 +94,15 @@ def apply_gates_backward(
     dx: Tensor,
     d_channel: Tensor,
     d_spatial: Tensor | None,
-    sums: Tensor | None,
     d_shortcut: Tensor | None,
 ) -> None:
-    """Fill ``dx``; ``d_channel`` (B, C) and ``d_spatial`` (B, 1, H, W) before the blend is applied.
+    """Fill ``dx``, and the gradients ``d_channel`` (B, C) and ``d_spatial`` (B, 1, H, W) of the blended gates.
 
-    Where there is a spatial gate, ``sums`` (B, C) add up to the blend's gradient. ``y`` and
-    ``d_shortcut``, which is dy as it comes through the ReLU, are given where a shortcut was added before one.
+    ``y`` and ``d_shortcut``, which is dy as it comes through the ReLU, are given where a shortcut was added before one.
     """
     inputs = map(_pointer, (dy, x, channel, spatial))
-    line = (*_line(blend, residual), float(residual) - 1)
-    outputs = map(_pointer, (dx, d_channel, d_spatial, sums, d_shortcut))
-    _check(kernels().apply_gates_backward(_map(x), *inputs, *line, _pointer(y), relu, *outputs))
+    outputs = map(_pointer, (dx, d_channel, d_spatial, d_shortcut))
+    _check(kernels().apply_gates_backward(_map(x), *inputs, *_blend(blend, residual), _pointer(y), relu, *outputs))
 
 
 def spatial_conv(planes: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> None:
@@ -120,12 +118,6 @@ def spatial_conv_backward(planes: Tensor, weight: Tensor, d_out: Tensor, d_plane
     _check(kernels().spatial_conv_backward(*_plane(planes, weight), *(t.data_ptr() for t in tensors)))
 
 
-def halve(maps: Tensor, threads: int, out: Tensor) -> None:
-    """Fill ``out`` (B, C, H, W) with the maximum of each 2x2 pixels of ``maps`` (B, C, 2 H, 2 W), both float32."""
-    batch, channels, height, width = out.shape
-    _check(kernels().halve(batch * channels, height, width, threads, maps.data_ptr(), out.data_ptr()))
-
-
 def run(kernel: str, x: Tensor, *arguments: Any) -> None:
     """Call a kernel that takes the geometry of ``x``, then pointers and numbers."""
     _check(getattr(kernels(), kernel)(_map(x), *(_pointer(a) if isinstance(a, Tensor) else a for a in arguments)))
@@ -138,12 +130,10 @@ def _map(x: Tensor) -> Any:
     )
 
 
-def _line(blend: Tensor | None, residual: bool) -> tuple[float, float]:
-    """Return scale and offset of the gates' factor, ``scale * channel * spatial + offset``."""
-    if blend is None:
-        return 1.0, float(residual)
-    scale = blend.item()
-    return scale, 1 + scale * (int(residual) - 1)
+def _blend(blend: Tensor | None, residual: bool) -> tuple[float, float]:
+    """Return how much the gates count, and what is added to their product."""
+    share = 1.0 if blend is None else blend.item()
+    return share, share * residual
 
 
 def _plane(planes: Tensor, weight: Tensor) -> tuple[int, int, int, int, int]:

@@ -15,9 +15,21 @@ from attnzoo.kernels.cpu.launch import DTYPES, _check
 from attnzoo.kernels.cpu.library import kernels
 from attnzoo.kernels.layout import channels_last
 
-CALL = struct.Struct("=32q3d")  # AttnzooGate of gate_record.h
-_MAXIMA, _NORMED, _BATCH_NORM, _EPSILON, _OFFSET = 13, 26, 27, 33, 34  # places in it
-GRADIENTS = struct.Struct("=13q")  # AttnzooGradients of gate_record.h
+CALL_FIELDS = (
+    *("batch", "channels", "height", "width", "channels_last", "dtype", "threads", "training", "x", "y", "state"),
+    *("type", "hidden", "maxima", "reduce", "expand", "reduce_bias", "expand_bias"),
+    *("size", "plane", "row", "column", "weight", "bias", "gain", "shift", "normed", "batch_norm", "running"),
+    *("mean", "variance", "tracked", "momentum", "epsilon", "blend", "offset"),
+)
+"""The fields of ``AttnzooGate`` in gate_record.h, of eight bytes each."""
+CALL = struct.Struct("=32q2dqd")
+_AT = {name: place for place, name in enumerate(CALL_FIELDS)}
+GRADIENTS_FIELDS = (
+    *("dy", "dx", "reduce", "expand", "reduce_bias", "expand_bias", "weight", "bias", "gain", "shift", "blend"),
+    *("plane", "row", "column"),
+)
+"""Those of ``AttnzooGradients``."""
+GRADIENTS = struct.Struct("=14q")
 
 
 class Weights(NamedTuple):
@@ -34,6 +46,8 @@ class Weights(NamedTuple):
     bias: Tensor | None
     gain: Tensor | None
     shift: Tensor | None
+    blend: Tensor | None
+    """How much of each gate counts: a single number; None for all of it."""
 
 
 class Norm(NamedTuple):
@@ -56,7 +70,7 @@ class Options(NamedTuple):
     maxima: bool
     """Whether maxima are pooled, besides the averages."""
     offset: float
-    """What is added to the product of the gates."""
+    """What is added to the product of the gates; with a blend it counts as much as they do."""
     norm: Norm | None
 
 
@@ -95,7 +109,7 @@ def gates_in_state(x: Tensor, weights: Weights, options: Options, state: Tensor)
 def gate_images(
     x: Tensor, weights: Weights, options: Options, training: bool, state: Tensor | None, y: Tensor
 ) -> bytes:
-    """Fill ``y`` with ``x * (gates + offset)``, the gates being those that are given, and ``state``.
+    """Fill ``y``, which may be ``x``, with ``x * (gates + offset)``, the gates being blended, and ``state``.
 
     A norm that goes by the batch needs a state. With one, its running statistics follow.
 
@@ -112,8 +126,10 @@ def gate_images(
 def options_of(record: bytes, running: tuple[Tensor | None, Tensor | None]) -> Options:
     """Return what the backward pass must know, from the record of the forward pass and what its norm goes by."""
     said = CALL.unpack(record)
-    norm = Norm(bool(said[_BATCH_NORM]), *running, None, 0.0, said[_EPSILON]) if said[_NORMED] else None
-    return Options(bool(said[_MAXIMA]), said[_OFFSET], norm)
+    norm = None
+    if said[_AT["normed"]]:
+        norm = Norm(bool(said[_AT["batch_norm"]]), *running, None, 0.0, said[_AT["epsilon"]])
+    return Options(bool(said[_AT["maxima"]]), said[_AT["offset"]], norm)
 
 
 def gate_images_backward(
@@ -152,6 +168,6 @@ def _packed(
     return CALL.pack(
         *(*x.shape, channels_last(x), DTYPES[x.dtype], torch.get_num_threads(), training, *at[:3]),
         *(dtype, hidden, maxima, *at[3:7]),
-        *(size, *strides, *at[7:11], norm is not None, batch_norm, running, *at[11:]),
-        *(momentum, epsilon, offset),
+        *(size, *strides, *at[7:11], norm is not None, batch_norm, running, *at[12:]),
+        *(momentum, epsilon, at[11], offset),
     )

@@ -8,14 +8,36 @@ from attnzoo.kernels.cpu import launch
 
 
 def llam_gate(
-    x: Tensor, a: Tensor, b: Tensor | None, shortcut: Tensor | None, relu: bool, y: Tensor, logits: Tensor | None
+    x: Tensor,
+    a: Tensor,
+    b: Tensor | None,
+    blend: Tensor | None,
+    shortcut: Tensor | None,
+    relu: bool,
+    y: Tensor,
+    logits: Tensor | None,
 ) -> None:
-    """Fill ``y`` with ``x * sigmoid(a + b) + shortcut``, behind a ReLU if ``relu``, and ``logits`` with ``a + b``."""
-    launch.run("llam_gate", x, x, a, b, shortcut, int(relu), y, logits)
+    """Fill ``y`` with ``x * gate + shortcut``, behind a ReLU if ``relu``, and ``logits`` with ``a + b``.
+
+    The gate is ``sigmoid(a + b)``, blended with 1.
+    """
+    launch.run("llam_gate", x, x, a, b, shortcut, _share(blend), int(relu), y, logits)
 
 
 def llam_gate_backward(
-    dy: Tensor, x: Tensor, logits: Tensor, y: Tensor | None, dx: Tensor, d_logits: Tensor, d_shortcut: Tensor | None
+    dy: Tensor,
+    x: Tensor,
+    logits: Tensor,
+    blend: Tensor | None,
+    y: Tensor | None,
+    dx: Tensor,
+    d_logits: Tensor,
+    d_shortcut: Tensor | None,
+    d_blend: Tensor | None,
 ) -> None:
     """Fill the gradients; ``y`` is what the ReLU returned, if there was one."""
-    launch.run("llam_gate_backward", x, dy, x, logits, y, dx, d_logits, d_shortcut)
+    launch.run("llam_gate_backward", x, dy, x, logits, y, _share(blend), dx, d_logits, d_shortcut, d_blend)
+
+
+def _share(blend: Tensor | None) -> float:
+    return 1.0 if blend is None else blend.item()

@@ -38,12 +38,13 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "squeeze_channels": (_MAP, *[c_void_p] * 4),
     "squeeze_channels_backward": (_MAP, *[c_void_p] * 8),
     "apply_gates": (_MAP, *[c_void_p] * 3, c_float, c_float, c_void_p, c_int, c_void_p),
-    "apply_gates_backward": (_MAP, *[c_void_p] * 4, *[c_float] * 3, c_void_p, c_int, *[c_void_p] * 5),
+    "apply_gates_backward": (_MAP, *[c_void_p] * 4, c_float, c_float, c_void_p, c_int, *[c_void_p] * 4),
     "gate_images": (c_void_p,),
     "gate_images_backward": (c_void_p, c_void_p),
-    "llam_gate": (_MAP, *[c_void_p] * 4, c_int, *[c_void_p] * 2),
-    "llam_gate_backward": (_MAP, *[c_void_p] * 7),
+    "llam_gate": (_MAP, *[c_void_p] * 4, c_float, c_int, *[c_void_p] * 2),
+    "llam_gate_backward": (_MAP, *[c_void_p] * 4, c_float, *[c_void_p] * 4),
     "igc_block": (c_int, *[c_void_p] * 3),
+    "igc_chain": (*[c_int64] * 2, *[c_void_p] * 2, c_int64),
     "igc_step_first": (*[c_void_p] * 5,),
     "igc_step_second": (*[c_void_p] * 6,),
     "igc_step_third": (*[c_void_p] * 8,),
@@ -76,6 +77,7 @@ class Kernels:
     llam_gate: Callable[..., int]
     llam_gate_backward: Callable[..., int]
     igc_block: Callable[..., int]
+    igc_chain: Callable[..., int]
     igc_step_first: Callable[..., int]
     igc_step_second: Callable[..., int]
     igc_step_third: Callable[..., int]

@@ -1,6 +1,7 @@
-"""y = relu(x * factor + shortcut), factor = blend * (channel * spatial + residual - 1) + 1, in one pass over the map.
+"""y = relu(x * (b(channel) * b(spatial) + residual) + shortcut), in one pass over the map; b blends a gate with 1.
 
-And its gradient, in one pass as well. Whatever is not there is left out.
+``b(g) = blend * g + 1 - blend``; with a blend the residual counts ``blend`` times. And its gradient, in one pass as
+well. Whatever is not there is left out.
 """
 
 from __future__ import annotations
@@ -26,12 +27,20 @@ def _product(outer, inner):
 
 
 @triton.jit
-def _factor(gates, blend_ptr, RESIDUAL: tl.constexpr):
-    """Return what ``x`` is multiplied by."""
+def _blended(gate, blend_ptr):
+    """Return a gate as it counts: 1 at a blend of 0, itself at a blend of 1, both exactly."""
     if blend_ptr is not None:
-        scale = tl.load(blend_ptr).to(tl.float32)
-        return scale * gates + 1.0 if RESIDUAL else scale * (gates - 1.0) + 1.0
-    return gates + 1.0 if RESIDUAL else gates
+        share = tl.load(blend_ptr).to(tl.float32)
+        gate = share * gate + (1.0 - share)
+    return gate
+
+
+@triton.jit
+def _factor(gates, blend_ptr, RESIDUAL: tl.constexpr):
+    """Return what ``x`` is multiplied by, from the product of the blended gates."""
+    if RESIDUAL:
+        gates = gates + 1.0 if blend_ptr is None else gates + tl.load(blend_ptr).to(tl.float32)
+    return gates
 
 
 @triton.jit
@@ -43,9 +52,9 @@ def _apply_gates_fwd_kernel(
     outer = None
     inner = None
     if outer_ptr is not None:
-        outer = tl.load(outer_ptr + image * rows + row, mask=mask, other=0.0)
+        outer = _blended(tl.load(outer_ptr + image * rows + row, mask=mask, other=0.0), blend_ptr)
     if inner_ptr is not None:
-        inner = tl.load(inner_ptr + image * vectors * VECTOR + column, mask=mask, other=0.0)
+        inner = _blended(tl.load(inner_ptr + image * vectors * VECTOR + column, mask=mask, other=0.0), blend_ptr)
     at = image * size_div * DIV + place
     x = tl.load(x_ptr + at, mask=mask, other=0.0).to(tl.float32)
     y = x * _factor(_product(outer, inner), blend_ptr, RESIDUAL)
@@ -59,14 +68,14 @@ def _apply_gates_fwd_kernel(
 @triton.jit
 def _apply_gates_bwd_kernel(
     dy_ptr, y_ptr, x_ptr, outer_ptr, inner_ptr, blend_ptr, dx_ptr, d_shortcut_ptr, outer_parts_ptr, inner_parts_ptr,
-    blend_parts_ptr, rows, length_div,
+    rows, length_div,
     RESIDUAL: tl.constexpr, RELU: tl.constexpr, DIV: tl.constexpr,
     CHUNK: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
     """One tile after the other down ``CHUNK`` rows; ``y`` is given where a shortcut was added before a ReLU.
 
-    Sums of ``dy * x * other gate`` are left in parts: the outer gate's (image, place across, row), the inner gate's
-    (image, chunk, column), and the blend's one a program.
+    Sums of ``dy * x * other gate``, as that is blended, are left in parts: the outer gate's (image, place across, row)
+    and the inner gate's (image, chunk, column).
     """
     length = length_div * DIV
     across = tl.cdiv(length, WIDTH)
@@ -77,13 +86,12 @@ def _apply_gates_bwd_kernel(
     n = beside * WIDTH + tl.arange(0, WIDTH)
     inner = None
     if inner_ptr is not None:
-        inner = tl.load(inner_ptr + image * length + n, mask=n < length, other=0.0)[None, :]
+        inner = _blended(tl.load(inner_ptr + image * length + n, mask=n < length, other=0.0), blend_ptr)[None, :]
     total = tl.zeros([HEIGHT, WIDTH], tl.float32)
-    blend = tl.zeros([HEIGHT, WIDTH], tl.float32)
     for start in range(chunk * CHUNK, tl.minimum(chunk * CHUNK + CHUNK, rows), HEIGHT):
         m = start + tl.arange(0, HEIGHT)
         if outer_ptr is not None:
-            outer = tl.load(outer_ptr + image * rows + m, mask=m < rows, other=0.0)[:, None]
+            outer = _blended(tl.load(outer_ptr + image * rows + m, mask=m < rows, other=0.0), blend_ptr)[:, None]
         else:
             outer = None
         mask = (m < rows)[:, None] & (n < length)[None, :]
@@ -106,12 +114,8 @@ def _apply_gates_bwd_kernel(
             tl.store(outer_parts_ptr + (image * across + beside) * rows + m, tl.sum(own, 1), mask=m < rows)
         if inner_parts_ptr is not None:
             total += product if outer is None else product * outer
-        if blend_parts_ptr is not None:
-            blend += tl.where(mask, product * gates if RESIDUAL else product * (gates - 1.0), 0.0)
     if inner_parts_ptr is not None:
         tl.store(inner_parts_ptr + (image * chunks + chunk) * length + n, tl.sum(total, 0), mask=n < length)
-    if blend_parts_ptr is not None:
-        tl.store(blend_parts_ptr + tl.program_id(0), tl.sum(blend))
 
 
 def apply_gates(
@@ -124,7 +128,7 @@ def apply_gates(
     relu: bool,
     y: Tensor,
 ) -> None:
-    """Fill ``y`` with ``[relu](x * factor [+ shortcut])``; channel is (B, C), spatial (B, 1, H, W)."""
+    """Fill ``y``, see the module's docstring; channel is (B, C), spatial (B, 1, H, W)."""
     view = rows_of(x)
     width = vector(view, x)
     size = view.rows * view.length
@@ -148,35 +152,29 @@ def apply_gates_backward(
     dx: Tensor,
     d_channel: Tensor,
     d_spatial: Tensor | None,
-    sums: Tensor | None,
     d_shortcut: Tensor | None,
 ) -> None:
-    """Fill ``dx``; ``d_channel`` (B, C) and ``d_spatial`` (B, 1, H, W) before the blend is applied.
+    """Fill ``dx``, and the gradients ``d_channel`` (B, C) and ``d_spatial`` (B, 1, H, W) of the blended gates.
 
-    Where there is a spatial gate, ``sums`` (B, C) add up to the blend's gradient. ``y`` and ``d_shortcut``, which is dy
-    as it comes through the ReLU, are given where a shortcut was added before one.
+    ``y`` and ``d_shortcut``, which is dy as it comes through the ReLU, are given where a shortcut was added before one.
     """
     view = rows_of(x)
     height, width, chunks, across = tiles_of(view)
     length_div, divisor = divided(view.length)
     programs = view.images * chunks * across
     channels = d_channel.new_empty((view.images, chunks if view.last else across, x.shape[1]))
-    pixels = blends = None
+    pixels = None
     if d_spatial is not None:
         pixels = d_spatial.new_empty((view.images, across if view.last else chunks, x.shape[2] * x.shape[3]))
-    if sums is not None:
-        blends = sums.new_empty(programs)
     with torch.cuda.device_of(x):
         _apply_gates_bwd_kernel[(programs,)](
-            dy, y, x, *_turned(view, channel, spatial), blend, dx, d_shortcut, *_turned(view, channels, pixels), blends,
+            dy, y, x, *_turned(view, channel, spatial), blend, dx, d_shortcut, *_turned(view, channels, pixels),
             view.rows, length_div,
             RESIDUAL=residual, RELU=relu, DIV=divisor, CHUNK=CHUNK, HEIGHT=height, WIDTH=width,
         )  # fmt: skip
     torch.sum(channels, 1, out=d_channel)
     if d_spatial is not None and pixels is not None:
         torch.sum(pixels, 1, out=d_spatial.flatten(1))
-    if sums is not None and blends is not None:
-        sums.zero_()[:1, :1] = blends.sum()
 
 
 def _turned(view: Rows, channel: Tensor | None, spatial: Tensor | None) -> tuple[Tensor | None, Tensor | None]:

@@ -87,7 +87,8 @@ def _raf_name(shot: Shot, frames: int) -> str:
     block, place = divmod(shot.identity, _TEST_EVERY)
     test = place == _TEST_EVERY - 1
     person = block if test else block * (_TEST_EVERY - 1) + place
-    return f"{'test' if test else 'train'}_{person * frames + shot.session + 1:05d}"
+    number = person * frames + shot.session + 1
+    return f"test_{number:04d}" if test else f"train_{number:05d}"  # as published
 
 
 def _raf_image(shot: Shot, frames: int) -> str:

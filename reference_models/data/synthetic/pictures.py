@@ -26,7 +26,7 @@ class SyntheticPictures:
 
     Raises:
         TypeError: If ``size`` is no int.
-        ValueError: If it is below 1, or two shots have one name: those of two styles or seeds are two datasets.
+        ValueError: If it is below 1, or a shot is there twice.
     """
 
     def __init__(self, shots: Sequence[Shot], *, size: int = 224) -> None:

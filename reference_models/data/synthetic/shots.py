@@ -46,8 +46,8 @@ class Shot:
 
     @property
     def subject(self) -> str:
-        """Name of the person."""
-        return f"{self.style}-{self.identity:04d}"
+        """Name of the person: another seed makes other persons."""
+        return f"{self.style}-{self.seed}-{self.identity:04d}"
 
     @property
     def levels(self) -> Mapping[int, int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -15,11 +14,13 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from attnzoo.files import write_atomically
+from reference_models import interrupts
 from reference_models.checks import positive_int
 from reference_models.data.synthetic.layouts import Writing, writing
 from reference_models.data.synthetic.render import Picture
 from reference_models.data.synthetic.shots import Shot, plan
 from reference_models.data.tree import SYNTHETIC, DataError
+from reference_models.processors import cores
 
 FORMAT = "reference-models synth 1"
 JPEG_QUALITY = 95
@@ -77,7 +78,7 @@ def write(
     """
     root, chosen = Path(root), writing(layout)
     size = positive_int("size", chosen.size if size is None else size)
-    workers = positive_int("workers", len(os.sched_getaffinity(0)) if workers is None else workers)
+    workers = positive_int("workers", cores() if workers is None else workers)
     shots = plan(chosen.kind, identities=identities, frames=frames, seed=seed, style_name=style)
     if identities > chosen.most:
         raise ValueError(f"identities must be at most {chosen.most:,} in the layout {chosen.name}, got {identities:,}")
@@ -143,7 +144,8 @@ def _render(root: Path, layout: Writing, shots: Sequence[Shot], frames: int, siz
         yield from map(work, groups)
         return
     yield work(groups[0])  # compiles what the other processes then find compiled
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=interrupts.ignore) as pool:
         futures = [pool.submit(work, group) for group in groups[1:]]
         try:
             for future in as_completed(futures):

@@ -93,16 +93,15 @@ def disfa_plus(root: Path) -> Path:
     return root
 
 
-RAF_LABELS = {"train_00001": 5, "train_00002": 1, "train_00003": 7, "test_0001": None, "test_00001": 6, "test_00002": 2}
+RAF_LABELS = {"train_00001": 5, "train_00002": 1, "train_00003": 7, "test_0001": 6, "test_0002": 2}
 
 
 def raf_db(root: Path) -> Path:
     lines = []
     for stem, label in RAF_LABELS.items():
-        if label is not None:
-            lines.append(f"{stem}.jpg {label}")
-            picture(root / f"basic/Image/aligned/{stem}_aligned.jpg", size=(100, 100))
-            picture(root / f"basic/Image/original/{stem}.jpg", size=(160, 120))
+        lines.append(f"{stem}.jpg {label}")
+        picture(root / f"basic/Image/aligned/{stem}_aligned.jpg", size=(100, 100))
+        picture(root / f"basic/Image/original/{stem}.jpg", size=(160, 120))
     text(root / "basic/EmoLabel/list_patition_label.txt", "\n".join(lines) + "\n")
     return root
 

@@ -81,7 +81,7 @@ def test_every_augmentation_is_described():
     ("arguments", "sentence"),
     [
         (["lla"], "MODEL must be one of"),
-        (["absent.safetensors"], "no weights file at absent.safetensors"),
+        (["absent.safetensors"], "no model at absent.safetensors"),
         (["lla_net", "--to", "tflite"], "--to must be one of"),
         (["lla_net", "-o", "x.pt"], "the output x.pt must end in .onnx"),
         (["model.safetensors", "--size", "64"], "--size must be left out: model.safetensors was trained at its own"),

@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 from reference_models.cli import app
 from reference_models.data.dataset import collate
-from reference_models.export.int8 import OnnxNetwork, quantize
+from reference_models.export.int8 import quantize
+from reference_models.export.onnx_network import OnnxNetwork
 from reference_models.export.subject import subject
 from reference_models.training.networks import build, inputs_of
 from reference_models.training.recipes import RECIPES
@@ -69,7 +70,7 @@ def test_what_multiplies_by_a_matrix_is_quantised_and_nothing_else(tmp_path: Pat
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["absent.safetensors", "-o", "x.onnx"], "no weights file at absent.safetensors"),
+        (["absent.safetensors", "-o", "x.onnx"], "no model at absent.safetensors"),
         (["absent.safetensors", "-o", "x.pt2"], "the output x.pt2 must end in .onnx"),
     ],
 )

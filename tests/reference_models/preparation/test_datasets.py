@@ -19,6 +19,7 @@ from reference_models.faces.point_sets import select
 from reference_models.preparation.items import PreparationError
 from reference_models.preparation.pictures import PreparedPictures
 from reference_models.preparation.plan import planned
+from reference_models.preparation.preparation import Preparation
 from reference_models.preparation.prepared import Prepared
 from tests.reference_models.data import trees
 from tests.reference_models.preparation.folders import small
@@ -43,7 +44,7 @@ def test_ck_plus_from_first_to_last_frames_maps(tmp_path):
     code, said = prepared(root, tmp_path / "out", "--dataset", "ck+", "--neutral", "dataset", "--size", "96")
     assert code == 1  # the tree's other pictures are too small for their landmarks
     assert "does not belong to a photograph" in said
-    pictures = PreparedPictures(tmp_path / "out")
+    pictures = PreparedPictures(tmp_path / "out", Preparation(size=96, difference=True))
     records = [record for record in read("ck+", root, incomplete=True).records if pictures.has(record)]
     assert {record.image for record in records} == {sequence.format(3)}
     labels = Labels.of_units([9, 17, 25])
@@ -51,7 +52,7 @@ def test_ck_plus_from_first_to_last_frames_maps(tmp_path):
     rest, action = (align_chip(small(frame - 1), points[frame], size=96) for frame in (1, 3))
     np.testing.assert_array_equal(sample.image.permute(1, 2, 0).numpy(), action.image)
     np.testing.assert_array_equal(sample.neutral.permute(1, 2, 0).numpy(), rest.image)
-    np.testing.assert_array_equal(sample.maps.numpy(), difference(rest, action).maps)
+    np.testing.assert_array_equal(sample.maps.numpy(), difference(rest, action, relative=True).maps)
     assert sample.maps.any()
     absent = next(record for record in read("ck+", root, incomplete=True).records if not pictures.has(record))
     with pytest.raises(PreparationError, match=r"has no prepared face: .*does not belong"):

@@ -47,7 +47,7 @@ def plain(views: Views) -> Views:
 def sides(pictures: CornerPictures | None = None) -> Sides:
     generator = np.random.default_rng(4)
     records = [
-        Record(f"{i}.png", f"S{i % 8}", f"S{i % 8}/{i}", i, UNITS, tuple(int(v) for v in generator.choice((0, 4), 2)))
+        Record(f"{i}.png", f"S{i // 8}", f"S{i // 8}/{i}", i, UNITS, tuple(int(v) for v in generator.choice((0, 4), 2)))
         for i in range(80)
     ]
     labels = Labels.of_units(UNITS)

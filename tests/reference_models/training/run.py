@@ -1,6 +1,8 @@
-"""One small run in its own process: ``python -m tests.reference_models.training.run FOLDER DEVICES KILL_AFTER [full]``.
+"""One small run in its own process: ``python -m tests.reference_models.training.run FOLDER DEVICES AFTER [HOW]``.
 
-With ``full`` it is not killed after so many pictures, but no file can be written any more.
+After so many pictures it is killed, or HOW says what happens instead: ``full``: no file can be written any more;
+``term`` or ``int``: that signal arrives, at the first of several processes. What each process was given is left in
+``given-RANK.json``.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 from reference_models.data.records import Record
 from reference_models.training.fit import Hardware, fit
 from tests.reference_models.training.faces import CornerPictures, recipe, sides
+from tests.reference_models.training.given import Given
 
 
 class Fatal(CornerPictures):
@@ -43,15 +46,38 @@ class Filling(Fatal):
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))  # every write fails, as on a full disk
 
 
+class Terminating(Fatal):
+    """Pictures of which one is the last before SIGTERM."""
+
+    def strike(self) -> None:
+        if rank() == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+class Interrupting(Fatal):
+    """Pictures of which one is the last before Ctrl-C."""
+
+    def strike(self) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+ENDS = {"kill": Fatal, "full": Filling, "term": Terminating, "int": Interrupting}
+
+
+def rank() -> int:
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
 def main() -> None:
-    folder, devices, kill_after = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    folder, devices, after = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     torch.set_num_threads(1)
-    pictures = CornerPictures()
-    if kill_after:
-        Fatal.left, pictures = kill_after, Filling() if sys.argv[4:] == ["full"] else Fatal()
+    pictures, given = CornerPictures(), Given()
+    if after:
+        Fatal.left, pictures = after, ENDS[(sys.argv[4:] or ["kill"])[0]]()
     hardware = Hardware(accelerator="cpu", devices=devices)
-    scores = fit(recipe(), sides(pictures), folder, hardware=hardware, progress=False)
-    if int(os.environ.get("LOCAL_RANK", "0")) == 0:
+    scores = fit(recipe(), sides(pictures), folder, hardware=hardware, progress=False, watchers=(given,))
+    (folder / f"given-{rank()}.json").write_text(json.dumps(given.epochs))
+    if rank() == 0:
         (folder / "scores.json").write_text(json.dumps(scores))
 
 

@@ -9,7 +9,8 @@ from sklearn.linear_model import LinearRegression
 from sklearn.metrics import f1_score
 
 from benchmarks.synthetic_learning import icc
-from reference_models.training.calibration import Calibration, Outputs
+from reference_models.training.calibration import Calibration
+from reference_models.training.outputs import Outputs
 
 
 def drawn(seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from reference_models.training.checkpoint_io import SafeCheckpointIO
-from reference_models.training.fit import LAST
+from reference_models.training.trained import LAST
 
 COMMAND = [str(Path(sys.executable).with_name("reference-models")), "train", "cednn", "--accelerator=cpu"]
 COMMAND += ["--identities=9", "--frames=3", "--unseen=0", "--size=32", "--set", "batch_size=4", "--set", "epochs=50"]

@@ -165,7 +165,7 @@ def test_a_torch_dataset_renders_on_the_fly():
     assert batch.image.shape == batch.neutral.shape == (6, 3, 48, 48)
     assert (batch.image[0] == batch.neutral[1]).all()
     assert not (batch.image[1] == batch.neutral[1]).all()
-    assert [record.subject for record in batch.records] == ["studio-0000"] * 3 + ["studio-0001"] * 3
+    assert [record.subject for record in batch.records] == ["studio-9-0000"] * 3 + ["studio-9-0001"] * 3
     assert pictures.landmarks(pictures.records[0]).shape == (68, 2)
 
 
@@ -197,4 +197,4 @@ def test_a_foreign_record_and_a_doubled_shot_are_refused():
     with pytest.raises(ValueError, match="record must be one of the shots' records, got 'x'"):
         pictures.image(replace(pictures.records[0], image="x"))
     with pytest.raises(ValueError, match="shots must differ in person, session or frame, got 2 twice"):
-        SyntheticPictures(shots + plan("frames", identities=1, frames=1, seed=1))
+        SyntheticPictures(shots + shots)

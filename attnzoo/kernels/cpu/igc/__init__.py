@@ -1,0 +1,1 @@
+"""The kernels of CEDNN's blocks, which nothing else uses, and their launchers."""

@@ -1,0 +1,38 @@
+// The maximum of each 2x2 pixels.
+#include "../kernel.h"
+
+namespace attnzoo {
+namespace ATTNZOO_ISA {
+
+// The larger, or NaN where either is.
+template <class V> inline V larger_or_nan(V a, V b) { return (a > b) | (a != a) ? a : b; }
+
+// Two vectors to one: of each pair of neighbours the larger.
+template <int N> inline F<N> of_pairs(F<N> a, F<N> b) {
+  I<N> even;
+  for (int i = 0; i < N; ++i) even[i] = 2 * i;
+  return larger_or_nan<F<N>>(picked<N>(a, b, even), picked<N>(a, b, even + 1));
+}
+
+ATTNZOO_HOT void halve_rows(const float* above, const float* below, int64_t width, float* out) {
+  constexpr int N = kLanes;
+  const auto larger = [&](int64_t at) { return larger_or_nan<F<N>>(load<N>(above + at), load<N>(below + at)); };
+  int64_t i = 0;
+  for (; i + N <= width; i += N) store<N>(out + i, of_pairs<N>(larger(2 * i), larger(2 * i + N)));
+  for (; i < width; ++i)
+    out[i] = larger_or_nan(larger_or_nan(above[2 * i], above[2 * i + 1]), larger_or_nan(below[2 * i], below[2 * i + 1]));
+}
+
+}  // namespace ATTNZOO_ISA
+}  // namespace attnzoo
+
+using namespace attnzoo::ATTNZOO_ISA;
+
+// x is (planes, 2 * height, 2 * width), y (planes, height, width).
+ATTNZOO_EXPORT(halve)(int64_t planes, int64_t height, int64_t width, int threads, const float* x, float* y) {
+  const int64_t rows = planes * height;  // two rows of x for each of y, one after the other
+#pragma omp parallel for num_threads(threads) if (threads > 1)
+  for (int64_t row = 0; row < rows; ++row)
+    halve_rows(x + 4 * row * width, x + (4 * row + 2) * width, width, y + row * width);
+  return kDone;
+}

@@ -1,0 +1,90 @@
+"""Calls the kernel of the IGC block on tensors: packed records say everything.
+
+Maps are contiguous, of one dtype; all else is contiguous float32.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from attnzoo.kernels.cpu.launch import DTYPES, _check
+from attnzoo.kernels.cpu.library import kernels
+
+_STAGE = struct.Struct("=6qd")  # AttnzooStage of record.h
+_BLOCK = struct.Struct("=9qf4i4x")  # AttnzooIgc
+_MAPS = struct.Struct("=5q")  # AttnzooIgcMaps
+_UNFIT = 3  # kUnknownSize of kernel.h
+
+
+class Link(NamedTuple):
+    """One block of a chain.
+
+    Attributes:
+        weights: Of the three convolutions.
+        norms: Behind each of them: its bias, then the norm's weight, bias, mean and variance.
+        epsilons: The norms'.
+        groups: Groups of the first convolution.
+        pool: Whether ``y`` (B, C', H, W) is halved.
+        maps: (B, n, H, W); the channels are n + 1 spans, and those of the last n are multiplied by a map ``+ plus``.
+            Of ``x`` that is given several times, each time is a span.
+        plus: See ``maps``.
+        gate: (B, C''), by which the block's input is multiplied.
+        y: The output.
+        means: Where averages (B, C') of what ``y`` is pooled from go.
+    """
+
+    weights: Sequence[Tensor]
+    norms: Sequence[Tensor | None]
+    epsilons: Sequence[float]
+    groups: int
+    pool: bool
+    maps: Tensor | None
+    plus: float
+    gate: Tensor | None
+    y: Tensor
+    means: Tensor | None
+
+
+def igc_blocks(x: Tensor, links: Sequence[Link]) -> None:
+    """Fill the outputs of blocks, each of which reads the one before; the first reads ``x`` (B, C'', H, W).
+
+    A block's C channels are those of what it reads over and over.
+    """
+    threads, dtype = torch.get_num_threads(), DTYPES[x.dtype]
+    blocks, stages, maps = bytearray(), bytearray(), bytearray()
+    read = x
+    for link in links:
+        batch, given, height, width = read.shape
+        channels, (outputs, depth) = len(link.weights[0]), link.weights[2].shape[:2]
+        guides = 0 if link.maps is None else link.maps.shape[1]
+        blocks += _BLOCK.pack(
+            *(batch, channels, height, width, link.groups, outputs),
+            *(given, guides, min(given, channels // (guides + 1)), link.plus),
+            *(depth != channels, link.pool, dtype, threads),
+        )
+        at = [0 if t is None else t.data_ptr() for t in (*link.weights, *link.norms)]
+        for k, epsilon in enumerate(link.epsilons):
+            stages += _STAGE.pack(at[k], *at[3 + 5 * k : 8 + 5 * k], epsilon)
+        beside = (read, link.maps, link.gate, link.y, link.means)
+        maps += _MAPS.pack(*(0 if t is None else t.data_ptr() for t in beside))
+        read = link.y
+    _check(kernels().igc_block(len(links), *map(bytes, (blocks, stages, maps))))
+
+
+def igc_chain(count: int, record: bytes, y: Tensor) -> bool:
+    """Fill ``y`` with what ``count`` blocks make, or return False if a shape does not fit: see chain.cpp."""
+    status = kernels().igc_chain(count, torch.get_num_threads(), record, y.data_ptr(), y.numel())
+    if status != _UNFIT:
+        _check(status)
+    return status != _UNFIT
+
+
+def halve(maps: Tensor, threads: int, out: Tensor) -> None:
+    """Fill ``out`` (B, C, H, W) with the maximum of each 2x2 pixels of ``maps`` (B, C, 2 H, 2 W), both float32."""
+    batch, channels, height, width = out.shape
+    _check(kernels().halve(batch * channels, height, width, threads, maps.data_ptr(), out.data_ptr()))

@@ -1,0 +1,191 @@
+"""CEDNN's whole block without its intermediate maps: interleaved group convolutions, connection, fusion, pooling."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from attnzoo.ops import dispatch, eligibility
+from attnzoo.ops.igc.stage import Stage
+from attnzoo.ops.igc.torch_path import IGCOutput, fold, reference
+
+
+def igc_block(
+    x: Tensor,
+    stages: Sequence[Stage],
+    *,
+    groups: int,
+    pool: bool = False,
+    maps: Tensor | None = None,
+    residual: bool = False,
+    gate: Tensor | None = None,
+    means: bool = False,
+    backend: str | None = None,
+) -> IGCOutput:
+    """Return a block of CEDNN in evaluation: ``relu(W3(relu(W2(relu(W1(x))) + x)))``, every W with its norm.
+
+    W1 is a 3x3 convolution of ``groups`` groups of M channels, W2 a 1x1 convolution of M groups, each of which holds
+    one channel of each of the others. The weights are read as they are: nothing is prepared, and nothing goes stale.
+
+    Args:
+        x: Map (B, C, H, W), or (B, C / r, H, W), which is taken r times over.
+        stages: W1 (C, M, 3, 3), W2 (C, C / M, 1, 1) in the order of its groups, and W3 (C', C, 1, 1), or
+            (C', 2C, 1, 1): then ``x`` is not added but concatenated behind W2's output.
+        groups: Groups of W1.
+        pool: Whether the maximum of each 2x2 pixels is returned; an odd last row or column is dropped.
+        maps: Guiding maps (B, n, H, W) of the dtype of ``x``: C are n + 1 spans of channels, each but the first
+            multiplied by its map. Of an ``x`` that is taken several times over, each time is a span.
+        residual: Whether the channels are multiplied by ``maps + 1``.
+        gate: (B, channels of ``x``, 1, 1), by which ``x`` is multiplied before all else.
+        means: Whether averages over the pixels are wanted.
+        backend: Overrides ``attnzoo.ops.backend`` for this call.
+
+    Returns:
+        The map (B, C', H, W) or (B, C', H // 2, W // 2) in the memory format that the backend works in: contiguous by
+        the native kernel, channels-last by torch. The averages (B, C').
+
+    Raises:
+        RuntimeError: If the backend asked for cannot run.
+        ValueError: If a shape does not fit.
+    """
+    channels = check_block(x.shape, stages, groups, pool)
+    check_beside(x.shape, channels, maps, gate)
+    unfit = unfit_for_kernel(x, stages, maps, gate)
+    if pool and means and (x.shape[2] % 2 or x.shape[3] % 2):
+        unfit = f"averages and pooling together need an even height and width, got {tuple(x.shape[2:])}"
+    if not eligibility.takes_native("igc_block", x, backend, unfit, compiled=True):
+        return reference(x, fold(stages, groups), pool=pool, maps=maps, residual=residual, gate=gate, means=means)
+    weights, norms = [stage.weight for stage in stages], [t for stage in stages for t in stage.beside()]
+    epsilons = [stage.epsilon for stage in stages]
+    options = (groups, pool, maps, residual, gate, means)
+    found = dispatch.operator("igc_block", _forward)(x, weights, norms, epsilons, *options)
+    return IGCOutput(found[0], found[1] if means else None)
+
+
+def unfit_for_kernel(x: Tensor, stages: Sequence[Stage], maps: Tensor | None, gate: Tensor | None) -> str | None:
+    """Return why the kernel cannot compute a block, if that is so."""
+    tensors = [t for stage in stages for t in (stage.weight, *stage.beside()) if t is not None]
+    tensors += [t for t in (gate, maps) if t is not None]
+    if torch.is_grad_enabled() and (x.requires_grad or any(t.requires_grad for t in tensors)):
+        return "the kernel has no gradient"
+    if not all([t.is_cpu for t in tensors]):  # noqa: C419 - the faster form
+        return "all tensors must be on the CPU"
+    return None if eligibility.plain(*tensors) else "all tensors must be plain dense ones"
+
+
+def check_block(shape: Sequence[int], stages: Sequence[Stage], groups: int, pool: bool) -> int:
+    """Return the channels of the block that takes a map ``x`` of this shape."""
+    if len(shape) != 4:
+        raise ValueError(f"x must have shape (B, C, H, W), got {tuple(shape)}")
+    _, given, height, width = shape
+    if height * width == 0 or (pool and min(height, width) < 2):
+        raise ValueError(f"x must have at least {'2x2 pixels' if pool else 'one pixel'}, got {tuple(shape)}")
+    channels = _check_weights([stage.weight for stage in stages], groups)
+    if given == 0 or channels % given:
+        raise ValueError(f"x must have {channels} channels, or {channels} divided by a whole number, got {given}")
+    return channels
+
+
+def check_beside(shape: Sequence[int], channels: int, maps: Tensor | None, gate: Tensor | None) -> None:
+    """Refuse maps and gates that do not fit a map ``x`` of this shape, in a block of ``channels``."""
+    batch, given, height, width = shape
+    if gate is not None and gate.shape != (batch, given, 1, 1):
+        raise ValueError(f"gate must have shape {(batch, given, 1, 1)}, got {tuple(gate.shape)}")
+    if maps is not None:
+        _check_maps(maps, (batch, height, width), channels, given)
+
+
+def _check_weights(weights: Sequence[Tensor], groups: int) -> int:
+    if len(weights) != 3:
+        raise ValueError(f"stages must be three, got {len(weights)}")
+    first, second, third = (tuple(weight.shape) for weight in weights)
+    channels = first[0]
+    if groups < 1 or channels % groups:
+        raise ValueError(f"groups must divide the {channels} channels, got {groups}")
+    wanted = (channels, channels // groups, 3, 3), (channels, groups, 1, 1)
+    if (first, second) != wanted:
+        raise ValueError(f"stages must begin with weights {wanted[0]} and {wanted[1]}, got {first} and {second}")
+    if third not in {(third[0], channels, 1, 1), (third[0], 2 * channels, 1, 1)}:
+        raise ValueError(f"stages must end with a weight (C', {channels} or {2 * channels}, 1, 1), got {third}")
+    return int(channels)
+
+
+def _check_maps(maps: Tensor, like: tuple[int, int, int], channels: int, given: int) -> None:
+    batch, height, width = like
+    if maps.dim() != 4 or maps.shape[1] == 0 or maps.shape != (batch, maps.shape[1], height, width):
+        raise ValueError(f"maps must have shape ({batch}, n, {height}, {width}), got {tuple(maps.shape)}")
+    spans = maps.shape[1] + 1
+    if channels % spans or given % min(given, channels // spans) or channels % (spans * min(given, channels // spans)):
+        raise ValueError(f"maps must divide {channels} channels of {given} into n + 1 spans, got n = {spans - 1}")
+
+
+torch.library.define(
+    "attnzoo::igc_block",
+    "(Tensor x, Tensor[] weights, Tensor?[] norms, float[] epsilons, int groups, bool pool, Tensor? maps, "
+    "bool residual, Tensor? gate, bool means) -> (Tensor, Tensor)",
+)
+
+
+def _outputs(
+    x: Tensor,
+    weights: Sequence[Tensor],
+    norms: Sequence[Tensor | None],
+    epsilons: Sequence[float],
+    groups: int,
+    pool: bool,
+    maps: Tensor | None,
+    residual: bool,
+    gate: Tensor | None,
+    means: bool,
+) -> tuple[Tensor, Tensor]:
+    batch, _, height, width = x.shape
+    channels = len(weights[2])
+    size = (height // 2, width // 2) if pool else (height, width)
+    averages = (batch, channels) if means else (0,)
+    return x.new_empty((batch, channels, *size)), x.new_empty(averages, dtype=torch.float32)
+
+
+torch.library.register_fake("attnzoo::igc_block", _outputs)
+
+
+def _forward(
+    x: Tensor,
+    weights: Sequence[Tensor],
+    norms: Sequence[Tensor | None],
+    epsilons: Sequence[float],
+    groups: int,
+    pool: bool,
+    maps: Tensor | None,
+    residual: bool,
+    gate: Tensor | None,
+    means: bool,
+) -> tuple[Tensor, Tensor]:
+    from attnzoo.kernels.cpu.igc import launch
+
+    y, averages = _outputs(x, weights, norms, epsilons, groups, pool, maps, residual, gate, means)
+    if x.shape[0] == 0:
+        return y, averages
+    guides = None if maps is None else maps.to(x.dtype).contiguous()
+    link = launch.Link(
+        *([as_float(weight) for weight in weights], as_floats(norms), epsilons, groups, pool, guides, float(residual)),
+        *(None if gate is None else as_float(gate), y, averages if means else None),
+    )
+    launch.igc_blocks(x.contiguous(), [link])
+    return y, averages
+
+
+def as_float(tensor: Tensor) -> Tensor:
+    """Return the tensor as the kernel takes it."""
+    if tensor.dtype == torch.float32 and tensor.is_contiguous():
+        return tensor
+    return tensor.float().contiguous()
+
+
+def as_floats(tensors: Iterable[Tensor | None]) -> list[Tensor | None]:
+    """Return all of them as the kernel takes them, which most are: it is asked here, a call each sooner."""
+    return [t if t is None or (t.dtype is torch.float32 and t.is_contiguous()) else as_float(t) for t in tensors]
+
+
+torch.library.impl("attnzoo::igc_block", "CPU", _forward)

@@ -1,0 +1,248 @@
+// Reads what modules hold, by tables that say what the modules must be and which of their tensors and numbers are wanted.
+// What it returns, and when None, is said by `read` in reading.py, whose `read_in_python` does the same.
+//
+// It knows no layer, and of torch only the names of three dictionaries of a module and DLPack's exchange of tensors; what
+// else it asks of torch, `prepare` hands over. It is built for Python's stable interface.
+#define Py_LIMITED_API 0x030B0000
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <cstring>
+#include <vector>
+
+#include "../kernels/cpu/field.h"
+
+namespace {
+
+// DLPack 1.3, as far as it is used: how a tensor says where and what it is.
+struct Described {
+  void* data;
+  int32_t device_type, device_id, rank;
+  uint8_t kind, bits;
+  uint16_t lanes;
+  int64_t *shape, *strides;
+  uint64_t byte_offset;
+};
+struct Exchange {
+  struct {
+    uint32_t major, minor;
+    void* previous;
+  } header;
+  void *allocate, *from_object, *to_object;
+  int (*describe)(void* object, Described* out);
+};
+constexpr int32_t kCpu = 1;
+constexpr uint8_t kInt = 0, kFloat = 2, kBfloat = 4;
+
+struct Ref {  // owns an object, or none
+  PyObject* object;
+  explicit Ref(PyObject* owned) : object(owned) {}
+  Ref(const Ref&) = delete;
+  Ref& operator=(const Ref&) = delete;
+  ~Ref() { Py_XDECREF(object); }
+  bool is(PyObject* other) const { return object == other; }
+};
+
+struct Objects {  // owns all of them
+  std::vector<PyObject*> all;
+  ~Objects() {
+    for (PyObject* each : all) Py_DECREF(each);
+  }
+};
+
+// What `prepare` is given, for the life of the process.
+const Exchange* exchange;  // null until then
+struct {
+  PyObject *tensor, *parameter;                // types
+  PyObject *is_neg, *is_grad_enabled;          // functions
+  PyObject *asked, *empty;                     // of the surroundings: functions with what they may return; dictionaries
+  PyObject *hooks, *methods;                   // names of a module's dictionaries of hooks, and of methods of its class
+} torch;
+
+PyObject *modules_, *parameters_, *buffers_, *requires_grad_;  // names
+
+// A row of a table: see `table` in reading.py.
+enum Column { kParent, kName, kKinds, kParameters, kBuffers, kNumbers, kRequired };
+
+// Goes through the objects of a tuple while `good` of each is true; tells whether it was of all.
+template <class Good> bool all_of(PyObject* tuple, Good good) {
+  if (!tuple || !PyTuple_Check(tuple)) return false;
+  const Py_ssize_t count = PyTuple_Size(tuple);
+  for (Py_ssize_t i = 0; i < count; ++i)
+    if (!good(PyTuple_GetItem(tuple, i))) return false;
+  return true;
+}
+
+template <class Good> bool any_of(PyObject* tuple, Good good) {
+  return !all_of(tuple, [&](PyObject* each) { return !good(each); });
+}
+
+bool equal(PyObject* a, PyObject* b) { return a == b || PyObject_RichCompareBool(a, b, Py_EQ) == 1; }
+PyObject* item(PyObject* tuple, Py_ssize_t i) { return PyTuple_GetItem(tuple, i); }  // borrowed
+PyObject* attribute(PyObject* own, PyObject* name) { return PyDict_GetItemWithError(own, name); }  // borrowed
+PyObject* type_of(PyObject* object) { return (PyObject*)Py_TYPE(object); }
+
+bool nothing_unusual_around() {
+  return all_of(torch.empty, [](PyObject* each) { return PyDict_Size(each) == 0; }) &&
+         all_of(torch.asked, [](PyObject* pair) {
+           const Ref answer(PyObject_CallNoArgs(item(pair, 0)));
+           return answer.object && any_of(item(pair, 1), [&](PyObject* allowed) { return equal(answer.object, allowed); });
+         });
+}
+
+// Whether nobody waits for a module to be called, and nobody has replaced what it does; `own` is its dictionary.
+bool unwatched(PyObject* own) {
+  return all_of(torch.hooks,
+                [&](PyObject* name) {
+                  PyObject* found = attribute(own, name);
+                  return found && PyDict_Check(found) && PyDict_Size(found) == 0;
+                }) &&
+         all_of(torch.methods, [&](PyObject* name) { return !attribute(own, name); });
+}
+
+int64_t dtype_of(const Described& is) {
+  if (is.kind == kFloat && is.bits == 32) return kAttnzooFloat32;
+  if (is.kind == kBfloat && is.bits == 16) return kAttnzooBfloat16;
+  if (is.kind == kFloat && is.bits == 16) return kAttnzooFloat16;
+  return is.kind == kInt && is.bits == 64 ? kAttnzooInt64 : kAttnzooAbsent;
+}
+
+struct Reading {
+  const bool learns;  // whether gradients are on
+  std::vector<AttnzooField> fields;
+  std::vector<double> numbers;
+  Objects tensors;
+  explicit Reading(bool learns) : learns(learns) {}
+
+  // Adds a plain dense tensor on the CPU, or None.
+  bool add_tensor(PyObject* object) {
+    if (!object) return false;
+    AttnzooField field = {};
+    field.dtype = kAttnzooAbsent;
+    if (object != Py_None && !describe(object, &field)) return false;
+    fields.push_back(field);
+    Py_INCREF(object);
+    tensors.all.push_back(object);
+    return true;
+  }
+
+  bool describe(PyObject* object, AttnzooField* field) const {
+    if (type_of(object) != torch.tensor && type_of(object) != torch.parameter) return false;
+    Described is;
+    if (exchange->describe(object, &is) || is.device_type != kCpu) return false;
+    if (is.lanes != 1 || is.byte_offset || is.rank > kAttnzooAxes) return false;
+    field->data = is.data, field->dtype = dtype_of(is), field->rank = is.rank, field->count = 1;
+    for (int i = 0; i < is.rank; ++i) {
+      field->sizes[i] = is.shape[i], field->strides[i] = is.strides[i];
+      field->count *= is.shape[i];
+    }
+    if (field->dtype == kAttnzooAbsent || (field->count && !field->data)) return false;
+    if (!Ref(PyObject_CallFunctionObjArgs(torch.is_neg, object, nullptr)).is(Py_False)) return false;
+    field->requires_grad = learns && Ref(PyObject_GetAttr(object, requires_grad_)).is(Py_True);
+    return true;
+  }
+
+  bool add_held(PyObject* own, PyObject* which, PyObject* names) {
+    PyObject* held = attribute(own, which);
+    return held && PyDict_Check(held) && all_of(names, [&](PyObject* name) { return add_tensor(attribute(held, name)); });
+  }
+
+  bool add_number(PyObject* found) {
+    if (!found || !(PyFloat_Check(found) || PyLong_Check(found))) return false;
+    numbers.push_back(PyFloat_AsDouble(found));
+    return !PyErr_Occurred();
+  }
+
+  // Adds what a row says of a module, unless this is not what the row says.
+  bool add_module(PyObject* module, PyObject* own, PyObject* row) {
+    PyObject* kinds = item(row, kKinds);
+    const bool called = PyTuple_Size(kinds) == 0;  // it is the layer that asks
+    const auto is_a = [&](PyObject* kind) { return type_of(module) == kind; };
+    return own && (called || (any_of(kinds, is_a) && unwatched(own))) &&
+           all_of(item(row, kRequired), [&](PyObject* pair) {
+             PyObject* found = attribute(own, item(pair, 0));
+             return found && equal(found, item(pair, 1));
+           }) &&
+           add_held(own, parameters_, item(row, kParameters)) && add_held(own, buffers_, item(row, kBuffers)) &&
+           all_of(item(row, kNumbers), [&](PyObject* name) { return add_number(attribute(own, name)); });
+  }
+
+  bool add_part(PyObject* part) {
+    Objects owns;  // the modules' dictionaries
+    return all_of(item(part, 1), [&](PyObject* row) {
+      PyObject* module = item(part, 0);
+      const Py_ssize_t parent = PyLong_AsSsize_t(item(row, kParent));
+      if (parent >= 0) {
+        PyObject* children = attribute(owns.all[parent], modules_);
+        module = children && PyDict_Check(children) ? attribute(children, item(row, kName)) : nullptr;
+      }
+      PyObject* own = module ? PyObject_GenericGetDict(module, nullptr) : nullptr;
+      if (own) owns.all.push_back(own);
+      return add_module(module, own, row);
+    });
+  }
+
+  PyObject* result() const {
+    const size_t first = fields.size() * sizeof(AttnzooField), second = numbers.size() * sizeof(double);
+    const Ref record(PyBytes_FromStringAndSize(nullptr, (Py_ssize_t)(first + second)));
+    const Ref held(PyTuple_New((Py_ssize_t)tensors.all.size()));
+    if (!record.object || !held.object) return nullptr;
+    char* to = PyBytes_AsString(record.object);
+    if (first) memcpy(to, fields.data(), first);
+    if (second) memcpy(to + first, numbers.data(), second);
+    Py_ssize_t i = 0;
+    for (PyObject* each : tensors.all) {
+      Py_INCREF(each);
+      PyTuple_SetItem(held.object, i++, each);
+    }
+    return PyTuple_Pack(2, record.object, held.object);
+  }
+};
+
+const char kRead[] = "read(parts, tensors)\n--\n\nSee reading.py.";
+
+PyObject* read(PyObject*, PyObject* const* given, Py_ssize_t count) {
+  if (count != 2 || !PyTuple_Check(given[0]) || !PyTuple_Check(given[1]))
+    return PyErr_Format(PyExc_TypeError, "read takes two tuples: parts, tensors");
+  if (exchange && nothing_unusual_around()) {
+    Reading reading(Ref(PyObject_CallNoArgs(torch.is_grad_enabled)).is(Py_True));
+    const bool good = all_of(given[1], [&](PyObject* each) { return reading.add_tensor(each); }) &&
+                      all_of(given[0], [&](PyObject* part) { return reading.add_part(part); });
+    if (good && !PyErr_Occurred()) return reading.result();
+  }
+  PyErr_Clear();  // torch's own modules meet the same, and raise it
+  Py_RETURN_NONE;
+}
+
+const char kPrepare[] =
+    "prepare(exchange, types, functions, surroundings, names)\n--\n\n"
+    "Take what is asked of torch: DLPack's capsule, and pairs that are said at `torch` in read_modules.cpp.";
+
+PyObject* prepare(PyObject*, PyObject* arguments) {
+  PyObject* capsule;
+  if (!PyArg_ParseTuple(arguments, "O(OO)(OO)(O!O!)(O!O!)", &capsule, &torch.tensor, &torch.parameter, &torch.is_neg,
+                        &torch.is_grad_enabled, &PyTuple_Type, &torch.asked, &PyTuple_Type, &torch.empty, &PyTuple_Type,
+                        &torch.hooks, &PyTuple_Type, &torch.methods))
+    return nullptr;
+  Py_INCREF(arguments);  // for the life of the process
+  auto* offered = (const Exchange*)PyCapsule_GetPointer(capsule, "dlpack_exchange_api");
+  if (!offered) return nullptr;
+  if (offered->header.major == 1) exchange = offered;
+  Py_RETURN_NONE;
+}
+
+PyMethodDef methods[] = {{"read", (PyCFunction)(void (*)(void))read, METH_FASTCALL, kRead},
+                         {"prepare", prepare, METH_VARARGS, kPrepare},
+                         {}};
+PyModuleDef definition = {PyModuleDef_HEAD_INIT, "read_modules", "Reads what modules hold.", -1, methods,
+                          nullptr, nullptr, nullptr, nullptr};
+
+bool names() {
+  return (modules_ = PyUnicode_InternFromString("_modules")) && (parameters_ = PyUnicode_InternFromString("_parameters")) &&
+         (buffers_ = PyUnicode_InternFromString("_buffers")) &&
+         (requires_grad_ = PyUnicode_InternFromString("requires_grad"));
+}
+
+}  // namespace
+
+PyMODINIT_FUNC PyInit_read_modules() { return names() ? PyModule_Create(&definition) : nullptr; }

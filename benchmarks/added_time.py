@@ -1,0 +1,76 @@
+"""What networks take, and what they add to a bare one, when they take turns in one process."""
+
+from __future__ import annotations
+
+import random
+import resource
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+WARM_UP = 2
+LEAST = 0.01
+"""Milliseconds that a rival is taken to add where less was measured, so that a ratio can be told."""
+
+
+class Pass(NamedTuple):
+    """One pass of one network."""
+
+    milliseconds: float
+    page_faults: int
+
+
+def timed(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[Pass]]:
+    """Run every call once a round, in an order drawn anew for each, and return its passes."""
+    passes: dict[str, list[Pass]] = {name: [] for name in calls}
+    draw = random.Random(0)  # noqa: S311 - an order of turns is no secret
+    for turn in range(WARM_UP + rounds):
+        for name in draw.sample(list(calls), len(calls)):
+            faults = _page_faults()
+            start = time.perf_counter()
+            calls[name]()
+            elapsed = (time.perf_counter() - start) * 1e3
+            if turn >= WARM_UP:
+                passes[name].append(Pass(elapsed, _page_faults() - faults))
+    return passes
+
+
+def summary(passes: Mapping[str, list[Pass]], rivals: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Return the figures of each network.
+
+    Args:
+        passes: Those of each network by its name, one a round; one is ``bare``.
+        rivals: For some of the names, that of the network which it is compared with.
+
+    Returns:
+        By the networks' names: ``median_ms`` and ``quartiles_ms`` of its times; ``added_ms``, the median over the
+        rounds of its time less that of the bare one in the same round; ``of_timm``, that over what the rival adds;
+        ``over_timm``, the median over the rounds of its time over the rival's; ``page_faults``, the median of a pass.
+    """
+    times = {name: [one.milliseconds for one in each] for name, each in passes.items()}
+    added = {
+        name: statistics.median(own - bare for own, bare in zip(each, times["bare"], strict=True))
+        for name, each in times.items()
+    }
+    found = {}
+    for name, each in times.items():
+        low, median, high = statistics.quantiles(each, n=4)
+        other = rivals.get(name)
+        found[name] = {
+            "median_ms": round(median, 2),
+            "quartiles_ms": [round(low, 2), round(high, 2)],
+            "added_ms": round(added[name], 2),
+            "of_timm": round(added[name] / max(added[other], LEAST), 3) if other else None,
+            "over_timm": round(_over(each, times[other]), 3) if other else None,
+            "page_faults": round(statistics.median(one.page_faults for one in passes[name])),
+        }
+    return found
+
+
+def _over(own: list[float], other: list[float]) -> float:
+    return statistics.median(one / two for one, two in zip(own, other, strict=True))
+
+
+def _page_faults() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -1,0 +1,1 @@
+"""Tests of the operations that CEDNN's blocks are computed by."""

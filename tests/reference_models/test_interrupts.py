@@ -1,0 +1,85 @@
+"""Ctrl-C and SIGTERM end every long command with the code that shells expect, and it says what is kept."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.reference_models.astronaut import photograph
+
+PROGRAM = str(Path(sys.executable).with_name("reference-models"))
+TRAINING = ("--accelerator=cpu", "--identities=9", "--frames=3", "--unseen=0", "--size=32", "--set", "batch_size=4")
+ENDS = {signal.SIGTERM: (143, "terminated"), signal.SIGINT: (130, "interrupted")}
+
+
+def ended(command: list[str], number: signal.Signals, ready: Callable[[], bool]) -> str:
+    """Start a command, send it a signal once it is at work, and return what it says on the error stream."""
+    with subprocess.Popen([PROGRAM, *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None and not ready():
+            time.sleep(0.02)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+    code, word = ENDS[number]
+    assert process.returncode == code, said
+    assert "Traceback" not in said
+    (sentence,) = [line for line in said.splitlines() if line.startswith("reference-models: ")]
+    assert sentence.startswith(f"reference-models: {word}; ")
+    return sentence.partition("; ")[2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", ENDS)
+def test_train_says_that_its_last_whole_epoch_is_kept(tmp_path: Path, number: signal.Signals):
+    out = tmp_path / "run"
+    command = ["train", "lla-net", "-o", str(out), *TRAINING, "--set", "epochs=500"]
+    said = ended(command, number, (out / "last.safetensors").exists)
+    assert (
+        said == f"the state of the last complete epoch is {out}/last.safetensors, and the same command resumes from it"
+    )
+    assert not (out / "model.safetensors").exists()
+    assert sorted(path.name for path in out.iterdir()) == [
+        "best.safetensors", "last.safetensors", "logs", "run.json", "tensorboard"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("number", ENDS)
+def test_synth_resumes(tmp_path: Path, number: signal.Signals):
+    out = tmp_path / "faces"
+    command = ["synth", "-o", str(out), "--identities", "300", "--size", "48", "--workers", "1"]
+    said = ended(command, number, (out / "Images").exists)
+    assert said == "the pictures that were written are kept, and the same command resumes"
+
+
+@pytest.mark.parametrize("number", ENDS)
+def test_prepare_resumes(tmp_path: Path, number: signal.Signals):
+    (tmp_path / "photographs").mkdir()
+    Image.fromarray(photograph()).save(tmp_path / "photographs/0.png")
+    for name in range(1, 200):
+        os.link(tmp_path / "photographs/0.png", tmp_path / f"photographs/{name}.png")
+    out = tmp_path / "out"
+    command = ["prepare", str(tmp_path / "photographs"), "-o", str(out), "--workers", "2"]
+    said = ended(command, number, (out / "faces").exists)
+    assert said == "what is done is kept, and the same command resumes"
+
+
+@pytest.mark.slow
+def test_claims_resume(tmp_path: Path):
+    command = ["claims", "--budget", "smoke", "--only", "lla-net", "-o", str(tmp_path)]
+    said = ended(command, signal.SIGTERM, (tmp_path / "scratch").exists)
+    assert said == "finished runs are kept, and the same command resumes"
+
+
+def test_a_command_that_keeps_nothing_says_so(tmp_path: Path):
+    flag = tmp_path / "flag"
+    command = ["ledger", "--json", str(tmp_path / "ledger.json")]
+    started = time.monotonic()
+    said = ended(command, signal.SIGTERM, lambda: time.monotonic() - started > 6 or flag.exists())
+    assert said == "nothing was written"
