@@ -17,13 +17,11 @@ LARGE = 2048
 FORMATS = {"nchw": torch.contiguous_format, "nhwc": torch.channels_last}
 
 
-def a_map(kind: str, channels: int, size: int, dtype: torch.dtype, memory_format: torch.memory_format) -> Tensor:
-    """Return a map (1, channels, size, size): all the same, which rounds the same way every time, or random."""
-    shape = (1, channels, size, size)
-    values = (
-        torch.rand(shape, generator=torch.Generator().manual_seed(0)) if kind == "random" else torch.full(shape, 0.1)
-    )
-    return values.to(dtype).contiguous(memory_format=memory_format)
+def filled(kind: str, *shape: int) -> Tensor:
+    """Return numbers that are all the same, whose sums round the same way every time, or random ones."""
+    if kind == "constant":
+        return torch.full(shape, 0.1)
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize("memory_format", FORMATS.values(), ids=FORMATS)
@@ -32,7 +30,7 @@ def a_map(kind: str, channels: int, size: int, dtype: torch.dtype, memory_format
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_means_of_large_maps(backend: str, kind: str, dtype: torch.dtype, memory_format: torch.memory_format):
     for channels in (1, 5):
-        x = a_map(kind, channels, LARGE, dtype, memory_format)
+        x = filled(kind, 1, channels, LARGE, LARGE).to(dtype).contiguous(memory_format=memory_format)
         with ops.backend(backend):
             pooled, _ = ops.global_pool(x)
         exact = x.double().mean((2, 3))
@@ -49,7 +47,7 @@ def test_every_instruction_set_and_number_of_threads(
     kernels = library.Kernels(isa)
     monkeypatch.setattr(launch, "kernels", lambda: kernels)
     for channels, size in ((20, 300), (3, 301), (70, 33)):
-        x = a_map("constant", channels, size, torch.float32, memory_format)
+        x = filled("constant", 1, channels, size, size).contiguous(memory_format=memory_format)
         made = []
         for threads in (1, 2, 5):
             monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
@@ -69,3 +67,24 @@ def test_mean_of_two_to_the_31_elements(memory_format: torch.memory_format):
     pooled, _ = ops.global_pool(x, backend="native")
     assert pooled[0].tolist() == [[2.0**20 * channels / 2**31] * channels]
     assert pooled[1].tolist() == [[2.0**20] * channels]
+
+
+@native_only
+@pytest.mark.parametrize("memory_format", FORMATS.values(), ids=FORMATS)
+@pytest.mark.parametrize("shape", [(1, 3, 1024, 1024), (1, 2048, 16, 16)], ids=str)
+@pytest.mark.parametrize("kind", ["constant", "random"])
+def test_other_sums_over_large_maps(kind: str, shape: tuple[int, ...], memory_format: torch.memory_format):
+    """Averages over channels, and the gradients of gates: sums over all pixels or all channels."""
+
+    def found(backend: str, dtype: torch.dtype) -> list[Tensor]:
+        x, channel, spatial = (t.to(dtype).requires_grad_() for t in (given, gate, plane))
+        with ops.backend(backend):
+            planes, x = ops.squeeze_channels(x, channel)
+            y = ops.apply_gates(x, (channel, spatial))
+        gradients = torch.autograd.grad([planes, y], [channel, spatial], [torch.full_like(t, 0.3) for t in (planes, y)])
+        return [planes.detach(), y.detach(), *gradients]
+
+    given = filled(kind, *shape).contiguous(memory_format=memory_format)
+    gate, plane = filled(kind, *shape[:2], 1, 1), filled(kind, 1, 1, *shape[2:])
+    for got, exact in zip(found("native", torch.float32), found("torch", torch.float64), strict=True):
+        assert float((got - exact).abs().max() / exact.abs().max()) < 5e-6

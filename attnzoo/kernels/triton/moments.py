@@ -15,6 +15,8 @@ from attnzoo.kernels.triton.rows import CHUNK, TILE, Rows, divided, power_of_two
 
 LONGEST = 1024
 """Columns of a row that a program has in hand at once."""
+STEPS = 16
+"""Numbers that are added one after the other in float32; sums of more are made of such sums in float64."""
 
 
 @triton.jit
@@ -22,6 +24,15 @@ def take(total, high, ties, v, v_high, v_ties):
     """Take values into running sums, maxima and numbers of ties."""
     ties = tl.where(v_high > high, v_ties, ties + tl.where(v_high == high, v_ties, 0.0))
     return total + v, tl.maximum(high, v_high, propagate_nan=tl.PropagateNan.ALL), ties
+
+
+@triton.jit
+def emptied(total, sums, step, STEPS: tl.constexpr):
+    """Move running sums to those in float64 after every ``STEPS``-th step."""
+    if step % STEPS == STEPS - 1:
+        sums += total.to(tl.float64)
+        total = tl.zeros_like(total)
+    return total, sums
 
 
 @triton.jit
@@ -37,7 +48,7 @@ def finish(total, high, ties, AXIS: tl.constexpr):
 @triton.jit
 def _moments_along_kernel(
     x_ptr, gate_ptr, mean_ptr, high_ptr, ties_ptr, rows, length_div, stride,
-    DIV: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr,
+    DIV: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, STEPS: tl.constexpr,
 ):  # fmt: skip
     """Of ``HEIGHT`` rows: mean and high at (image, row) with ``stride`` between images; the gate is inner."""
     length = length_div * DIV
@@ -47,6 +58,8 @@ def _moments_along_kernel(
     total = tl.zeros([HEIGHT, WIDTH], tl.float32)
     high = tl.full([HEIGHT, WIDTH], float("-inf"), tl.float32)
     ties = tl.zeros([HEIGHT, WIDTH], tl.float32)
+    if STEPS:
+        sums = tl.zeros([HEIGHT, WIDTH], tl.float64)
     x_ptr += image * rows * length
     for start in range(0, length, WIDTH):
         n = start + tl.arange(0, WIDTH)
@@ -55,6 +68,10 @@ def _moments_along_kernel(
         if gate_ptr is not None:
             v *= tl.load(gate_ptr + image * length + n, mask=n < length, other=0.0).to(tl.float32)[None, :]
         total, high, ties = take(total, high, ties, v, tl.where(mask, v, float("-inf")), mask.to(tl.float32))
+        if STEPS:
+            total, sums = emptied(total, sums, start // WIDTH, STEPS)
+    if STEPS:
+        total = total.to(tl.float64) + sums
     total, high, ties = finish(total, high, ties, 1)
     tl.store(mean_ptr + image * stride + m, total / length, mask=m < rows)
     if high_ptr is not None:
@@ -98,7 +115,7 @@ def _moments_down_kernel(
 @triton.jit
 def _moments_join_kernel(
     sum_ptr, high_parts_ptr, ties_parts_ptr, mean_ptr, high_ptr, ties_ptr, chunks, length_div, count, stride,
-    DIV: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr,
+    DIV: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, STEPS: tl.constexpr,
 ):  # fmt: skip
     """Join the parts (image, chunk, column) of the kernel above."""
     length = length_div * DIV
@@ -108,6 +125,8 @@ def _moments_join_kernel(
     total = tl.zeros([HEIGHT, WIDTH], tl.float32)
     high = tl.full([HEIGHT, WIDTH], float("-inf"), tl.float32)
     ties = tl.zeros([HEIGHT, WIDTH], tl.float32)
+    if STEPS:
+        sums = tl.zeros([HEIGHT, WIDTH], tl.float64)
     for start in range(0, chunks, HEIGHT):
         k = start + tl.arange(0, HEIGHT)
         mask = (k < chunks)[:, None] & (n < length)[None, :]
@@ -120,6 +139,10 @@ def _moments_join_kernel(
         if ties_ptr is not None:
             v_ties = tl.load(ties_parts_ptr + at, mask=mask, other=0.0)
         total, high, ties = take(total, high, ties, v, v_high, v_ties)
+        if STEPS:
+            total, sums = emptied(total, sums, start // HEIGHT, STEPS)
+    if STEPS:
+        total = total.to(tl.float64) + sums
     total, high, ties = finish(total, high, ties, 0)
     tl.store(mean_ptr + image * stride + n, total / count, mask=n < length)
     if high_ptr is not None:
@@ -135,8 +158,9 @@ def along(x: Tensor, view: Rows, gate: Tensor | None, mean: Tensor, high: Tensor
     grid = (view.images * triton.cdiv(view.rows, height),)
     length_div, divisor = divided(view.length)
     _moments_along_kernel[grid](
-        x, gate, mean, high, ties, view.rows, length_div, mean.stride(0), DIV=divisor, HEIGHT=height, WIDTH=width
-    )
+        x, gate, mean, high, ties, view.rows, length_div, mean.stride(0),
+        DIV=divisor, HEIGHT=height, WIDTH=width, STEPS=_steps(view.length, width),
+    )  # fmt: skip
 
 
 def down(x: Tensor, view: Rows, gate: Tensor | None, mean: Tensor, high: Tensor | None, ties: Tensor | None) -> None:
@@ -153,7 +177,13 @@ def down(x: Tensor, view: Rows, gate: Tensor | None, mean: Tensor, high: Tensor 
     parts = [*x.new_empty((kinds, view.images, chunks, view.length), dtype=torch.float32), None, None][:3]
     stride = chunks * view.length
     _moments_down_kernel[grid](x, gate, *parts, view.rows, length_div, 1, stride, stride, **constants)
+    joined = min(power_of_two(chunks), TILE // width)
     _moments_join_kernel[(view.images * across,)](
         *parts, mean, high, ties, chunks, length_div, view.rows, mean.stride(0),
-        DIV=divisor, HEIGHT=min(power_of_two(chunks), TILE // width), WIDTH=width,
+        DIV=divisor, HEIGHT=joined, WIDTH=width, STEPS=_steps(chunks, joined),
     )  # fmt: skip
+
+
+def _steps(length: int, together: int) -> int:
+    """Return ``STEPS`` where more numbers than that are added one after the other, else 0: all in float32."""
+    return STEPS if length > STEPS * together else 0

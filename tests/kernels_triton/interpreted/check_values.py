@@ -206,3 +206,18 @@ def test_an_image_that_32_bits_cannot_count_is_refused():
 
     with pytest.raises(ValueError, match=r"at most 2147483647 elements in an image, got \(1, 65536, 256, 256\)"):
         rows_of(torch.empty(1, 65536, 256, 256, device="meta"))
+
+
+@pytest.mark.parametrize(
+    ("shape", "last"),
+    [((1, 1, 1024, 1024), False), ((1, 3, 160, 160), False), ((1, 128, 200, 200), True)],
+    ids=["1024", "160", "nhwc"],
+)
+@pytest.mark.parametrize("kind", ["constant", "random"])
+def test_means_of_large_maps(kind: str, shape: tuple[int, int, int, int], last: bool):
+    x = torch.full(shape, 0.1) if kind == "constant" else torch.rand(shape)
+    x = x.contiguous(memory_format=torch.channels_last) if last else x
+    pooled = ops.global_pool(x, backend="triton").values
+    exact = x.double().mean((2, 3))
+    assert float(((pooled[0] - exact) / exact).abs().max()) < 1e-6
+    torch.testing.assert_close(pooled[1], x.amax((2, 3)), rtol=0, atol=0)

@@ -277,3 +277,15 @@ def test_an_explicit_choice_that_cannot_run_raises():
         igc_training(torch.ones(2, 18, 4, 4, dtype=torch.float64), own, groups=6, backend="native")
     with ops.backend("torch"):
         assert igc_training(torch.ones(2, 18, 4, 4, dtype=torch.float64), own, groups=6).map.shape == (2, 18, 4, 4)
+
+
+@native_only
+def test_moments_of_large_even_maps_are_as_exact_as_eager(isa: str):
+    """All roundings go the same way there."""
+    for channels, groups, size in ((6, 3, 256), (64, 32, 64)):
+        block, x = make(channels, groups, "res", channels), torch.full((1, channels, size, size), 0.1)
+        exact = computed(block, x, False, "torch", torch.float64)
+        eager = computed(block, x, False, "torch", torch.float32)
+        found = computed(block, x, False, "native", torch.float32)
+        for a, b, c in zip(found.moments, eager.moments, exact.moments, strict=True):
+            assert distance(a, c) < max(3e-6, 2 * distance(b, c))

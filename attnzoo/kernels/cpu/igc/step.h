@@ -77,8 +77,8 @@ struct Moment {
   }
 };
 
-// The second pass tells by how much the mean of the first is off: long sums round, those of even maps always the same way.
-ATTNZOO_HOT Moment moment(const float* row, int64_t count) {
+// The second pass tells by how much the mean of the first is off: sums round, those of even maps always the same way.
+ATTNZOO_HOT Moment moment_of_piece(const float* row, int64_t count) {
   V total = {}, second = {};
   int64_t i = 0;
   for (; i + 2 * kLanes <= count; i += 2 * kLanes) {
@@ -103,6 +103,14 @@ ATTNZOO_HOT Moment moment(const float* row, int64_t count) {
   const double off = sum<kLanes>(rest[0] + rest[1]) / (double)count;
   const double deviations = sum<kLanes>(squares[0] + squares[1]) - off * off * (double)count;
   return {(double)count, mean + off, deviations < 0 ? 0 : deviations};
+}
+
+// In pieces, so that no sum is long.
+inline Moment moment(const float* row, int64_t count) {
+  constexpr int64_t piece = 64 * kLanes;
+  Moment all = {};
+  for (int64_t i = 0; i < count; i += piece) all.join(moment_of_piece(row + i, smaller(piece, count - i)));
+  return all;
 }
 
 // moments (2, channels): means, and variances by the number itself.
