@@ -108,9 +108,7 @@ def test_a_guided_model_shows_its_maps_only_while_it_is_guided() -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_jit_script_is_refused_in_one_sentence(case: str) -> None:
     model, _, _ = attended(case)
-    with pytest.raises(
-        TypeError, match=r"cannot be compiled by torch\.jit\.script: use torch\.jit\.trace"
-    ):
+    with pytest.raises(TypeError, match=r"cannot be compiled by torch\.jit\.script: use torch\.jit\.trace"):
         torch.jit.script(model)
 
 

@@ -111,9 +111,7 @@ def test_jit_trace(name: str, grad: bool) -> None:
 @pytest.mark.parametrize("name", LAYERS)
 def test_jit_script_is_refused_in_one_sentence(name: str, inside: bool) -> None:
     make, args = LAYERS[name]
-    with pytest.raises(
-        TypeError, match=r"cannot be compiled by torch\.jit\.script: use torch\.jit\.trace"
-    ):
+    with pytest.raises(TypeError, match=r"cannot be compiled by torch\.jit\.script: use torch\.jit\.trace"):
         torch.jit.script(around(make(), args) if inside else make())
 
 

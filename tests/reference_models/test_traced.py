@@ -103,7 +103,5 @@ def test_jit_trace_computes_the_same_on_another_batch(name: str, grad: bool) -> 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_jit_script_is_refused_in_one_sentence(name: str) -> None:
     network, _, _ = network_and_inputs(name)
-    with pytest.raises(
-        TypeError, match=r"cannot be compiled by torch\.jit\.script: use torch\.jit\.trace"
-    ):
+    with pytest.raises(TypeError, match=r"cannot be compiled by torch\.jit\.script: use torch\.jit\.trace"):
         torch.jit.script(network)
