@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from accelerate.hooks import ModelHook, add_hook_to_module, remove_hook_from_module
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize, weight_norm
 from torchvision.models.feature_extraction import create_feature_extractor
@@ -140,23 +139,25 @@ def test_one_that_was_replaced_before_and_calls_the_old_one() -> None:
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("case", ["cbam", "llam", "llam inside", "difference_gate"])
 def test_accelerates_hooks(case: str, when: str) -> None:
-    class Doubles(ModelHook):
+    hooks = pytest.importorskip("accelerate.hooks")
+
+    class Doubles(hooks.ModelHook):
         def post_forward(self, module: nn.Module, output: Tensor) -> Tensor:
             return output * 2
 
     plain, model = bare(), bare()
     attach(plain, case)
     for module in (model[3], model[0]) if when == "before" else ():
-        add_hook_to_module(module, Doubles())
+        hooks.add_hook_to_module(module, Doubles())
     attach(model, case)
     for module in (model[3], model[0]) if when == "after" else ():
-        add_hook_to_module(module, Doubles())
+        hooks.add_hook_to_module(module, Doubles())
     with torch.no_grad():
         features = plain(X, **({"attention_maps": MAPS} if case == "difference_gate" else {}))
     found = run(model, case)
     assert not torch.allclose(found, features, rtol=1e-3)
     for module in (model[3], model[0]):
-        remove_hook_from_module(module)
+        hooks.remove_hook_from_module(module)
     assert_close(run(model, case), features)
 
 
