@@ -3,9 +3,9 @@
     python -m benchmarks.bench_training kills [--kills 20]
     python -m benchmarks.bench_training full-disk          as root on Linux: mounts a file system of 64 MB
 
-``kills`` trains each of the four networks, small, on synthetic faces once without interruption, and once killed at random
-moments, wherever they fall, and resumed by the same command, and compares the weights bit by bit. The kills are shared
-out to the networks.
+``kills`` trains each of the four networks, small, on synthetic faces once without interruption, and once killed at
+random moments, wherever they fall, and resumed by the same command, and compares the weights bit by bit. The kills are
+shared out to the networks.
 
 ``full-disk`` trains in a file system that is full after some epochs, and says how the command ended and whether the
 training state that is left can be read.

@@ -144,6 +144,9 @@ class CEDNN(nn.Module):
             ValueError: If a shape does not fit, or maps are missing or not wanted.
         """
         checks.images("x", x, self.image_size)
+        symbolic = not isinstance(x, Tensor)  # torch.fx has a node for every argument, wanted or not
+        if symbolic and self.attention_blocks == 0:
+            maps = None
         if (maps is None) != (self.attention_blocks == 0):
             raise ValueError(
                 f"maps must be {'left out' if maps is not None else 'given'}: the network was made with "

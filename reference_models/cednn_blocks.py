@@ -38,14 +38,15 @@ class Link(NamedTuple):
 
 
 def by_modules(links: Sequence[Link], x: Tensor, maps: Tensor | None) -> Tensor:
-    """Return what the blocks make of faces (B, 3, H, W), module by module."""
+    """Return what the blocks make of faces (B, 3, H, W), module by module; ``torch.fx`` makes a graph of it."""
+    symbolic, channels = not isinstance(x, Tensor), 3
     for link, own_maps in _with_maps(links, maps):
         if link.gate is not None and own_maps is not None:
-            x = link.gate(x, own_maps)
-        times = link.block.channels // x.shape[1]
-        x = x.repeat(1, times, 1, 1) if times > 1 else x
-        alone = is_plain(link.behind, nn.Identity)
-        if x.device.type == "cpu" and not (alone and link.block.trains_by_passes(x)):
+            x, channels = link.gate(x, own_maps), link.gate.out_channels
+        times = link.block.channels // channels
+        x, channels = (x.repeat(1, times, 1, 1) if times > 1 else x), link.block.out_channels
+        alone = not symbolic and is_plain(link.behind, nn.Identity)
+        if not symbolic and x.device.type == "cpu" and not (alone and link.block.trains_by_passes(x)):
             # small groups and max-pooling are slow in contiguous maps
             x = x.contiguous(memory_format=torch.channels_last)
         if alone and link.pool:
@@ -62,7 +63,7 @@ def fused(links: Sequence[Link], x: Tensor, maps: Tensor | None) -> Tensor | Non
     That is in training, where a gradient may be wanted, where a graph is made, where anybody waits for one of the
     modules to be called, and where one is not of the kind that the network was made with.
     """
-    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+    if torch.is_grad_enabled() or torch.compiler.is_compiling() or not isinstance(x, Tensor):
         return None
     if links[0].gate is not None and maps is not None:
         links[0].gate.check(x, maps)
@@ -108,7 +109,8 @@ def _with_maps(links: Sequence[Link], maps: Tensor | None) -> Iterator[tuple[Lin
         if link.gate is None or maps is None:
             yield link, None
             continue
-        maps = igc.halve(maps) if pooled else maps
+        if pooled:
+            maps = igc.halve(maps) if isinstance(maps, Tensor) else F.max_pool2d(maps, 2)  # a node of torch.fx
         yield link, maps
         pooled = link.pool
 

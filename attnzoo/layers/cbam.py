@@ -14,18 +14,27 @@ code; ``norm_layer=None`` leaves it out and gives the convolution a bias instead
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from attnzoo import checks
-from attnzoo.ops import apply_gates, note_gates, squeeze_channels
+from attnzoo.layer import Layer
+from attnzoo.ops import apply_gates, eligibility, note_gates, squeeze_channels, why_called
 from attnzoo.ops.apply_gates import blended
 from attnzoo.ops.convolution import planar, pointwise, sum_of_pointwise
-from attnzoo.ops.gate_images import Bottleneck, Convolution, gate_images
+from attnzoo.ops.gate_images import BOTTLENECK, Gating, convolution, gate_images
 from attnzoo.ops.global_pool import averages_and_maxima
+from attnzoo.ops.reading import Row, table
 from attnzoo.registry import register
+
+fx.wrap("apply_gates")
+fx.wrap("averages_and_maxima")
+fx.wrap("blended")
+fx.wrap("squeeze_channels")
 
 
 class ChannelGate(nn.Module):
@@ -76,12 +85,26 @@ class SpatialGate(nn.Module):
 
     def forward(self, planes: Tensor) -> Tensor:
         """Return the gate (B, 1, H, W) from ``planes`` (B, 2, H, W), the averages and the maxima over all channels."""
-        gate: Tensor = self.norm(planar(self.conv, planes)).sigmoid()
+        logits = planar(self.conv, planes)
+        if (
+            not checks.is_symbolic(logits) and why_called(self.norm) is None
+        ):  # torch's norm would take memory elsewhere for its own
+            eligibility.require_one_device(logits, (*self.norm.parameters(), *self.norm.buffers()))
+        gate: Tensor = self.norm(logits).sigmoid()
         return gate
 
 
-_CHANNEL = (ChannelGate, type(None))
-_SPATIAL = (SpatialGate, type(None))
+@functools.cache
+def _gating(channel: bool, size: int, norm: type[nn.Module]) -> Gating:
+    """Return what CBAM is made of: with a channel gate or without, a convolution of this size (0: none), this norm."""
+    rows: dict[str, Row] = {"": Row()}
+    if channel:
+        rows["channel"] = Row((ChannelGate,))
+        rows |= {f"channel.{name}": row for name, row in BOTTLENECK.items()}
+    if size:
+        rows["spatial"] = Row((SpatialGate,))
+        rows |= {f"spatial.{name}": row for name, row in convolution(size, norm).items()}
+    return Gating(table(rows), channel, maxima=True, spatial=size > 0, normed=size > 0 and norm is nn.BatchNorm2d)
 
 
 @register(
@@ -91,7 +114,7 @@ _SPATIAL = (SpatialGate, type(None))
     summary="Channel gate, then spatial gate, each from an average and a maximum.",
     exceptions={"train_one_value": "torch's BatchNorm2d refuses to train on a single value a channel (B = H = W = 1)"},
 )
-class CBAM(nn.Module):
+class CBAM(Layer):
     """Gate the channels of a map, then its pixels.
 
     Args:
@@ -158,13 +181,13 @@ class CBAM(nn.Module):
 
     def _gates(self, x: Tensor, blend: Tensor | None) -> tuple[tuple[Tensor, ...], Tensor]:
         """Return the gates, and ``x`` to go on with. The spatial gate sees the map behind the blended channel gate."""
-        checks.feature_map("x", x, self.channels, like=next(self.parameters()))
+        checks.feature_map("x", x, self.channels, like=next(self.parameters(), None))
         channel = spatial = None
         if self.channel is not None:
             average, maximum, x = averages_and_maxima(x)
             channel = self.channel(average, maximum)
         if self.spatial is not None:
-            gate = channel if channel is None or blend is None else blended(channel, blend)
+            gate = None if channel is None else blended(channel, blend)
             planes, x = squeeze_channels(x, gate)
             spatial = self.spatial(planes)
         gates = {name: gate for name, gate in (("channel", channel), ("spatial", spatial)) if gate is not None}
@@ -187,23 +210,20 @@ class CBAM(nn.Module):
             TypeError: If ``x`` is no floating tensor of the parameters' dtype.
             ValueError: If its shape does not fit.
         """
-        channel, spatial = self.channel, self.spatial
-        if not torch.compiler.is_dynamo_compiling() and type(channel) in _CHANNEL and type(spatial) in _SPATIAL:
-            y = gate_images(
-                x,
-                None if channel is None else Bottleneck(channel.fc1, channel.act, channel.fc2, maxima=True),
-                None if spatial is None else Convolution(spatial.conv, spatial.norm),
-                around=tuple(half for half in (channel, spatial) if half is not None),
-                channels=self.channels,
-                residual=self.residual,
-                blend=blend,
-                layer=self,
-                in_place=in_place,
-            )
+        if not torch.compiler.is_dynamo_compiling():
+            y = gate_images(x, self, self._made_of(), residual=self.residual, blend=blend, in_place=in_place)
             if y is not None:
                 return y
         gates, x = self._gates(x, blend)
         return apply_gates(x, gates, blend=blend, residual=self.residual)
+
+    def _made_of(self) -> Gating:
+        spatial: Any = self.spatial
+        if spatial is None:
+            return _gating(self.channel is not None, 0, nn.Identity)
+        size = getattr(spatial.conv, "kernel_size", (0,))[0]
+        norm: Any = type(spatial.norm)
+        return _gating(self.channel is not None, size, norm)
 
     def extra_repr(self) -> str:
         """Return the options that the submodules do not show."""

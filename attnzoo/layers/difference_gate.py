@@ -23,11 +23,15 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx
 
 from attnzoo import checks
+from attnzoo.layer import Layer
 from attnzoo.ops import note_gates
+from attnzoo.ops.apply_gates import blended
 from attnzoo.registry import register
+
+fx.wrap("blended")
 
 DIFFERENCE_THRESHOLDS = (30.0, 35.0, 40.0, 45.0, 50.0)
 """The paper's grey levels."""
@@ -76,7 +80,7 @@ def threshold_maps(difference: Tensor, thresholds: Sequence[float] = DIFFERENCE_
     paper="Chen, Wang, Wang, Liu, Computational efficient deep neural network with difference attention maps, 2020",
     summary="Groups of channels modulated by binary maps of where the face has moved.",
 )
-class DifferenceGate(nn.Module):
+class DifferenceGate(Layer):
     """Modulate a map by binary difference maps.
 
     Args:
@@ -125,7 +129,7 @@ class DifferenceGate(nn.Module):
         """Raise what :meth:`forward` raises: for callers that compute the rest."""
         checks.feature_map("x", x, self.channels)
         checks.feature_map("maps", maps, self.num_maps)
-        if maps.shape[0] != x.shape[0] or maps.shape[2:] != x.shape[2:]:
+        if not checks.is_symbolic(x) and (maps.shape[0] != x.shape[0] or maps.shape[2:] != x.shape[2:]):
             raise ValueError(
                 f"maps must have shape {(x.shape[0], self.num_maps, *x.shape[2:])} to go with x "
                 f"{tuple(x.shape)}, got {tuple(maps.shape)}"
@@ -156,11 +160,12 @@ class DifferenceGate(nn.Module):
             ValueError: If the shapes do not fit.
         """
         factors = self._factors(x, maps)
-        if blend is not None:
-            factors = (blend * factors + (1 - blend)).to(x.dtype)
+        factors = blended(factors, blend).to(x.dtype)
         factors = factors[:, :, None]  # a broadcast over each group's channels is one pass already
         groups = x[:, None] if self.form == "stack" else torch.unflatten(x, 1, (self.num_maps + 1, -1))
         y = (groups * factors).flatten(1, 2)
+        if checks.is_symbolic(x):
+            return y
         last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
         return y.contiguous(memory_format=torch.channels_last) if last else y
 

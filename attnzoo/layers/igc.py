@@ -17,13 +17,14 @@ whose counts agree with CEDNN's Table 6.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from attnzoo import checks
+from attnzoo.layer import Layer
 from attnzoo.ops import eligibility, why_called
 from attnzoo.ops.igc import ModuleLink, Stage, chain_of_modules, igc_block, igc_training, running_statistics
 from attnzoo.ops.igc.modules import stages
@@ -36,7 +37,10 @@ _PIXELS_A_MEMBER = 192
 """Pixels for each channel of a group from which on training by native passes is the faster way; measured."""
 
 
-class InterleavedGroupConv(nn.Module):
+fx.wrap("_shuffle")
+
+
+class InterleavedGroupConv(Layer):
     """A grouped 3x3 convolution and a grouped 1x1 convolution that mixes what the first kept apart.
 
     Args:
@@ -103,7 +107,7 @@ class InterleavedGroupConv(nn.Module):
         """
         checks.feature_map("x", x, self.channels, like=self.conv1.weight)
         y = F.relu(self.norm1(self.conv1(x)))
-        if y.device.type == "cpu" and self._is_plain():
+        if not checks.is_symbolic(x) and y.device.type == "cpu" and self._is_plain():
             return self._without_permutations(y)
         y = self.norm2(self.conv2(_shuffle(y, self.groups)))
         return _shuffle(y, y.shape[1] // self.groups)
@@ -160,7 +164,7 @@ def _memory_format(x: Tensor) -> torch.memory_format:
     summary="Interleaved group convolutions with a residual or dense connection and a 1x1 fusion.",
     exceptions={"train_one_value": "torch's BatchNorm2d refuses to train on a single value a channel (B = H = W = 1)"},
 )
-class IGCBlock(nn.Module):
+class IGCBlock(Layer):
     """CEDNN's block: interleaved group convolutions, a connection to the input, and a 1x1 convolution that fuses.
 
     Args:
@@ -244,7 +248,8 @@ class IGCBlock(nn.Module):
     def _made(self, x: Tensor, pool: bool) -> Tensor:
         checks.feature_map("x", x, self.channels, like=self.fuse.weight)
         pool_natively = pool and min(x.shape[2:]) >= 2  # else it is for max_pool2d to say what is wrong
-        y = None if torch.compiler.is_compiling() else self._fused(x, pool_natively)
+        unseen = torch.compiler.is_compiling() or checks.is_symbolic(x)
+        y = None if unseen else self._fused(x, pool_natively)
         if y is None:
             y, pool_natively = self._by_modules(x), False
         else:
@@ -329,8 +334,10 @@ class IGCBlock(nn.Module):
             The last block's map (B, C', H', W') of the dtype of ``x``. None where the modules must be called, or where
             ``stages`` are to be given to ``igc_chain``: see ``attnzoo.ops.igc.chain_of_modules``.
         """
-        parts = tuple([(module, left_out(*kinds)) for module in between])
-        return chain_of_modules(x, [ModuleLink(block, _WHOLE, *rest) for block, *rest in links], parts)
+        left: Any = left_out
+        parts = tuple([(module, left(*kinds)) for module in between])
+        chain = [ModuleLink(block, _WHOLE, pool, maps, plus) for block, pool, maps, plus in links]
+        return chain_of_modules(x, chain, parts)
 
     def stages(self) -> Sequence[Stage] | None:
         """Return the three stages with which ``attnzoo.ops.igc.igc_block`` may take the place of calling the block.

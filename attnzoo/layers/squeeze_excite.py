@@ -16,13 +16,21 @@ Differences from the paper: none. (The bottleneck is rounded to ``rd_divisor``, 
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from attnzoo import checks
+from attnzoo.layer import Layer
 from attnzoo.ops import apply_gates, global_pool, note_gates
 from attnzoo.ops.convolution import pointwise
-from attnzoo.ops.gate_images import Bottleneck, gate_images
+from attnzoo.ops.gate_images import BOTTLENECK, Gating, gate_images
+from attnzoo.ops.reading import Row, table
 from attnzoo.registry import register
+
+fx.wrap("apply_gates")
+fx.wrap("global_pool")
+
+_TABLE = table({"": Row(), **BOTTLENECK, "gate": Row((nn.Sigmoid,))})
+_GATING = Gating(_TABLE, channel=True, maxima=False, spatial=False, normed=False)
 
 
 @register(
@@ -31,7 +39,7 @@ from attnzoo.registry import register
     paper="Hu, Shen, Sun, Squeeze-and-Excitation Networks, CVPR 2018",
     summary="Channel gate from the global average through a two-layer bottleneck.",
 )
-class SqueezeExcite(nn.Module):
+class SqueezeExcite(Layer):
     """Gate the channels of a map by a bottleneck on their global averages.
 
     Args:
@@ -90,7 +98,7 @@ class SqueezeExcite(nn.Module):
 
     def _gates(self, x: Tensor) -> tuple[tuple[Tensor], Tensor]:
         """Return the gate, and ``x`` to go on with."""
-        checks.feature_map("x", x, self.channels, like=next(self.parameters()))
+        checks.feature_map("x", x, self.channels, like=next(self.parameters(), None))
         pooled, x = global_pool(x, maximum=False)
         logits = pointwise(self.fc2, self.act(pointwise(self.fc1, pooled[0])))  # (B, C)
         gate = self.gate(logits)[:, :, None, None]
@@ -123,18 +131,8 @@ class SqueezeExcite(nn.Module):
             TypeError: If ``x`` is no floating tensor of the parameters' dtype.
             ValueError: If a shape does not fit.
         """
-        if shortcut is None and not relu and not torch.compiler.is_dynamo_compiling() and type(self.gate) is nn.Sigmoid:
-            y = gate_images(
-                x,
-                Bottleneck(self.fc1, self.act, self.fc2, maxima=False),
-                None,
-                around=(self.gate,),
-                channels=self.channels,
-                residual=self.residual,
-                blend=blend,
-                layer=self,
-                in_place=in_place,
-            )
+        if shortcut is None and not relu and not torch.compiler.is_dynamo_compiling():
+            y = gate_images(x, self, _GATING, residual=self.residual, blend=blend, in_place=in_place)
             if y is not None:
                 return y
         gates, x = self._gates(x)

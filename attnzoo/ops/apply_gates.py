@@ -98,8 +98,10 @@ def _gated(x: Tensor, gates: Sequence[Tensor], blend: Tensor | None, residual: b
     return x * (factor + (1 if blend is None else blend)).to(x.dtype)
 
 
-def blended(gate: Tensor, blend: Tensor) -> Tensor:
-    """Return ``(1 - blend) + blend * gate``: 1 at a blend of 0, the gate at a blend of 1, both exactly."""
+def blended(gate: Tensor, blend: Tensor | None) -> Tensor:
+    """Return ``(1 - blend) + blend * gate``: 1 at a blend of 0, the gate at a blend of 1 or None, both exactly."""
+    if blend is None:
+        return gate
     return blend * gate + (1 - blend)
 
 

@@ -1,15 +1,18 @@
 """The small convolutions inside the gates, by faster operations than ``nn.Conv2d`` has for them.
 
 Where somebody watches a convolution by hooks, or has put another module in its place (an adapter, a quantised one),
-that module is called as it stands.
+that module is called as it stands, as it is in a symbolic trace (``torch.fx``).
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from attnzoo import checks
 from attnzoo.ops import eligibility
 from attnzoo.ops.spatial_conv import spatial_conv
 from attnzoo.ops.winograd import applies, keeps_size, may_bypass, winograd
@@ -20,7 +23,7 @@ _MAPS_A_COPY_OF_WEIGHTS_COSTS = 8
 
 def pointwise(conv: nn.Module, vectors: Tensor) -> Tensor:
     """Return a 1x1 convolution of vectors (N, C), as (N, C') in their dtype; a product of matrices is enough."""
-    if not may_bypass(conv) or not eligibility.is_plain_convolution(conv, 1):
+    if checks.is_symbolic(vectors) or not may_bypass(conv) or not eligibility.is_plain_convolution(conv, 1):
         outputs: Tensor = conv(vectors[:, :, None, None].to(_dtype(conv)))
         return outputs.flatten(1).to(vectors.dtype)
     eligibility.require_one_device(vectors, (conv.weight, conv.bias))
@@ -30,7 +33,7 @@ def pointwise(conv: nn.Module, vectors: Tensor) -> Tensor:
 
 def sum_of_pointwise(conv: nn.Module, first: Tensor, second: Tensor) -> Tensor:
     """Return the sum of a 1x1 convolution of two vectors each (N, C), which is one of their sum, as (N, C')."""
-    if not may_bypass(conv) or not eligibility.is_plain_convolution(conv, 1):
+    if checks.is_symbolic(first) or not may_bypass(conv) or not eligibility.is_plain_convolution(conv, 1):
         return pointwise(conv, first) + pointwise(conv, second)
     eligibility.require_one_device(first, (conv.weight, conv.bias))
     bias = None if conv.bias is None else 2 * conv.bias.to(first.dtype)
@@ -39,7 +42,8 @@ def sum_of_pointwise(conv: nn.Module, first: Tensor, second: Tensor) -> Tensor:
 
 def planar(conv: nn.Module, planes: Tensor) -> Tensor:
     """Return a convolution of two planes (B, 2, H, W) to one (B, 1, H, W), in the dtype of its weights."""
-    if not may_bypass(conv) or not eligibility.is_plain_convolution(conv, conv.kernel_size[0]):
+    size: Any = conv.kernel_size[0] if type(conv) is nn.Conv2d else 0
+    if checks.is_symbolic(planes) or not may_bypass(conv) or not eligibility.is_plain_convolution(conv, size):
         logits: Tensor = conv(planes.to(_dtype(conv)))
         return logits
     eligibility.require_one_device(planes, (conv.weight, conv.bias))
@@ -53,12 +57,14 @@ def of_two(conv: nn.Module, first: Tensor, second: Tensor) -> tuple[Tensor, Tens
     pass. Yet to take the weights apart is to copy them, which costs more where they are much larger than the maps:
     these are put together then, if there is no backward pass.
     """
+    if checks.is_symbolic(first):
+        return conv(torch.cat([first, second], dim=1)), None
     if may_bypass(conv):
         eligibility.require_one_device(first, (conv.weight, conv.bias))
     if may_bypass(conv) and keeps_size(conv) and applies(conv.weight, first, second):
         return winograd(first, second, conv.weight, conv.bias), None
     maps = first.numel() + second.numel()
-    infers = not (torch.is_grad_enabled() or torch.compiler.is_compiling())
+    infers = not torch.is_grad_enabled() and eligibility.plain_eager()
     if (infers and _MAPS_A_COPY_OF_WEIGHTS_COSTS * maps < _weight(conv).numel()) or not may_bypass(conv):
         return conv(torch.cat([first, second], dim=1)), None
     of_first, of_second = torch.split(conv.weight, [first.shape[1], second.shape[1]], dim=1)
@@ -71,4 +77,6 @@ def _dtype(conv: nn.Module) -> torch.dtype:
 
 
 def _weight(conv: nn.Module) -> Tensor:
-    return next(conv.parameters())
+    first = next(conv.parameters(), None)
+    weight: Any = conv.weight if first is None else first  # a replica of nn.DataParallel has no parameters
+    return weight  # type: ignore[no-any-return]

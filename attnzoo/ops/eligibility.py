@@ -19,6 +19,7 @@ from typing import NamedTuple, TypeGuard
 import torch
 from torch import Tensor, nn
 
+from attnzoo.kernels.layout import LARGEST_IMAGE
 from attnzoo.ops import dispatch, torch_internals
 
 
@@ -131,6 +132,8 @@ def why_not(family: str, x: Tensor, beside: Iterable[Tensor | None] = ()) -> str
             f"{family} kernels take plain {dispatch.home(family).upper()} tensors of "
             f"{', '.join(map(str, dispatch.KERNEL_DTYPES))}, got {type(x).__name__} of {x.dtype} on {x.device}"
         )
+    if family == "triton" and not torch.compiler.is_compiling() and x[:1].numel() > LARGEST_IMAGE:
+        return f"triton kernels count at most {LARGEST_IMAGE} elements of an image, got {tuple(x.shape)}"
     for tensor in beside:
         if tensor is not None:
             if tensor.device != x.device:
@@ -175,17 +178,26 @@ def why_called(*modules: nn.Module) -> str | None:
     if torch_internals.has_global_module_hook():
         return "a hook on all modules waits for them to be called"
     for module in modules:
-        own = module.__dict__
-        for hooks in torch_internals.INSTANCE_HOOKS:
-            if own[hooks]:
-                return f"a hook waits for {type(module).__name__} to be called"
-        for method in torch_internals.INSTANCE_METHODS:
-            if method in own:
-                return f"{method} of this {type(module).__name__} was replaced"
-        for held in (own["_parameters"], own["_buffers"]):
-            for tensor in held.values():
-                if tensor is not None and not plain(tensor) and not torch_internals.is_fake(tensor):
-                    return f"{type(module).__name__} holds a tensor that is no plain dense one"
+        reason = _why_module_called(module)
+        if reason is not None:
+            return reason
+    return None
+
+
+def _why_module_called(module: nn.Module) -> str | None:
+    own = module.__dict__
+    for hooks in torch_internals.INSTANCE_HOOKS:
+        if own[hooks]:
+            return f"a hook waits for {type(module).__name__} to be called"
+    for method in torch_internals.INSTANCE_METHODS:
+        if method in own:
+            return f"{method} of this {type(module).__name__} was replaced"
+    if torch_internals.REPLICA in own:
+        return f"this {type(module).__name__} is a replica of nn.DataParallel, which has no parameters to be read"
+    for held in (own["_parameters"], own["_buffers"]):
+        for tensor in held.values():
+            if tensor is not None and not plain(tensor) and not torch_internals.is_fake(tensor):
+                return f"{type(module).__name__} holds a tensor that is no plain dense one"
     return None
 
 
@@ -252,6 +264,11 @@ def note(operation: str, backend: str, reason: str | None) -> str:
     if not torch.compiler.is_compiling() and _noted.decisions is not None:
         _noted.decisions.append(Decision(operation, backend, reason))
     return backend
+
+
+def is_noting() -> bool:
+    """Tell whether ``explain`` is running in this thread, for reasons that cost something to find."""
+    return _noted.decisions is not None
 
 
 @contextlib.contextmanager

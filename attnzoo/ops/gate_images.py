@@ -8,7 +8,8 @@ gradient of the map is written once where theirs is written three times.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+import struct
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,17 +17,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attnzoo import checks
 from attnzoo.ops import autograd, dispatch, eligibility
 from attnzoo.ops.apply_gates import blended
 from attnzoo.ops.apply_gates import reference as applied
 from attnzoo.ops.gate_listener import listened, note_gates
 from attnzoo.ops.global_pool import reference as pooled
-from attnzoo.ops.named import make
-from attnzoo.ops.spatial_conv import NATIVE_SIZES
+from attnzoo.ops.reading import Row, Table, read, why_not_read
 from attnzoo.ops.spatial_conv import reference as convolved
 from attnzoo.ops.squeeze_channels import reference as squeezed
-from attnzoo.ops.torch_internals import buffers_of, parameters_of
 
 if TYPE_CHECKING:
     from attnzoo.kernels.cpu.launch_gates import Options, Weights
@@ -40,33 +38,57 @@ def _launch() -> ModuleType:
     return launch_gates
 
 
-class Bottleneck(NamedTuple):
-    """A channel gate: two 1x1 convolutions with a ReLU between them and a sigmoid behind."""
+PLAIN = {"stride": (1, 1), "dilation": (1, 1), "groups": 1, "padding_mode": "zeros"}
+"""Options of a convolution that the kernels know."""
+BOTTLENECK: Mapping[str, Row] = {
+    "fc1": Row((nn.Conv2d,), ("weight", "bias"), required={"padding": (0, 0), **PLAIN}),
+    "act": Row((nn.ReLU,)),
+    "fc2": Row((nn.Conv2d,), ("weight", "bias"), required={"padding": (0, 0), **PLAIN}),
+}
+"""A channel gate: two 1x1 convolutions with a ReLU between them and a sigmoid behind."""
+NORM = Row(
+    (nn.BatchNorm2d,),
+    ("weight", "bias"),
+    ("running_mean", "running_var", "num_batches_tracked"),
+    ("eps", "momentum", "training", "track_running_stats"),
+)
+"""The norm of a spatial gate."""
 
-    reduce: nn.Module
-    act: nn.Module
-    expand: nn.Module
+
+def convolution(size: int, norm: type[nn.Module]) -> dict[str, Row]:
+    """Return the rows of a spatial gate: a ``size`` x ``size`` convolution of two planes to one, and a norm behind."""
+    plain = {"padding": (size // 2, size // 2), **PLAIN}
+    return {
+        "conv": Row((nn.Conv2d,), ("weight", "bias"), required=plain),
+        "norm": NORM if norm is nn.BatchNorm2d else Row((nn.Identity,)),
+    }
+
+
+class Gating(NamedTuple):
+    """What a layer's gates are made of, beside the layer.
+
+    Attributes:
+        table: What the layer's modules must be, and what is read of them: a bottleneck, a convolution with its norm.
+        channel: Whether there is a channel gate.
+        maxima: Whether that looks at averages and maxima, summed behind the ReLU, or at averages only.
+        spatial: Whether there is a spatial gate.
+        normed: Whether a norm is behind its convolution.
+    """
+
+    table: Table
+    channel: bool
     maxima: bool
-    """Whether it looks at averages and maxima, summed behind the ReLU, or at averages only."""
-
-
-class Convolution(NamedTuple):
-    """A spatial gate: a convolution of two planes to one, a norm or nothing behind it, then a sigmoid."""
-
-    conv: nn.Module
-    norm: nn.Module
+    spatial: bool
+    normed: bool
 
 
 def gate_images(
     x: Tensor,
-    bottleneck: Bottleneck | None,
-    convolution: Convolution | None,
+    layer: nn.Module,
+    gating: Gating,
     *,
-    around: tuple[nn.Module, ...] = (),
-    channels: int,
     residual: bool,
     blend: Tensor | None,
-    layer: nn.Module,
     in_place: bool = False,
 ) -> Tensor | None:
     """Return ``x`` times the blended gates, as ``apply_gates`` does, or None where the modules must be called.
@@ -76,134 +98,67 @@ def gate_images(
 
     Args:
         x: Map (B, C, H, W).
-        bottleneck: The channel gate, if there is one.
-        convolution: The spatial gate, if there is one.
-        around: Further modules that are not called.
-        channels: What ``x`` must have as C.
+        layer: The layer, whose ``forward`` asks.
+        gating: What it is made of.
         residual: Add 1 to the product of the gates, or the blend.
         blend: How much of each gate counts, of shape () or (1,); None for all of it.
-        layer: Whose gates they are, for whoever listens to ``note_gates``.
         in_place: Whether ``x`` may be overwritten, where no gradient is wanted.
-
-    Raises:
-        RuntimeError: If a parameter or a statistic is not on the device of ``x``.
-        TypeError: If ``x`` is no floating tensor of the weights' dtype.
-        ValueError: If its shape does not fit.
     """
-    if not isinstance(x, Tensor) or not x.is_cpu:  # on other devices nothing of the CPU's kernels is asked or imported
+    if not _is_its_map(x, layer) or not dispatch.native_is_built():
+        return None  # on other devices nothing of the CPU's kernels is asked or imported
+    x = x if x.is_contiguous() else autograd.dense(x)
+    parts = ((layer, gating.table),)
+    found = read(parts, (x, blend))
+    if found is None:
+        if eligibility.is_noting():
+            eligibility.note("gate_images", "torch", why_not_read(parts, (x, blend)))
         return None
-    reason = (
-        eligibility.why_surroundings_forbid()
-        or _why_not_these(bottleneck, convolution)
-        or eligibility.why_called(*around, *(bottleneck or ())[:3], *(convolution or ()))
-    )
-    if reason is not None:
-        eligibility.note("gate_images", "torch", reason)
-        return None
-    weights, options = _read(bottleneck, convolution, float(residual), blend)
-    first = weights.weight if weights.reduce is None else weights.reduce
-    checks.feature_map("x", x, channels, like=first)
-    statistics = () if options.norm is None else options.norm[1:4]
-    eligibility.require_one_device(x, (*weights, *statistics))
-    unfit = _why_no_kernel(x, weights, options)
-    if not eligibility.may_fuse("gate_images", x, unfit, beside=(*weights, *statistics)):
-        return None
-    wants = torch.is_grad_enabled() and (x.requires_grad or any(t is not None and t.requires_grad for t in weights))
-    if not x.is_contiguous():
-        x = autograd.dense(x)
+    record, held = found
+    wants = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in held)
     listens = listened()
-    y, state, record = _forward(x, weights, options, wants, listens, in_place)
+    launch = _launch()
+    y = x if in_place and not wants else torch.empty_like(x)
+    state = contents = None
+    if wants or listens or (gating.normed and layer.training):
+        contents = _contents(launch, gating, held, record, float(residual))
+        state = launch.gate_state(x, *contents)
+    request = (*gating[1:], float(residual))
+    if not launch.gate_call(record, len(held), request, wants, state, y):
+        eligibility.note("gate_images", "torch", "a shape, a dtype or an order in memory is not what the kernel takes")
+        return None
+    eligibility.note("gate_images", "native", None)
+    if contents is None or state is None:
+        return y
+    weights, options = contents
     if wants:
-        running = (None, None) if options.norm is None else options.norm[1:3]
-        y = _Gate.apply(x, (y, state, record, running), *weights)
+        y = _Gate.apply(x, (y, state, options), *weights)
     if listens:
         note_gates(layer, _gates(x, weights, options, state))
     return y
 
 
-def _why_not_these(bottleneck: Bottleneck | None, convolution: Convolution | None) -> str | None:
-    """Return which module is not of the paper's kind, with the paper's options."""
-    if bottleneck is not None:
-        reduce, act, expand, _ = bottleneck
-        plain = eligibility.is_plain_convolution
-        if type(act) is not nn.ReLU or not plain(reduce, 1) or not plain(expand, 1):
-            return "the bottleneck is not two plain 1x1 convolutions with nn.ReLU between them"
-    if convolution is not None:
-        conv, norm = convolution
-        if type(norm) is not nn.BatchNorm2d and type(norm) is not nn.Identity:
-            return "the spatial gate's norm is neither nn.BatchNorm2d nor nn.Identity"
-        if not any(eligibility.is_plain_convolution(conv, size) for size in NATIVE_SIZES):
-            return f"the spatial gate's convolution is no plain one of K x K, K in {NATIVE_SIZES}"
-    return None
+def _is_its_map(x: object, layer: nn.Module) -> bool:
+    """Tell whether this is a map on the CPU, of the layer's channels."""
+    return isinstance(x, Tensor) and x.is_cpu and x.dim() == 4 and x.shape[1] == layer.channels
 
 
-def _read(
-    bottleneck: Bottleneck | None, convolution: Convolution | None, offset: float, blend: Tensor | None
+def _contents(
+    launch: ModuleType, gating: Gating, held: Sequence[Tensor | None], record: bytes, offset: float
 ) -> tuple[Weights, Options]:
-    """Return what the modules hold, past their ``__getattr__``, which takes longer than all of this."""
-    reduce = expand = reduce_bias = expand_bias = weight = bias = gain = shift = how = None
-    maxima, launch = False, _launch()
-    if bottleneck is not None:
-        first, _, second, maxima = bottleneck
-        inner, outer = parameters_of(first), parameters_of(second)
-        reduce, reduce_bias, expand, expand_bias = inner["weight"], inner["bias"], outer["weight"], outer["bias"]
-    if convolution is not None:
-        conv, norm = convolution
-        own = parameters_of(conv)
-        weight, bias = own["weight"], own["bias"]
-        if type(norm) is nn.BatchNorm2d:
-            own = parameters_of(norm)
-            gain, shift = own["weight"], own["bias"]
-            how = _norm(norm, launch)
-    values = (reduce, expand, reduce_bias, expand_bias, weight, bias, gain, shift, blend)
-    weights: Weights = make(launch.Weights, values)
-    return weights, make(launch.Options, (maxima, offset, how))
-
-
-def _norm(norm: nn.BatchNorm2d, launch: ModuleType) -> Any:
-    """Return what the norm goes by, and what is to follow the batch, by torch's rules."""
-    buffers = buffers_of(norm)
-    mean, variance, tracked = buffers["running_mean"], buffers["running_var"], buffers["num_batches_tracked"]
-    batch, momentum = norm.training or (mean is None and variance is None), norm.momentum
-    if batch and not (norm.training and norm.track_running_stats):
-        mean = variance = tracked = None
-    if momentum is None:
-        momentum = 0.0 if tracked is None or not batch else 1 / (int(tracked) + 1)
-    return make(launch.Norm, (batch, mean, variance, tracked, momentum, norm.eps))
-
-
-def _why_no_kernel(x: Tensor, weights: Weights, options: Options) -> str | None:
-    batch, _, height, width = x.shape
-    norm = options.norm
-    if batch * height * width <= 1:
-        return "the batch has a single pixel, or none"
-    if norm is not None and norm.mean is not None:
-        counts = norm.tracked is None or norm.tracked.dtype is torch.int64
-        pair = norm.variance is not None and norm.mean.dtype is norm.variance.dtype
-        if not (counts and pair and norm.mean.dtype in dispatch.KERNEL_DTYPES):
-            return "the norm's running statistics have unusual dtypes"
-    if not _fits(x.shape[1], weights):
-        return "the weights do not fit the map, or are not contiguous"
-    for tensor in weights:
-        if tensor is not None and tensor.dtype is not x.dtype:
-            return f"all weights must have the dtype of x, {x.dtype}, got {tensor.dtype}"
-    return None
-
-
-def _fits(channels: int, weights: Weights) -> bool:
-    """Tell whether a kernel that goes by the channels and the bottleneck's width alone reads no further than it may."""
-    reduce, expand, reduce_bias, expand_bias, weight, *single = weights
-    counts = [(tensor, 1) for tensor in single]
-    if reduce is not None and expand is not None:
-        hidden = reduce.shape[0]
-        if reduce.shape != (hidden, channels, 1, 1) or expand.shape != (channels, hidden, 1, 1):
-            return False
-        if not (reduce.is_contiguous() and expand.is_contiguous()):
-            return False
-        counts += [(reduce_bias, hidden), (expand_bias, channels)]
-    if weight is not None and weight.shape[:2] != (1, 2):
-        return False
-    return all(tensor is None or (tensor.numel() == count and tensor.is_contiguous()) for tensor, count in counts)
+    """Return what was read, by name."""
+    rest = list(held[2:])
+    reduce, reduce_bias, expand, expand_bias = (rest.pop(0) for _ in range(4)) if gating.channel else [None] * 4
+    weight, bias = (rest.pop(0) for _ in range(2)) if gating.spatial else [None] * 2
+    gain, shift, mean, variance, tracked = rest if gating.normed else [None] * 5
+    norm = None
+    if gating.normed:
+        epsilon, momentum, trains, follows = struct.unpack("=4d", record[-32:])
+        batch = bool(trains) or mean is None
+        if batch and not (trains and follows):
+            mean = variance = tracked = None
+        norm = launch.Norm(batch, mean, variance, tracked, momentum, epsilon)
+    weights = launch.Weights(reduce, expand, reduce_bias, expand_bias, weight, bias, gain, shift, held[1])
+    return weights, launch.Options(gating.maxima, offset, norm)
 
 
 def _gates(x: Tensor, weights: Weights, options: Options, state: Tensor) -> dict[str, Tensor]:
@@ -216,16 +171,6 @@ def _gates(x: Tensor, weights: Weights, options: Options, state: Tensor) -> dict
         logits = logits if weights.gain is None else logits * weights.gain
         found["spatial"] = (logits if weights.shift is None else logits + weights.shift).sigmoid()
     return found
-
-
-def _forward(
-    x: Tensor, weights: Weights, options: Options, training: bool, listens: bool, in_place: bool
-) -> tuple[Tensor, Any, bytes]:
-    norm, launch = options.norm, _launch()
-    y = x if in_place and not training else torch.empty_like(x)
-    wanted = training or listens or (norm is not None and norm.batch)
-    state = launch.gate_state(x, weights, options) if wanted else None
-    return y, state, launch.gate_images(x, weights, options, training, state, y)
 
 
 def _backward(
@@ -289,7 +234,7 @@ class _Gate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, computed: tuple[Any, ...], *weights: Tensor | None) -> Tensor:
         y: Tensor
-        y, state, ctx.record, ctx.running = computed
+        y, state, ctx.options = computed
         ctx.save_for_backward(x, *weights, state)
         ctx.set_materialize_grads(False)
         return y
@@ -299,8 +244,7 @@ class _Gate(torch.autograd.Function):
         x, *weights, state = ctx.saved_tensors
         if dy is None:
             return (None,) * (2 + len(weights))
-        launch = _launch()
-        options = launch.options_of(ctx.record, ctx.running)
+        launch, options = _launch(), ctx.options
         if autograd.needs_reference(dy):
             recompute = lambda *inputs: _reference(options, state, *inputs)  # noqa: E731
             d_x, *d_weights = autograd.reference_gradients(recompute, [x, *weights], [dy])

@@ -21,7 +21,6 @@ import torch
 from torch import Tensor, nn
 
 from attnzoo.ops import dispatch, eligibility, torch_internals
-from attnzoo.ops.gate_listener import active_listener, listened
 
 Table = tuple[tuple[Any, ...], ...]
 """What ``table`` makes: a plain tuple for each module, with the place of its parent and its name there in front."""
@@ -34,7 +33,8 @@ _DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2, torch.int64: 3
 _AXES = 4
 _FIELD = struct.Struct("=13q")  # AttnzooField of field.h
 _ABSENT = _FIELD.pack(0, -1, *[0] * 11)
-_CHOICES = ((dispatch.chosen, ("auto", "native")), (active_listener.get, (None,)))
+_NATIVE = ("auto", "native")
+_CHOICES = ((dispatch.chosen, _NATIVE),)
 """Of the surroundings what is attnzoo's, as in ``torch_internals.SURROUNDINGS``."""
 
 
@@ -113,7 +113,7 @@ def _why_unusual(
 ) -> str | None:
     if kinds and type(module) not in kinds:
         return f"{type(module).__name__} stands where the kernel knows {' or '.join(kind.__name__ for kind in kinds)}"
-    reason = eligibility.why_called(module) if kinds else None
+    reason = eligibility.why_called(module) if kinds and module is not None else None
     if reason is not None:
         return reason
     for name, value in required:
@@ -125,7 +125,7 @@ def _why_unusual(
 
 def read_in_python(parts: Parts, tensors: tuple[Tensor | None, ...]) -> Record | None:
     """Return what ``read`` returns."""
-    if not eligibility.plain_eager() or listened() or dispatch.chosen() == "torch":
+    if not eligibility.plain_eager() or torch_internals.has_global_module_hook() or dispatch.chosen() not in _NATIVE:
         return None
     found = contents(parts)
     if isinstance(found, str):
@@ -136,6 +136,24 @@ def read_in_python(parts: Parts, tensors: tuple[Tensor | None, ...]) -> Record |
     if len(known) < len(fields):
         return None
     return b"".join(known) + struct.pack(f"={len(found.numbers)}d", *found.numbers), held
+
+
+def why_not_read(parts: Parts, tensors: tuple[Tensor | None, ...]) -> str:
+    """Return why ``read`` returns None, for a person."""
+    if dispatch.chosen() not in _NATIVE:
+        return f"{dispatch.chosen()} was asked for"
+    reason = eligibility.why_surroundings_forbid()
+    found = contents(parts) if reason is None else reason
+    if isinstance(found, str):
+        return found
+    held = [tensor for tensor in (*tensors, *found.tensors) if tensor is not None]
+    unlike = next((tensor for tensor in held if _field(tensor) is None), None)
+    if unlike is None:
+        return "the reader of modules was not built for this torch"
+    return (
+        "native kernels take plain dense CPU tensors of torch.float32, torch.bfloat16, torch.float16, got "
+        f"{type(unlike).__name__} of {unlike.dtype} on {unlike.device}"
+    )
 
 
 def _field(tensor: Tensor | None) -> bytes | None:
@@ -188,7 +206,7 @@ def read(parts: Parts, tensors: tuple[Tensor | None, ...]) -> Record | None:
         None where a module is not what its table says (of another type, with other attributes, with hooks of any kind,
         with a method that was replaced on this instance); where a tensor is no plain dense one on the CPU (a subclass,
         sparse, quantised, with the negative bit, of more than four axes, neither float32, bfloat16, float16 nor int64);
-        where a hook waits for all modules, a recorder listens, a transform, tracer or dispatch mode is at work, or
+        where a hook waits for all modules, a transform, tracer or dispatch mode is at work, or
         ``backend("torch")`` was chosen.
     """
     made: Record | None = read_in_python(parts, tensors) if _reader is None else _reader.read(parts, tensors)

@@ -22,6 +22,8 @@ _dispatch_modes = torch._C._len_torch_dispatch_stack
 
 INSTANCE_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 """Attributes of a module that hold its hooks."""
+REPLICA = "_is_replica"
+"""Attribute that a replica of ``nn.DataParallel`` has."""
 INSTANCE_METHODS = ("forward", "_call_impl", "_conv_forward")
 """Methods that people replace on a single module."""
 MODULE_CALL_NAMES = frozenset({"_wrapped_call_impl", "_call_impl"})

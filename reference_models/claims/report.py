@@ -14,6 +14,7 @@ import torch
 import attnzoo
 from reference_models.claims.budget import BUDGETS, Budget
 from reference_models.claims.claim import SCORES, Claim, CostClaim
+from reference_models.claims.conditions import commit
 from reference_models.claims.runs import Run
 from reference_models.claims.variants import VARIANTS
 from reference_models.claims.verdict import CONFIDENCE, FEWEST, effect_of, judge
@@ -63,6 +64,7 @@ def claim_row(claim: Claim, results: Results, budget: Budget) -> dict[str, Any]:
         "difference": {name: value if math.isfinite(value) else None for name, value in asdict(effect).items()},
         "n": effect.count,
         "failed": failed,
+        "commits": _commits([*first.values(), *second.values()]),
         "margin": claim.margin,
         "smallest": smallest,
         "verdict": judge(effect, margin=claim.margin, smallest=smallest),
@@ -82,6 +84,7 @@ def cost_row(claim: CostClaim) -> dict[str, Any]:
         "ratio": first / second,
         "at most": claim.at_most,
         "n": 1,
+        "commits": [commit()],
         "verdict": "holds" if first <= claim.at_most * second else "does not hold",
         "remark": "counted by the rule of thop in 2019, exact",
     }
@@ -116,6 +119,7 @@ def score_rows(results: Results, budget: Budget) -> list[dict[str, Any]]:
                     **_summary(values),
                     "n": len(values),
                     "failed": sum("failed" in result for result in results[name]),
+                    "commits": _commits(results[name]),
                     "seconds": round(fmean(result["seconds"] for result in results[name]), 1),
                 }
             )
@@ -159,6 +163,11 @@ def record(
         "scores": score_rows(results, budget),
         "left out": dict(left_out),
     }
+
+
+def _commits(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the commits that results were made with."""
+    return sorted({str(result["conditions"]["commit"]) for result in results})
 
 
 def _said(claim: Claim | CostClaim) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from reference_models.training.metrics import NotFiniteError
 from reference_models.training.recipes import Recipe
 from reference_models.training.sides import Sides, make_sides
 
-FORMAT = "reference-models claim run 1"
+FORMAT = "reference-models claim run 2"
 FOLDS = 3
 RUNS, FACES, SCRATCH = "runs", "faces", "scratch"
 _NONE = object()

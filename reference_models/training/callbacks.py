@@ -99,15 +99,16 @@ class Claim(Callback):
         new = not self.folder.exists()
         before = set(self.folder.rglob("*"))
         self.folder.mkdir(parents=True, exist_ok=True)
+        done = False
         try:
             yield
-        except BaseException:
-            if not self.made and int(os.environ.get("LOCAL_RANK", "0")) == 0:
+            done = True
+        finally:
+            if not done and not self.made and int(os.environ.get("LOCAL_RANK", "0")) == 0:
                 for path in sorted(set(self.folder.rglob("*")) - before, reverse=True):  # a folder after what is in it
                     path.rmdir() if path.is_dir() else path.unlink()
                 if new:
                     self.folder.rmdir()
-            raise
 
 
 class Signals(Callback):

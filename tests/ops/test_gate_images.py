@@ -7,7 +7,6 @@ import math
 import statistics
 from collections.abc import Callable
 from functools import partial
-from itertools import product
 from typing import Any
 
 import pytest
@@ -17,6 +16,8 @@ from torch import Tensor, nn
 from attnzoo import CBAM, SqueezeExcite, ops
 from attnzoo.kernels.cpu import launch_gates as launch
 from attnzoo.kernels.cpu import library
+from attnzoo.layers import squeeze_excite
+from attnzoo.ops import gate_images, reading
 from tests.layers.cases import randomise
 from tests.ops import cases
 from tests.ops.cases import native_only
@@ -39,13 +40,14 @@ ROUNDING = {torch.float32: 2**-22, torch.bfloat16: 2**-8, torch.float16: 2**-11}
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Count how often whole images are gated."""
     seen: list[str] = []
-    original = launch.gate_images
+    original = launch.gate_call
 
-    def counted(*arguments: Any) -> bytes:
-        seen.append("gate_images")
-        return original(*arguments)
+    def counted(*arguments: Any) -> bool:
+        done = original(*arguments)
+        seen.extend(["gate_call"] * done)
+        return done
 
-    monkeypatch.setattr(launch, "gate_images", counted)
+    monkeypatch.setattr(launch, "gate_call", counted)
     return seen
 
 
@@ -227,29 +229,25 @@ def test_forward_mode_goes_another_way(calls: list[str]):
     torch.testing.assert_close(y[0], layer(x))
 
 
-def test_outputs_are_written_whole_and_nothing_beside(calls: list[str]):
-    layer = randomise(CBAM(21)).eval()
-    weight: Tensor = layer.spatial.conv.weight.detach()
-    x = torch.randn(2, 21, 7, 9)
-    fc1, fc2 = layer.channel.fc1, layer.channel.fc2
-    one = torch.ones(1)
-    channel = (fc1.weight, fc2.weight, fc1.bias, fc2.bias)
-    for batch in (False, True):
-        norm = launch.Norm(batch, *([None] * 2 if batch else [one] * 2), None, 0.0, 1e-5)
-        for maxima, first, second in product((False, True), repeat=3):
-            if not (first or second):
-                continue
-            pair = channel if first else [None] * 4, (weight, one, one, one) if second else [None] * 4
-            weights = launch.Weights(*pair[0], *pair[1], None if maxima else one)
-            options = launch.Options(maxima, 0.0, norm if second else None)
-            out = Guarded()
-            state = out(len(launch.gate_state(x, weights, options)))
-            launch.gate_images(x, weights, options, True, state, out(like=x))
-            if not (batch and second):
-                launch.gate_images(x, weights, options, False, None, out(like=x))
-            if not (batch and second and (maxima or not first)):
-                out.made.pop(0)  # the state keeps places for more than is asked
-            gradients = launch.Weights(*(None if t is None else out(like=t) for t in weights))
-            launch.gate_images_backward(torch.randn_like(x), x, weights, options, state, out(like=x), gradients)
-            out.check()
-    assert calls
+@pytest.mark.parametrize("blended", [False, True])
+@pytest.mark.parametrize("statistics", [False, True])
+@pytest.mark.parametrize("name", ["se", "cbam", "cbam_channel", "cbam_spatial", "cbam_plain"])
+def test_outputs_are_written_whole_and_nothing_beside(name: str, statistics: bool, blended: bool):
+    """In training by the batch's statistics or by running ones, and in inference."""
+    layer, x = randomise(LAYERS[name](21)), torch.randn(2, 21, 7, 9)
+    norms = [module for module in layer.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.train(not statistics)
+    gating = layer._made_of() if isinstance(layer, CBAM) else squeeze_excite._GATING
+    record, held = reading.read(((layer, gating.table),), (x, torch.ones(1) if blended else None))
+    weights, options = gate_images._contents(launch, gating, held, record, 0.0)
+    out, request = Guarded(), (*gating[1:], 0.0)
+    state = out(len(launch.gate_state(x, weights, options)))
+    assert launch.gate_call(record, len(held), request, True, state, out(like=x))
+    if statistics or not norms:
+        assert launch.gate_call(record, len(held), request, False, None, out(like=x))
+    if not gating.maxima or not gating.channel or not norms or statistics:
+        out.made.pop(0)  # the state keeps places for more than is asked
+    gradients = launch.Weights(*(None if t is None else out(like=t) for t in weights))
+    launch.gate_images_backward(torch.randn_like(x), x, weights, options, state, out(like=x), gradients)
+    out.check()

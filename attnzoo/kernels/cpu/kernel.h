@@ -26,7 +26,7 @@ struct AttnzooMap {
 namespace attnzoo {
 namespace ATTNZOO_ISA {
 
-enum Status { kDone = 0, kUnknownType = 1, kNoMemory = 2, kUnknownSize = 3 };
+enum Status { kDone = 0, kUnknownType = 1, kNoMemory = 2, kUnknownSize = 3, kUnfit = 4 };
 
 constexpr float kLowest = -__builtin_inff();
 constexpr int64_t kTask = 32768;  // elements that are worth a thread's attention; 128 KB in fp32, in reach of L2

@@ -23,7 +23,6 @@ CALL_FIELDS = (
 )
 """The fields of ``AttnzooGate`` in gate_record.h, of eight bytes each."""
 CALL = struct.Struct("=32q2dqd")
-_AT = {name: place for place, name in enumerate(CALL_FIELDS)}
 GRADIENTS_FIELDS = (
     *("dy", "dx", "reduce", "expand", "reduce_bias", "expand_bias", "weight", "bias", "gain", "shift", "blend"),
     *("plane", "row", "column"),
@@ -74,6 +73,39 @@ class Options(NamedTuple):
     norm: Norm | None
 
 
+REQUEST = struct.Struct("=6qd2q")  # AttnzooGateRequest of gate_call.cpp
+_UNFIT = 4
+
+
+def gate_call(
+    record: bytes,
+    count: int,
+    request: tuple[bool | float, ...],
+    training: bool,
+    state: Tensor | None,
+    y: Tensor,
+) -> bool:
+    """Fill ``y``, and ``state`` if there is one, from what modules hold, as ``attnzoo.ops.reading`` read it.
+
+    Args:
+        record: The fields of ``count`` tensors, and the numbers.
+        count: How many tensors there are.
+        request: Whether there is a channel gate, whether it looks at maxima, whether there is a spatial gate, whether
+            that has a norm; and what is added to the product of the gates.
+        training: Whether the whole state is wanted.
+        state: See ``gate_state``.
+        y: The map that is filled, which may be the one that is read.
+
+    Returns:
+        Whether it was done: not where a shape, a dtype or an order in memory is not what the kernel takes.
+    """
+    at = (y.data_ptr(), 0 if state is None else state.data_ptr())
+    status = kernels().gate_call(record, count, REQUEST.pack(torch.get_num_threads(), training, *request, *at))
+    if status and status != _UNFIT:
+        _check(status)
+    return status == 0
+
+
 def gate_state(x: Tensor, weights: Weights, options: Options) -> Tensor:
     """Return the memory for what ``gate_images`` finds on its way: see ``State`` of gates.h.
 
@@ -104,32 +136,6 @@ def gates_in_state(x: Tensor, weights: Weights, options: Options, state: Tensor)
     start, pixels = before + channels, height * width
     logits = state[batch * (start + 3 * pixels) : batch * (start + 4 * pixels)].view(batch, 1, height, width)
     return None if reduce is None else channel, logits
-
-
-def gate_images(
-    x: Tensor, weights: Weights, options: Options, training: bool, state: Tensor | None, y: Tensor
-) -> bytes:
-    """Fill ``y``, which may be ``x``, with ``x * (gates + offset)``, the gates being blended, and ``state``.
-
-    A norm that goes by the batch needs a state. With one, its running statistics follow.
-
-    Returns:
-        The packed record, of which ``options_of`` makes options for the backward pass.
-    """
-    record = _packed(x, weights, options, training, state, y)
-    status = kernels().gate_images(record)
-    if status:
-        _check(status)
-    return record
-
-
-def options_of(record: bytes, running: tuple[Tensor | None, Tensor | None]) -> Options:
-    """Return what the backward pass must know, from the record of the forward pass and what its norm goes by."""
-    said = CALL.unpack(record)
-    norm = None
-    if said[_AT["normed"]]:
-        norm = Norm(bool(said[_AT["batch_norm"]]), *running, None, 0.0, said[_AT["epsilon"]])
-    return Options(bool(said[_AT["maxima"]]), said[_AT["offset"]], norm)
 
 
 def gate_images_backward(

@@ -41,6 +41,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "apply_gates": (_MAP, *[c_void_p] * 3, c_float, c_float, c_void_p, c_int, c_void_p),
     "apply_gates_backward": (_MAP, *[c_void_p] * 4, c_float, c_float, c_void_p, c_int, *[c_void_p] * 4),
     "gate_images": (c_void_p,),
+    "gate_call": (c_void_p, c_int64, c_void_p),
     "gate_images_backward": (c_void_p, c_void_p),
     "llam_gate": (_MAP, *[c_void_p] * 4, c_float, c_int, *[c_void_p] * 2),
     "llam_gate_backward": (_MAP, *[c_void_p] * 4, c_float, *[c_void_p] * 4),

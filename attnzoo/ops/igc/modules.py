@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from attnzoo.ops import dispatch, eligibility
+from attnzoo.ops.gate_listener import listened
 from attnzoo.ops.igc.stage import Stage
 from attnzoo.ops.reading import Contents, Parts, Table, read
 
@@ -40,7 +41,8 @@ class ModuleLink(NamedTuple):
 def chain_of_modules(x: Tensor, links: Sequence[ModuleLink], between: Parts = ()) -> Tensor | None:
     """Return what blocks make of ``x``, one after the other, or None where a kernel may not take their place.
 
-    That is where gradients are on, where ``read`` finds anything unusual, and where a shape does not fit.
+    That is where gradients are on, where a recorder listens, where ``read`` finds anything unusual, and where a shape
+    does not fit.
 
     Args:
         x: Map (B, C, H, W).
@@ -50,7 +52,7 @@ def chain_of_modules(x: Tensor, links: Sequence[ModuleLink], between: Parts = ()
     Returns:
         The last block's map (B, C', H', W'), contiguous, of the dtype of ``x``.
     """
-    if torch.is_grad_enabled() or torch.compiler.is_compiling() or x.dim() != 4 or not links:
+    if torch.is_grad_enabled() or not eligibility.plain_eager() or listened() or x.dim() != 4 or not links:
         return None
     parts = (*[(link.block, link.table) for link in links], *between)
     maps = [None if link.maps is None else link.maps.contiguous() for link in links]

@@ -121,16 +121,21 @@ def test_a_damaged_result_is_named(killed: Path, tmp_path: Path):
 
 def test_pairs_are_those_of_one_replicate_and_less_may_be_better():
     def made(losses: dict[int, float]) -> list[dict[str, object]]:
-        return [{"replicate": number, "scores": {"train/loss": value}} for number, value in losses.items()]
+        return [
+            {"replicate": number, "scores": {"train/loss": value}, "conditions": {"commit": f"c{number}"}}
+            for number, value in losses.items()
+        ]
 
+    failed = {"replicate": 4, "scores": {}, "failed": "NaN", "conditions": {"commit": "c4"}}
     results = {
         "tra-net-residual": made({0: 1.0, 1: 1.1, 2: 1.2, 4: 0.1}),
-        "tra-net-full": [*made({0: 1.5, 1: 1.7, 2: 1.6}), {"replicate": 4, "scores": {}, "failed": "NaN"}],
+        "tra-net-full": [*made({0: 1.5, 1: 1.7, 2: 1.6}), failed],
     }
     row = claim_row(CLAIMS["tra-net/faster"], results, BUDGETS["small"])
     assert row["difference"]["mean"] == pytest.approx(0.5)  # 0.5, 0.6, 0.4
     assert (row["n"], row["failed"], row["verdict"]) == (3, 1, "holds")
     assert row["first"]["mean"] == pytest.approx(1.1)
+    assert row["commits"] == ["c0", "c1", "c2", "c4"]
 
 
 @pytest.mark.parametrize(
