@@ -29,9 +29,9 @@ def build(folder: Path, refused: str) -> subprocess.CompletedProcess[str]:
     sources = folder / "attnzoo" / "kernels" / "cpu"
     sources.mkdir(parents=True)
     shutil.copy(ROOT / "setup.py", folder)
-    for name in ("isa.cpp", "halve.cpp", "kernel.h", "simd.h"):
+    for name in ("isa.cpp", "split_rows.cpp", "kernel.h", "simd.h"):
         shutil.copy(KERNELS / name, sources)
-    with (sources / "halve.cpp").open("a") as file:
+    with (sources / "split_rows.cpp").open("a") as file:
         file.write(f"#if {refused}\n#error refused\n#endif\n")
     command = [sys.executable, "setup.py", "-q", "build_ext", "--inplace"]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
@@ -48,12 +48,12 @@ def build(folder: Path, refused: str) -> subprocess.CompletedProcess[str]:
 def test_a_source_that_fails_loses_its_own_instruction_set(refused: str, kept: set[str], tmp_path: Path):
     done = build(tmp_path, refused)
     library = ctypes.CDLL(str(tmp_path / "attnzoo" / "kernels" / "cpu" / "libattnzoo.so"))
-    built = {isa for isa in ("baseline", "avx2", "avx512") if hasattr(library, f"attnzoo_halve_{isa}")}
+    built = {isa for isa in ("baseline", "avx2", "avx512") if hasattr(library, f"attnzoo_split_rows_{isa}")}
     assert built == kept
     (lost,) = {"baseline", "avx2", "avx512"} - kept
     assert hasattr(library, f"attnzoo_has_{lost}")  # so that backends() can say what this machine misses
     assert "SLOWER THAN IT COULD BE" in done.stderr
-    assert f"\n{lost}: halve.cpp did not compile\n" in done.stderr
+    assert f"\n{lost}: split_rows.cpp did not compile\n" in done.stderr
 
 
 @pytest.mark.skipif(COMPILER is None, reason="there is no C++ compiler")
@@ -87,7 +87,7 @@ def test_compilers_take_every_source(compiler: str, tmp_path: Path, monkeypatch:
         return subprocess.run(command, capture_output=True, text=True, check=False).stderr
 
     with ThreadPoolExecutor(2) as pool:
-        said = list(pool.map(refused, [(isa, source) for isa in sets for source in sorted(KERNELS.glob("*.cpp"))]))
+        said = list(pool.map(refused, [(isa, source) for isa in sets for source in sorted(KERNELS.rglob("*.cpp"))]))
     assert "error" not in "".join(said), "".join(said)
 
 

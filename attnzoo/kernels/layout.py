@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+LARGEST_IMAGE = 2**31 - 1
+"""Elements of an image that the Triton kernels take; places in it are 32-bit numbers to them."""
+
 
 def channels_last(x: Tensor) -> bool:
     """Tell whether kernels read ``x`` pixel by pixel; a map that is dense in both orders is read in long rows."""

@@ -123,11 +123,24 @@ def run(kernel: str, x: Tensor, *arguments: Any) -> None:
     _check(getattr(kernels(), kernel)(_map(x), *(_pointer(a) if isinstance(a, Tensor) else a for a in arguments)))
 
 
-def _map(x: Tensor) -> Any:
+def call(kernel: str, record: ctypes.Structure) -> None:
+    """Call a kernel that takes one structure."""
+    _check(getattr(kernels(), kernel)(ctypes.byref(record)))
+
+
+def map_of(x: Tensor) -> Map:
+    """Return the geometry of a map."""
     batch, channels, height, width = x.shape
-    return ctypes.byref(
-        Map(batch, channels, height * width, channels_last(x), DTYPES[x.dtype], torch.get_num_threads())
-    )
+    return Map(batch, channels, height * width, channels_last(x), DTYPES[x.dtype], torch.get_num_threads())
+
+
+def pointers(**tensors: Tensor | None) -> dict[str, int | None]:
+    """Return where each tensor lies, by the name of a structure's field."""
+    return {name: _pointer(tensor) for name, tensor in tensors.items()}
+
+
+def _map(x: Tensor) -> Any:
+    return ctypes.byref(map_of(x))
 
 
 def _blend(blend: Tensor | None, residual: bool) -> tuple[float, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,8 +10,13 @@ from torch import Tensor
 
 from attnzoo.kernels.cpu.launch import _check
 from attnzoo.kernels.cpu.library import kernels
+from attnzoo.kernels.cpu.records import Record
 
-_LAYER = struct.Struct("=10q")  # AttnzooLinear of linear.cpp
+LAYER = Record(
+    **dict.fromkeys(("batch", "inputs", "outputs", "rectified", "transposed"), "q"),
+    **dict.fromkeys(("x", "weight", "bias", "y", "columns"), "P"),
+)
+"""``AttnzooLinear`` of linear.cpp."""
 _FLOAT = 4  # bytes
 
 
@@ -51,7 +55,7 @@ def linears(x: Tensor, layers: Sequence[Layer], y: Tensor) -> None:
         at += _FLOAT * sizes[k] if k < len(sizes) else 0
         write = y.data_ptr() if k == len(layers) - 1 else at
         beside = 0 if bias is None else bias.data_ptr()
-        packed += _LAYER.pack(
+        packed += LAYER.pack(
             *(vectors, inputs, weight.shape[0], relu, gathered, read, weight.data_ptr(), beside, write, columns)
         )
         vectors, inputs = (1, vectors * weight.shape[0]) if gathered else (vectors, weight.shape[0])

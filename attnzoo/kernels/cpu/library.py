@@ -32,6 +32,7 @@ class Map(ctypes.Structure):
 
 
 _MAP = ctypes.POINTER(Map)
+_STEPS = [f"igc_step_{name}{way}" for way in ("", "_backward") for name in ("first", "second", "third", "last")]
 _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "global_pool": (_MAP, *[c_void_p] * 4),
     "global_pool_backward": (_MAP, *[c_void_p] * 7),
@@ -46,19 +47,12 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "llam_gate_backward": (_MAP, *[c_void_p] * 4, c_float, *[c_void_p] * 4),
     "igc_block": (c_int, *[c_void_p] * 3),
     "igc_chain": (*[c_int64] * 2, *[c_void_p] * 2, c_int64),
-    "igc_step_first": (*[c_void_p] * 5,),
-    "igc_step_second": (*[c_void_p] * 6,),
-    "igc_step_third": (*[c_void_p] * 8,),
-    "igc_step_last": (*[c_int64] * 3, c_int, *[c_void_p] * 3),
-    "igc_step_last_backward": (*[c_int64] * 3, c_int, *[c_void_p] * 5),
-    "igc_step_third_backward": (*[c_void_p] * 14,),
-    "igc_step_second_backward": (*[c_void_p] * 11,),
-    "igc_step_first_backward": (*[c_void_p] * 9,),
-    "split_rows": (_MAP, *[c_int64] * 2, *[c_void_p] * 3),
-    "split_rows_backward": (_MAP, *[c_int64] * 2, *[c_void_p] * 3),
-    "halve": (*[c_int64] * 3, c_int, *[c_void_p] * 2),
+    **dict.fromkeys(_STEPS, (c_void_p,)),
+    "split_rows": (c_void_p,),
+    "split_rows_backward": (c_void_p,),
+    "halve": (c_void_p,),
     "linears": (c_int64, c_int, c_void_p),
-    "winograd": (_MAP, *[c_int64] * 3, *[c_void_p] * 3, *[c_int64] * 4, c_int, *[c_void_p] * 2),
+    "winograd": (c_void_p,),
     "spatial_conv": (*[c_int64] * 4, c_int, *[c_void_p] * 2, c_float, c_void_p),
     "spatial_conv_backward": (*[c_int64] * 4, c_int, *[c_void_p] * 5),
 }
@@ -66,35 +60,6 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
 
 class Kernels:
     """The kernels of one instruction set. Each returns a status, 0 if all went well."""
-
-    global_pool: Callable[..., int]
-    global_pool_backward: Callable[..., int]
-    squeeze_channels: Callable[..., int]
-    squeeze_channels_backward: Callable[..., int]
-    apply_gates: Callable[..., int]
-    apply_gates_backward: Callable[..., int]
-    gate_images: Callable[..., int]
-    gate_call: Callable[..., int]
-    gate_images_backward: Callable[..., int]
-    llam_gate: Callable[..., int]
-    llam_gate_backward: Callable[..., int]
-    igc_block: Callable[..., int]
-    igc_chain: Callable[..., int]
-    igc_step_first: Callable[..., int]
-    igc_step_second: Callable[..., int]
-    igc_step_third: Callable[..., int]
-    igc_step_last: Callable[..., int]
-    igc_step_last_backward: Callable[..., int]
-    igc_step_third_backward: Callable[..., int]
-    igc_step_second_backward: Callable[..., int]
-    igc_step_first_backward: Callable[..., int]
-    split_rows: Callable[..., int]
-    split_rows_backward: Callable[..., int]
-    halve: Callable[..., int]
-    linears: Callable[..., int]
-    winograd: Callable[..., int]
-    spatial_conv: Callable[..., int]
-    spatial_conv_backward: Callable[..., int]
 
     def __init__(self, isa: str) -> None:
         library = _open()
@@ -105,6 +70,10 @@ class Kernels:
             function.argtypes = argtypes
             function.restype = c_int
             setattr(self, name, function)
+
+    def __getattr__(self, name: str) -> Callable[..., int]:
+        """Tell type checkers that all other attributes are kernels; at run time it answers for those that are not."""
+        raise AttributeError(f"there is no kernel {name!r}")
 
 
 def instruction_sets() -> list[str]:

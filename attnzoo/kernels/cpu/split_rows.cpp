@@ -2,6 +2,16 @@
 // added up.
 #include "kernel.h"
 
+// keep: (regions, batch, height). whole is the map that is split, or the gradient of it that is filled; parts are one map a
+// region: its copies, or their gradients.
+struct AttnzooRows {
+  AttnzooMap map;
+  int64_t height, regions;
+  const uint8_t* keep;
+  void* whole;
+  void* const* parts;
+};
+
 namespace attnzoo {
 namespace ATTNZOO_ISA {
 
@@ -93,19 +103,19 @@ int split_rows_backward(const T* const* gradients, const uint8_t* keep, int64_t 
 
 using namespace attnzoo::ATTNZOO_ISA;
 
-// keep: (regions, batch, height). copies, gradients: one map a region.
-ATTNZOO_EXPORT(split_rows)(const AttnzooMap* map, int64_t height, int64_t regions, const uint8_t* keep, const void* x,
-                           void* const* copies) {
-  return with_storage(map->dtype, [&](auto type) {
+ATTNZOO_EXPORT(split_rows)(const AttnzooRows* call) {
+  const AttnzooMap& map = call->map;
+  return with_storage(map.dtype, [&](auto type) {
     using T = typename decltype(type)::Type;
-    return split_rows(type.in(x), keep, regions, (T* const*)copies, Rows(*map, height), *map);
+    return split_rows(type.in(call->whole), call->keep, call->regions, (T* const*)call->parts, Rows(map, call->height), map);
   });
 }
 
-ATTNZOO_EXPORT(split_rows_backward)(const AttnzooMap* map, int64_t height, int64_t regions, const uint8_t* keep,
-                                    const void* const* gradients, void* dx) {
-  return with_storage(map->dtype, [&](auto type) {
+ATTNZOO_EXPORT(split_rows_backward)(const AttnzooRows* call) {
+  const AttnzooMap& map = call->map;
+  return with_storage(map.dtype, [&](auto type) {
     using T = typename decltype(type)::Type;
-    return split_rows_backward((const T* const*)gradients, keep, regions, type.out(dx), Rows(*map, height), *map);
+    return split_rows_backward((const T* const*)call->parts, call->keep, call->regions, type.out(call->whole),
+                               Rows(map, call->height), map);
   });
 }

@@ -3,6 +3,18 @@
 // Neural Networks", CVPR 2016. A second map's channels may lie beside the first's, as if the two were concatenated.
 #include "kernel.h"
 
+// x: map. beside: (batch, second, height, width) or null with second = 0. weight: (out, channels, 3, 3) of any strides,
+// `turned` by half a turn or not. bias: (out) or null. y: (batch, out, height, width). All numbers of channels are multiples
+// of 16, `out` of 32.
+struct AttnzooWinograd {
+  AttnzooMap map;
+  int64_t height, second, out;
+  int64_t to_out, to_in, to_row, to_column;  // the weight's strides
+  const float *x, *beside, *weight, *bias;
+  float* y;
+  int32_t turned;
+};
+
 namespace attnzoo {
 namespace ATTNZOO_ISA {
 
@@ -138,18 +150,17 @@ ATTNZOO_HOT void transform_sums(const float* sums, int64_t stride, const float* 
 
 using namespace attnzoo::ATTNZOO_ISA;
 
-// x: map. beside: (batch, second, height, width) or null with second = 0. weights: (out, channels, 3, 3) of any strides,
-// `turned` by half a turn or not. bias: (out) or null. y: (batch, out, height, width). All numbers of channels are multiples
-// of 16, `out` of 32.
-ATTNZOO_EXPORT(winograd)(const AttnzooMap* map, int64_t height, int64_t second, int64_t out, const float* x,
-                         const float* beside, const float* weights, int64_t to_out, int64_t to_in, int64_t to_row,
-                         int64_t to_column, int turned, const float* bias, float* y) {
+ATTNZOO_EXPORT(winograd)(const AttnzooWinograd* call) {
+  const AttnzooMap* map = &call->map;
+  const int64_t height = call->height, second = call->second, out = call->out;
+  const float *x = call->x, *beside = call->beside, *bias = call->bias;
+  float* y = call->y;
   const int64_t width = map->pixels / height, first = map->channels, channels = first + second;
   const int64_t down = ceil_div(height, 2), across = ceil_div(width, 2), tiles = map->batch * down * across;
   const int64_t fit = kFloats / (16 * (channels + out)) / kRows, share = ceil_div(ceil_div(tiles, map->threads), kRows);
   const int64_t group = kRows * larger(1, smaller(fit, share)), groups = ceil_div(tiles, group);
   const int64_t patch = group * channels + kApart, sum = group * out + kApart;
-  const Kernels kernels{weights, to_out, to_in, to_row, to_column, turned != 0};
+  const Kernels kernels{call->weight, call->to_out, call->to_in, call->to_row, call->to_column, call->turned != 0};
   const Scratch transformed(16 * channels * out);
   if (transformed.failed()) return kNoMemory;
   int status = kDone;

@@ -18,10 +18,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from attnzoo.kernels.layout import channels_last
+from attnzoo.kernels.layout import LARGEST_IMAGE, channels_last
 
-LARGEST_IMAGE = 2**31 - 1
-"""Elements; places in an image are 32-bit numbers."""
 TILE = 2048
 """Elements that a program of 128 threads has in hand at once, 16 each."""
 COLUMNS, CHUNK = 128, 128

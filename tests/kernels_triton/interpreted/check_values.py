@@ -221,3 +221,11 @@ def test_means_of_large_maps(kind: str, shape: tuple[int, int, int, int], last: 
     exact = x.double().mean((2, 3))
     assert float(((pooled[0] - exact) / exact).abs().max()) < 1e-6
     torch.testing.assert_close(pooled[1], x.amax((2, 3)), rtol=0, atol=0)
+
+
+def test_an_image_with_more_elements_than_32_bits_count_is_left_to_torch():
+    x = torch.zeros(1, 1, 1, 1).expand(1, 1, 2**16, 2**15)
+    with pytest.raises(
+        RuntimeError, match=r"count at most 2147483647 elements of an image, got \(1, 1, 65536, 32768\)"
+    ):
+        ops.global_pool(x, backend="triton")

@@ -1,6 +1,13 @@
 // The maximum of each 2x2 pixels.
 #include "../kernel.h"
 
+// x is (planes, 2 * height, 2 * width), y (planes, height, width).
+struct AttnzooHalve {
+  int64_t planes, height, width, threads;
+  const float* x;
+  float* y;
+};
+
 namespace attnzoo {
 namespace ATTNZOO_ISA {
 
@@ -28,10 +35,11 @@ ATTNZOO_HOT void halve_rows(const float* above, const float* below, int64_t widt
 
 using namespace attnzoo::ATTNZOO_ISA;
 
-// x is (planes, 2 * height, 2 * width), y (planes, height, width).
-ATTNZOO_EXPORT(halve)(int64_t planes, int64_t height, int64_t width, int threads, const float* x, float* y) {
-  const int64_t rows = planes * height;  // two rows of x for each of y, one after the other
-#pragma omp parallel for num_threads(threads) if (threads > 1)
+ATTNZOO_EXPORT(halve)(const AttnzooHalve* call) {
+  const int64_t width = call->width, rows = call->planes * call->height;  // two rows of x for each of y, one after the other
+  const float* x = call->x;
+  float* y = call->y;
+#pragma omp parallel for num_threads((int)call->threads) if (call->threads > 1)
   for (int64_t row = 0; row < rows; ++row)
     halve_rows(x + 4 * row * width, x + (4 * row + 2) * width, width, y + row * width);
   return kDone;

@@ -5,7 +5,6 @@ Maps are contiguous, of one dtype; all else is contiguous float32.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -14,10 +13,20 @@ from torch import Tensor
 
 from attnzoo.kernels.cpu.launch import DTYPES, _check
 from attnzoo.kernels.cpu.library import kernels
+from attnzoo.kernels.cpu.records import Record
 
-_STAGE = struct.Struct("=6qd")  # AttnzooStage of record.h
-_BLOCK = struct.Struct("=9qf4i4x")  # AttnzooIgc
-_MAPS = struct.Struct("=5q")  # AttnzooIgcMaps
+STAGE = Record(weight="P", bias="P", gain="P", offset="P", mean="P", variance="P", epsilon="d")
+"""``AttnzooStage`` of record.h."""
+BLOCK = Record(
+    **dict.fromkeys(("batch", "channels", "height", "width", "groups", "outputs", "given", "maps", "span"), "q"),
+    plus="f",
+    **dict.fromkeys(("dense", "pool", "dtype", "threads"), "i"),
+)
+"""``AttnzooIgc`` of record.h."""
+MAPS = Record(x="P", maps="P", gate="P", y="P", means="P")
+"""``AttnzooIgcMaps`` of record.h."""
+HALVE = Record(planes="q", height="q", width="q", threads="q", x="P", y="P")
+"""``AttnzooHalve`` of halve.cpp."""
 _UNFIT = 3  # kUnknownSize of kernel.h
 
 
@@ -62,16 +71,16 @@ def igc_blocks(x: Tensor, links: Sequence[Link]) -> None:
         batch, given, height, width = read.shape
         channels, (outputs, depth) = len(link.weights[0]), link.weights[2].shape[:2]
         guides = 0 if link.maps is None else link.maps.shape[1]
-        blocks += _BLOCK.pack(
+        blocks += BLOCK.pack(
             *(batch, channels, height, width, link.groups, outputs),
             *(given, guides, min(given, channels // (guides + 1)), link.plus),
             *(depth != channels, link.pool, dtype, threads),
         )
         at = [0 if t is None else t.data_ptr() for t in (*link.weights, *link.norms)]
         for k, epsilon in enumerate(link.epsilons):
-            stages += _STAGE.pack(at[k], *at[3 + 5 * k : 8 + 5 * k], epsilon)
+            stages += STAGE.pack(at[k], *at[3 + 5 * k : 8 + 5 * k], epsilon)
         beside = (read, link.maps, link.gate, link.y, link.means)
-        maps += _MAPS.pack(*(0 if t is None else t.data_ptr() for t in beside))
+        maps += MAPS.pack(*(0 if t is None else t.data_ptr() for t in beside))
         read = link.y
     _check(kernels().igc_block(len(links), *map(bytes, (blocks, stages, maps))))
 
@@ -87,4 +96,4 @@ def igc_chain(count: int, record: bytes, y: Tensor) -> bool:
 def halve(maps: Tensor, threads: int, out: Tensor) -> None:
     """Fill ``out`` (B, C, H, W) with the maximum of each 2x2 pixels of ``maps`` (B, C, 2 H, 2 W), both float32."""
     batch, channels, height, width = out.shape
-    _check(kernels().halve(batch * channels, height, width, threads, maps.data_ptr(), out.data_ptr()))
+    _check(kernels().halve(HALVE.pack(batch * channels, height, width, threads, maps.data_ptr(), out.data_ptr())))

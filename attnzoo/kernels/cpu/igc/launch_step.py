@@ -8,13 +8,14 @@ step_backward.cpp. What a pass gathers for the next norm is float64: ``moments``
 from __future__ import annotations
 
 import ctypes
-from ctypes import c_int32, c_int64
+from collections.abc import Sequence
+from ctypes import c_int32, c_int64, c_void_p
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from attnzoo.kernels.cpu.launch import _check, _pointer
+from attnzoo.kernels.cpu.launch import _check, pointers
 from attnzoo.kernels.cpu.library import kernels
 
 
@@ -24,6 +25,9 @@ class Step(ctypes.Structure):
     _fields_ = (
         *((name, c_int64) for name in ("batch", "channels", "height", "width", "groups", "outputs")),
         *((name, c_int32) for name in ("dense", "pool", "threads")),
+        *((name, c_void_p) for name in ("x", "weight", "transposed", "flipped", "affine", "third", "signs", "terms")),
+        *((name, c_void_p) for name in ("means", "dy", "a", "b", "kept", "y", "dt", "dz", "dx", "d_weight")),
+        *((name, c_void_p) for name in ("moments", "sums")),
     )
 
 
@@ -36,19 +40,19 @@ class Geometry(NamedTuple):
     pool: bool
 
 
-def _call(name: str, x: Tensor, geometry: Geometry, *tensors: Tensor | None) -> None:
-    step = Step(*x.shape, *geometry, torch.get_num_threads())
-    _check(getattr(kernels(), f"igc_step_{name}")(ctypes.byref(step), *map(_pointer, tensors)))
+def _call(name: str, shape: Sequence[int], geometry: Geometry, **tensors: Tensor | None) -> None:
+    step = Step(*shape, *geometry, torch.get_num_threads(), **pointers(**tensors))
+    _check(getattr(kernels(), f"igc_step_{name}")(ctypes.byref(step)))
 
 
 def first(x: Tensor, geometry: Geometry, weight: Tensor, a: Tensor, moments: Tensor) -> None:
     """Fill ``a`` with the grouped 3x3 convolution of ``x`` (B, C, H, W), and its moments."""
-    _call("first", x, geometry, x, weight, a, moments)
+    _call("first", x.shape, geometry, x=x, weight=weight, a=a, moments=moments)
 
 
 def second(a: Tensor, geometry: Geometry, affine: Tensor, weight: Tensor, b: Tensor, moments: Tensor) -> None:
     """Fill ``b`` with the grouped 1x1 convolution of ``relu(norm(a))``, and its moments."""
-    _call("second", a, geometry, a, affine, weight, b, moments)
+    _call("second", a.shape, geometry, a=a, affine=affine, weight=weight, b=b, moments=moments)
 
 
 def third(
@@ -62,17 +66,18 @@ def third(
     moments: Tensor,
 ) -> None:
     """Fill ``kept`` with the last convolution, of each window what its norm, of gains with ``signs``, makes largest."""
-    _call("third", x, geometry, b, x, affine, weight, signs, kept, moments)
+    tensors = {"affine": affine, "weight": weight, "signs": signs, "kept": kept, "moments": moments}
+    _call("third", x.shape, geometry, b=b, x=x, **tensors)
 
 
 def last(kept: Tensor, affine: Tensor, y: Tensor) -> None:
     """Fill ``y`` with ``relu(norm(kept))``."""
-    _check(kernels().igc_step_last(*_planes(kept), *map(_pointer, (kept, affine, y))))
+    _call("last", kept.shape, _outputs(kept), kept=kept, affine=affine, y=y)
 
 
 def last_backward(dy: Tensor, kept: Tensor, affine: Tensor, means: Tensor, sums: Tensor) -> None:
     """Fill ``sums`` with those of ``dy`` behind the ReLU, and of that times ``kept - means``."""
-    _check(kernels().igc_step_last_backward(*_planes(kept), *map(_pointer, (dy, kept, affine, means, sums))))
+    _call("last_backward", kept.shape, _outputs(kept), dy=dy, kept=kept, affine=affine, means=means, sums=sums)
 
 
 def third_backward(
@@ -92,8 +97,9 @@ def third_backward(
 ) -> None:
     """Fill ``dt``, the gradient before the connection, its sums with ``b - means``, and ``d_weight`` transposed."""
     transposed = weight.flatten(1).t().contiguous()
-    tensors = (dy, b, x, affine, weight, transposed, signs, own_affine, terms, means, dt, sums, d_weight)
-    _call("third_backward", x, geometry, *tensors)
+    norms = {"affine": affine, "third": own_affine, "signs": signs, "terms": terms, "means": means}
+    weights = {"weight": weight, "transposed": transposed, "d_weight": d_weight}
+    _call("third_backward", x.shape, geometry, dy=dy, b=b, x=x, dt=dt, sums=sums, **norms, **weights)
 
 
 def second_backward(
@@ -111,8 +117,9 @@ def second_backward(
 ) -> None:
     """Fill ``dz``, the gradient of ``norm(a)``, its sums with ``a - means``, and ``d_weight``."""
     transposed = weight.view(-1, geometry.groups, geometry.groups).transpose(1, 2).contiguous()
-    tensors = (dt, b, terms, a, affine, means, transposed, dz, sums, d_weight)
-    _call("second_backward", a, geometry, *tensors)
+    norms = {"terms": terms, "affine": affine, "means": means}
+    weights = {"transposed": transposed, "d_weight": d_weight}
+    _call("second_backward", a.shape, geometry, dt=dt, b=b, a=a, dz=dz, sums=sums, **norms, **weights)
 
 
 def first_backward(
@@ -129,8 +136,9 @@ def first_backward(
     """Fill ``d_weight`` and, if it is wanted, ``dx``, to which the last channels of ``dt`` are added."""
     members = weight.shape[1]
     flipped = weight.view(-1, members, members, 3, 3).transpose(1, 2).flip(3, 4).contiguous()
-    _call("first_backward", x, geometry, dz, a, terms, x, flipped, dt, dx, d_weight)
+    weights = {"flipped": flipped, "d_weight": d_weight}
+    _call("first_backward", x.shape, geometry, dz=dz, a=a, terms=terms, x=x, dt=dt, dx=dx, **weights)
 
 
-def _planes(kept: Tensor) -> tuple[int, int, int, int]:
-    return kept.shape[0], kept.shape[1], kept.shape[2] * kept.shape[3], torch.get_num_threads()
+def _outputs(kept: Tensor) -> Geometry:
+    return Geometry(1, kept.shape[1], dense=False, pool=False)

@@ -25,8 +25,10 @@ ATTNZOO_HOT void choose(const float* top, const float* bottom, float sign, int64
 using namespace attnzoo::ATTNZOO_ISA;
 
 // a (batch, channels, height, width) = grouped 3x3 convolution of x; moments (2, channels) of it.
-ATTNZOO_EXPORT(igc_step_first)(const AttnzooIgcStep* step, const float* x, const float* weight, float* a,
-                               double* moments) {
+ATTNZOO_EXPORT(igc_step_first)(const AttnzooIgcStep* step) {
+  const float *x = step->x, *weight = step->weight;
+  float* a = step->a;
+  double* moments = step->moments;
   const Bands bands(*step);
   const Parts<Moment> parts(step->batch * bands.bands, step->channels);
   if (parts.failed()) return kNoMemory;
@@ -57,8 +59,10 @@ ATTNZOO_EXPORT(igc_step_first)(const AttnzooIgcStep* step, const float* x, const
 }
 
 // b = 1x1 convolution of relu(norm(a)) across the groups; affine (2, channels): the norm's scale and shift.
-ATTNZOO_EXPORT(igc_step_second)(const AttnzooIgcStep* step, const float* a, const float* affine, const float* weight,
-                                float* b, double* moments) {
+ATTNZOO_EXPORT(igc_step_second)(const AttnzooIgcStep* step) {
+  const float *a = step->a, *affine = step->affine, *weight = step->weight;
+  float* b = step->b;
+  double* moments = step->moments;
   const int64_t channels = step->channels, groups = step->groups, members = channels / groups;
   const Tiles tiles(*step, 2 * channels);
   const Parts<Moment> parts(step->batch * tiles.parts, channels);
@@ -86,8 +90,10 @@ ATTNZOO_EXPORT(igc_step_second)(const AttnzooIgcStep* step, const float* a, cons
 // The 1x1 convolution of relu(norm(b) + x), or of both one behind the other; of each 2x2 window only the value that is
 // the largest behind the norm is kept if there is pooling. signs (outputs): 1, or -1 where the norm's gain is negative.
 // Values that are not finite need no care: a norm takes the moments of its whole channel from them.
-ATTNZOO_EXPORT(igc_step_third)(const AttnzooIgcStep* step, const float* b, const float* x, const float* affine,
-                               const float* weight, const float* signs, float* kept, double* moments) {
+ATTNZOO_EXPORT(igc_step_third)(const AttnzooIgcStep* step) {
+  const float *b = step->b, *x = step->x, *affine = step->affine, *weight = step->weight, *signs = step->signs;
+  float* kept = step->kept;
+  double* moments = step->moments;
   const int64_t depth = (step->dense ? 2 : 1) * step->channels, outputs = step->outputs, width = step->width;
   const Tiles tiles(*step, depth + outputs);
   const Parts<Moment> parts(step->batch * tiles.parts, outputs);
@@ -117,8 +123,11 @@ ATTNZOO_EXPORT(igc_step_third)(const AttnzooIgcStep* step, const float* b, const
 }
 
 // y = relu(norm(kept)), both (batch, outputs, area).
-ATTNZOO_EXPORT(igc_step_last)(int64_t batch, int64_t outputs, int64_t area, int threads, const float* kept,
-                              const float* affine, float* y) {
+ATTNZOO_EXPORT(igc_step_last)(const AttnzooIgcStep* step) {
+  const int64_t batch = step->batch, outputs = step->outputs, area = step->height * step->width;
+  const int threads = step->threads;
+  const float *kept = step->kept, *affine = step->affine;
+  float* y = step->y;
   parallel(threads, batch * outputs, batch * outputs * area, [&](int64_t plane) {
     const float scale = affine[plane % outputs], shift = affine[outputs + plane % outputs];
     for (int64_t p = 0; p < area; p += kLanes) {

@@ -5,9 +5,14 @@
 
 #include "strip.h"
 
+// What every pass is told: sizes, and of the tensors those that it reads or fills; the others are not looked at. What they are
+// stands at the passes. `height` and `width` are those of the block's map, for the last pass those of what it has kept.
 struct AttnzooIgcStep {
   int64_t batch, channels, height, width, groups, outputs;
   int32_t dense, pool, threads;
+  const float *x, *weight, *transposed, *flipped, *affine, *third, *signs, *terms, *means, *dy;
+  float *a, *b, *kept, *y, *dt, *dz, *dx, *d_weight;  // each is what a pass fills, and most what a later one reads
+  double *moments, *sums;
 };
 
 namespace attnzoo {

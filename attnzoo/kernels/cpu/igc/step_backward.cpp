@@ -99,8 +99,11 @@ ATTNZOO_HOT void make_window_gradient(const Output& output, const float* dy, int
 using namespace attnzoo::ATTNZOO_ISA;
 
 // sums (2, outputs): of g, and of g times (kept - mean), where g is dy behind the ReLU. All are (batch, outputs, area).
-ATTNZOO_EXPORT(igc_step_last_backward)(int64_t batch, int64_t outputs, int64_t area, int threads, const float* dy,
-                                       const float* kept, const float* affine, const float* means, double* sums) {
+ATTNZOO_EXPORT(igc_step_last_backward)(const AttnzooIgcStep* step) {
+  const int64_t batch = step->batch, outputs = step->outputs, area = step->height * step->width;
+  const int threads = step->threads;
+  const float *dy = step->dy, *kept = step->kept, *affine = step->affine, *means = step->means;
+  double* sums = step->sums;
   const Parts<double> parts(batch, 2 * outputs);
   if (parts.failed()) return kNoMemory;
   parallel(threads, batch * outputs, batch * outputs * area, [&](int64_t plane) {
@@ -126,10 +129,12 @@ ATTNZOO_EXPORT(igc_step_last_backward)(int64_t batch, int64_t outputs, int64_t a
 // Through the third convolution. affine, weight, signs, b, x: as in the forward pass; transposed: the weight; third (2,
 // outputs): its norm's scale and shift; terms (4, outputs); means (channels) of b. dt (batch, depth, height, width), the
 // gradient of what the ReLU in front reads; sums (2, channels) of it for the second norm; d_weight (depth, outputs).
-ATTNZOO_EXPORT(igc_step_third_backward)(const AttnzooIgcStep* step, const float* dy, const float* b, const float* x,
-                                        const float* affine, const float* weight, const float* transposed,
-                                        const float* signs, const float* third, const float* terms, const float* means,
-                                        float* dt, double* sums, float* d_weight) {
+ATTNZOO_EXPORT(igc_step_third_backward)(const AttnzooIgcStep* step) {
+  const float *dy = step->dy, *b = step->b, *x = step->x, *affine = step->affine, *weight = step->weight,
+      *transposed = step->transposed, *signs = step->signs, *third = step->third, *terms = step->terms,
+      *means = step->means;
+  float *dt = step->dt, *d_weight = step->d_weight;
+  double* sums = step->sums;
   const int64_t channels = step->channels, depth = (step->dense ? 2 : 1) * channels, outputs = step->outputs;
   const int64_t width = step->width, windows = width / 2;
   const Tiles tiles(*step, 2 * (depth + outputs));
@@ -178,9 +183,11 @@ ATTNZOO_EXPORT(igc_step_third_backward)(const AttnzooIgcStep* step, const float*
 // Through the second convolution. dt: the gradient of its norm's output, `depth` channels an image of which the first are
 // meant; terms (4, channels); affine (2, channels) and means: of the first norm. dz: the gradient of that norm's output;
 // sums (2, channels) of it; d_weight (channels, groups).
-ATTNZOO_EXPORT(igc_step_second_backward)(const AttnzooIgcStep* step, const float* dt, const float* b,
-                                         const float* terms, const float* a, const float* affine, const float* means,
-                                         const float* transposed, float* dz, double* sums, float* d_weight) {
+ATTNZOO_EXPORT(igc_step_second_backward)(const AttnzooIgcStep* step) {
+  const float *dt = step->dt, *b = step->b, *terms = step->terms, *a = step->a, *affine = step->affine,
+      *means = step->means, *transposed = step->transposed;
+  float *dz = step->dz, *d_weight = step->d_weight;
+  double* sums = step->sums;
   const int64_t channels = step->channels, groups = step->groups, members = channels / groups;
   const int64_t depth = (step->dense ? 2 : 1) * channels;
   const Tiles tiles(*step, 3 * channels);
@@ -216,9 +223,10 @@ ATTNZOO_EXPORT(igc_step_second_backward)(const AttnzooIgcStep* step, const float
 // Through the first convolution. dz: the gradient of its norm's output; terms (4, channels); flipped (channels, members,
 // 3, 3): the weight, turned round and transposed within its group. dx, unless it is null, is what comes through plus the
 // last channels of dt. d_weight (channels, members, 3, 3).
-ATTNZOO_EXPORT(igc_step_first_backward)(const AttnzooIgcStep* step, const float* dz, const float* a, const float* terms,
-                                        const float* x, const float* flipped, const float* dt, float* dx,
-                                        float* d_weight) {
+ATTNZOO_EXPORT(igc_step_first_backward)(const AttnzooIgcStep* step) {
+  const float *dz = step->dz, *a = step->a, *terms = step->terms, *x = step->x, *flipped = step->flipped,
+      *dt = step->dt;
+  float *dx = step->dx, *d_weight = step->d_weight;
   const Bands bands(*step);
   const int64_t channels = step->channels, members = bands.members, area = step->height * step->width;
   const Parts<float> weights(step->batch * bands.bands, channels * members * 9);
