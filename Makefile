@@ -19,7 +19,7 @@ bench:  ## what is measured, then what is counted; each writes its results under
 	$(PYTHON) -m benchmarks.measure_graphs
 	$(PYTHON) -m benchmarks.measure_cednn
 	$(PYTHON) -m benchmarks.measure_networks
-	$(PYTHON) benchmarks/bench_attach_overhead.py
+	$(PYTHON) -m benchmarks.bench_attach_overhead
 	$(PYTHON) benchmarks/sweep_attach.py
 	reference-models ledger --json benchmarks/results/ledger.json
 	$(PYTHON) -m benchmarks.build_triton

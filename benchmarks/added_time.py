@@ -1,4 +1,4 @@
-"""What networks take, and what they add to a bare one, when they take turns in one process."""
+"""What networks take, and what they add to a bare one, when they take turns."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-WARM_UP = 2
 LEAST = 0.01
 """Milliseconds that a rival is taken to add where less was measured, so that a ratio can be told."""
 
@@ -21,18 +20,22 @@ class Pass(NamedTuple):
     page_faults: int
 
 
-def timed(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[Pass]]:
-    """Run every call once a round, in an order drawn anew for each, and return its passes."""
-    passes: dict[str, list[Pass]] = {name: [] for name in calls}
+def one_pass(call: Callable[[], object]) -> Pass:
+    """Call once; return how long it took and how many page faults this process had in it."""
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    start = time.perf_counter()
+    call()
+    elapsed = (time.perf_counter() - start) * 1e3
+    return Pass(elapsed, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults)
+
+
+def in_turns(candidates: Mapping[str, Callable[[], Pass]], rounds: int) -> dict[str, list[Pass]]:
+    """Ask every candidate for a pass once a round, in an order drawn anew for each round, and return the passes."""
+    passes: dict[str, list[Pass]] = {name: [] for name in candidates}
     draw = random.Random(0)  # noqa: S311 - an order of turns is no secret
-    for turn in range(WARM_UP + rounds):
-        for name in draw.sample(list(calls), len(calls)):
-            faults = _page_faults()
-            start = time.perf_counter()
-            calls[name]()
-            elapsed = (time.perf_counter() - start) * 1e3
-            if turn >= WARM_UP:
-                passes[name].append(Pass(elapsed, _page_faults() - faults))
+    for _ in range(rounds):
+        for name in draw.sample(list(candidates), len(candidates)):
+            passes[name].append(candidates[name]())
     return passes
 
 
@@ -70,7 +73,3 @@ def summary(passes: Mapping[str, list[Pass]], rivals: Mapping[str, str]) -> dict
 
 def _over(own: list[float], other: list[float]) -> float:
     return statistics.median(one / two for one, two in zip(own, other, strict=True))
-
-
-def _page_faults() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt

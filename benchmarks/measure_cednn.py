@@ -1,6 +1,6 @@
 """Measure CEDNN against ResNet-18, and against itself exported; writes results/cednn-cpu.json.
 
-    python -m benchmarks.measure_cednn [--rounds 15] [--threads 2] [--output FILE]
+    python -m benchmarks.measure_cednn [--rounds 15] [--threads 2] [--only WORDS] [--output FILE]
 
 Each case, an environment (``environments.py``: a plain shell's first), a mode and a batch, has a process of its own, in
 which each candidate runs once a round on the same 224 x 224 images; the order turns from round to round. Times are
@@ -27,7 +27,11 @@ from benchmarks.interleaved import ROOT, circumstances, write
 
 MODULE = "benchmarks.measure_cednn"
 RESULT = Path(__file__).with_name("results") / "cednn-cpu.json"
-CASES = (("inference", 1), ("inference", 8), ("training", 8))
+CASES = [
+    (environment, mode, batch)
+    for environment in environments.ENVIRONMENTS
+    for mode, batch in (("inference", 1), ("inference", 8), ("training", 8))
+]
 
 
 def rows(environment: str, mode: str, batch: int, rounds: int, threads: int) -> Iterator[dict[str, Any]]:
@@ -47,19 +51,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--only", default="", help='all of these words in a case, as in "plain inference 8"')
     parser.add_argument("--output", type=Path, default=RESULT)
     arguments = parser.parse_args()
+    cases = [case for case in CASES if set(arguments.only.split()) <= set(map(str, case))]
+    if not cases:
+        parser.error(f"--only: no case has all of {arguments.only!r}; one is {' '.join(map(str, CASES[0]))!r}")
     versions = runtimes.require()
     about = circumstances(MODULE, arguments.threads)
     about["machine"] |= {"environment": "each row's own", "variables": environments.ENVIRONMENTS}
     about["versions"] |= versions
     measured: list[dict[str, Any]] = []
-    for environment in environments.ENVIRONMENTS:
-        for mode, batch in CASES:
-            for row in rows(environment, mode, batch, arguments.rounds, arguments.threads):
-                measured.append(row)
-                print(*row.values(), flush=True)
-            write(arguments.output, about, measured)
+    for case in cases:
+        for row in rows(*case, arguments.rounds, arguments.threads):
+            measured.append(row)
+            print(*row.values(), flush=True)
+        write(arguments.output, about, measured)
     Console().print(goals.table(goals.cednn(measured)))
 
 

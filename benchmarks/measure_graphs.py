@@ -5,8 +5,8 @@
 ``compiled``: by ``torch.compile`` with its defaults, inference on eight images and a training step, forward and
 backward, on four. ``onnxruntime`` and ``openvino``: written by ``attnzoo.export_onnx``, run on one image and on eight,
 in float32, by OpenVINO also in what it takes by itself if that is something else. Everything in a plain shell's
-environment, each case in a process of its own, in which the networks take turns: the bare one, with attnzoo's CBAM as
-``attach`` makes it by default and with ``init="paper"``, and with timm's. ``added_ms``, ``of_timm``, ``page_faults``:
+environment, each network in a process of its own, which take turns: the bare one, with attnzoo's CBAM as ``attach``
+makes it by default and with ``init="paper"``, and with timm's. ``added_ms``, ``of_timm``, ``page_faults``:
 see measure_resnet50; ``over_timm`` is the median over the rounds of a network's time over that with timm's CBAM;
 ``nodes`` are those of the ONNX file. It takes about ten minutes, of which compiling is most.
 """
@@ -14,27 +14,26 @@ see measure_resnet50; ``over_timm`` is the median over the rounds of a network's
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.progress import Progress
 
-from benchmarks import environments, goals, runtimes
+from benchmarks import goals, runtimes, workers
 from benchmarks.interleaved import ROOT, circumstances, write
+from benchmarks.resnet50_cases import NETWORKS, RIVALS
 
 MODULE = "benchmarks.measure_graphs"
 RESULT = ROOT / "benchmarks" / "results" / "graphs.json"
 ENVIRONMENT = "plain"
+CBAM = [name for name in NETWORKS if name == "bare" or name.endswith("cbam")]
 
 
 class Case(NamedTuple):
-    """What one process measures."""
+    """What is measured together."""
 
     graph: str
     mode: str
@@ -49,22 +48,16 @@ def cases() -> list[Case]:
     return found + [Case(graph, "inference", batch) for graph in graphs for batch in (1, 8)]
 
 
-def rows(case: Case, rounds: int, threads: int, folder: Path) -> Iterator[dict[str, Any]]:
-    """Measure a case in a process of its own, and yield a row for each network."""
-    found = json.loads(run(*case, rounds, threads, folder))
-    if found["variables"]:
-        raise RuntimeError(f"the plain shell's environment became {found['variables']} in the process measured")
-    for network, figures in found["networks"].items():
-        count = None if case.graph == "compiled" else runtimes.nodes(folder / f"{network}.onnx")
-        yield {**case._asdict(), "network": network, "nodes": count, "rounds": rounds, **figures}
-
-
-def run(*arguments: object) -> str:
-    """Run ``graphs_cases`` in a plain shell's environment and return the last line that it prints."""
-    command = [sys.executable, "-m", "benchmarks.graphs_cases", *map(str, arguments)]
-    environ = environments.environ(ENVIRONMENT)
-    done = subprocess.run(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603
-    return done.stdout.rpartition("\n")[2]
+def rows(graph: str, cases: Sequence[Case], rounds: int, threads: int) -> Iterator[list[dict[str, Any]]]:
+    """Measure cases of one kind of graph, and yield the rows of each, one for each network."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        workers.started(graph, CBAM, ENVIRONMENT, threads, Path(folder)) as found,
+    ):
+        for case in cases:
+            figures = workers.figures(found, case.mode, case.batch, rounds, RIVALS)
+            shown = [{"network": name, "nodes": found[name].nodes, **each} for name, each in figures.items()]
+            yield [{**case._asdict(), "rounds": rounds, **each} for each in shown]
 
 
 def main() -> None:
@@ -85,15 +78,14 @@ def main() -> None:
     about["versions"] |= versions
     measured: list[dict[str, Any]] = []
     console = Console()
-    with Progress(console=console) as progress, tempfile.TemporaryDirectory() as temporary:
-        task = progress.add_task("export", total=len(chosen))
-        if any(case.graph != "compiled" for case in chosen):
-            run("export", temporary)
-        for case in chosen:
-            progress.update(task, description=" ".join(map(str, case)))
-            measured += rows(case, arguments.rounds, arguments.threads, Path(temporary))
-            write(arguments.output, about, measured)
-            progress.advance(task)
+    with Progress(console=console) as progress:
+        task = progress.add_task("cases", total=len(chosen))
+        for graph in dict.fromkeys(case.graph for case in chosen):
+            own = [case for case in chosen if case.graph == graph]
+            for found in rows(graph, own, arguments.rounds, arguments.threads):
+                measured += found
+                write(arguments.output, about, measured)
+                progress.advance(task)
     console.print(goals.table(goals.graphs(measured)))
     console.print(f"written: {arguments.output}")
 

@@ -2,29 +2,28 @@
 
     python -m benchmarks.measure_resnet50 [--rounds 30] [--threads 2] [--only WORDS] [--output FILE]
 
-Each case, an environment, a mode and a batch, has a process of its own, which finds the variables of that environment
-and no others that allocators and thread pools read (``environments.py``). In it the bare network, attnzoo's CBAM and
-SE as ``attach`` makes them by default and with ``init="paper"``, and timm's take turns, in an order drawn for each
+The environments are those of ``environments.py``. Each network has a process of its own, as a user's has, in which the
+heap is brought to the state that a clean process has it in (``heap.py``): the bare network, attnzoo's CBAM and SE as
+``attach`` makes them by default and with ``init="paper"``, and timm's. They take turns, in an order drawn for each
 round; a batch of 1 or 2 has twice the rounds. ``added_ms`` is the median over the rounds of what a network took more
-than the bare one, ``of_timm`` that over what timm's layer adds, ``page_faults`` the median of those of a pass.
-Training is a forward and a backward pass. It takes about ten minutes; the file is written after every case.
+than the bare one, ``of_timm`` that over what timm's layer adds, ``over_timm`` the median of its time over that with
+timm's, ``page_faults`` the median of those of a pass. Training is a forward and a backward pass. It takes about ten
+minutes and 8 GB; the file is written after every case.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.progress import Progress
 
-from benchmarks import environments, goals
+from benchmarks import environments, goals, workers
 from benchmarks.interleaved import ROOT, circumstances, write
+from benchmarks.resnet50_cases import NETWORKS, RIVALS
 
 MODULE = "benchmarks.measure_resnet50"
 RESULT = ROOT / "benchmarks" / "results" / "resnet50.json"
@@ -33,7 +32,7 @@ TWICE = (1, 2)
 
 
 class Case(NamedTuple):
-    """What one process measures."""
+    """What is measured together."""
 
     environment: str
     mode: str
@@ -48,17 +47,14 @@ CASES = [
 ]
 
 
-def rows(case: Case, rounds: int, threads: int) -> Iterator[dict[str, Any]]:
-    """Measure a case in a process of its own, and yield a row for each network."""
-    rounds *= 2 if case.batch in TWICE else 1
-    command = [sys.executable, "-m", "benchmarks.resnet50_cases", case.mode, case.batch, rounds, threads]
-    environ = environments.environ(case.environment)
-    done = subprocess.run(list(map(str, command)), cwd=ROOT, env=environ, stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603
-    found = json.loads(done.stdout.rpartition("\n")[2])
-    if found["variables"] != environments.ENVIRONMENTS[case.environment]:
-        raise RuntimeError(f"the environment {case.environment!r} became {found['variables']} in the process measured")
-    for network, figures in found["networks"].items():
-        yield {**case._asdict(), "network": network, "rounds": rounds, **figures}
+def rows(cases: Sequence[Case], rounds: int, threads: int) -> Iterator[list[dict[str, Any]]]:
+    """Measure cases of one environment, and yield the rows of each, one for each network."""
+    environment = cases[0].environment
+    with workers.started("eager", NETWORKS, environment, threads) as found:
+        for case in cases:
+            turns = rounds * (2 if case.batch in TWICE else 1)
+            figures = workers.figures(found, case.mode, case.batch, turns, RIVALS)
+            yield [{**case._asdict(), "network": name, "rounds": turns, **each} for name, each in figures.items()]
 
 
 def main() -> None:
@@ -77,12 +73,13 @@ def main() -> None:
     measured: list[dict[str, Any]] = []
     console = Console()
     with Progress(console=console) as progress:
-        task = progress.add_task("", total=len(cases))
-        for case in cases:
-            progress.update(task, description=" ".join(map(str, case)))
-            measured += rows(case, arguments.rounds, arguments.threads)
-            write(arguments.output, about, measured)
-            progress.advance(task)
+        task = progress.add_task("cases", total=len(cases))
+        for environment in environments.ENVIRONMENTS:
+            own = [case for case in cases if case.environment == environment]
+            for found in rows(own, arguments.rounds, arguments.threads) if own else ():
+                measured += found
+                write(arguments.output, about, measured)
+                progress.advance(task)
     console.print(goals.table(goals.resnet50(measured)))
     console.print(f"written: {arguments.output}")
 

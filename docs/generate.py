@@ -224,10 +224,11 @@ def results(path: Path, name: str) -> str:  # noqa: ARG001 - every part is given
 
 
 def speed(path: Path, name: str) -> str:  # noqa: ARG001 - every part is given its file
-    """Return the table of a committed result as speed.py draws it, with where it was made."""
-    result = json.loads((ROOT / "benchmarks/results" / f"{name}.json").read_text())
-    _goals_module()
-    header, rows = runpy.run_path(str(Path(__file__).with_name("speed.py")))["TABLES"][name](result["rows"])
+    """Return a table of how fast networks are, see speed.py, with where it was measured."""
+    _goals_module()  # it stands where speed.py can import it
+    file, draw = runpy.run_path(str(Path(__file__).with_name("speed.py")))["TABLES"][name]
+    result = json.loads((ROOT / "benchmarks/results" / f"{file}.json").read_text())
+    header, rows = draw(result["rows"])
     return f"{table(header, rows)}\n\n{_made(result)}"
 
 

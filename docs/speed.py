@@ -23,12 +23,25 @@ def resnet50(rows: Rows) -> Drawn:
     for (environment, mode, batch), found in cases.items():
         for layer in LAYERS:
             bare, timm = found["bare"], found[f"timm {layer}"]
-            ours, paper = found[f"attnzoo {layer}"], found[f"attnzoo {layer} paper"]
+            ours, paper = found[f"attnzoo {layer}"], found[f"attnzoo paper {layer}"]
             most = goals.RESNET50[layer, environment][0 if batch == 1 else 1]
             times = [f"{bare['median_ms']:.1f}", *(f"{row['added_ms']:.1f}" for row in (ours, paper, timm))]
             faults = [f"{row['page_faults']:,}" for row in (bare, ours, timm)]
             drawn.append([environment, mode, str(batch), layer, *times, *_held(ours["of_timm"], most), *faults])
     return header, drawn
+
+
+def resnet50_short(rows: Rows) -> Drawn:
+    """Return the same in brief: one image, eight, and a training step, attached by default and timm's."""
+    header = ["environment", "mode", "batch", "bare, ms", "CBAM adds", "timm's", "SE adds", "timm's"]
+    drawn: dict[tuple[str, str, int], list[str]] = {}
+    for row in rows:
+        case = (row["environment"], row["mode"], row["batch"])
+        if case[1:] not in {("inference", 1), ("inference", 8), ("training", 4)} or "paper" in row["network"]:
+            continue
+        figure = row["median_ms"] if row["network"] == "bare" else row["added_ms"]
+        drawn.setdefault(case, [case[0], case[1], str(case[2])]).append(f"{figure:.1f}")
+    return header, list(drawn.values())
 
 
 def graphs(rows: Rows) -> Drawn:
@@ -40,10 +53,10 @@ def graphs(rows: Rows) -> Drawn:
         cases.setdefault((row["graph"], row["mode"], row["batch"]), {})[row["network"]] = row
     drawn = []
     for (graph, mode, batch), found in cases.items():
-        networks = [found[name] for name in ("bare", "attnzoo", "attnzoo paper", "timm")]
+        networks = [found[name] for name in ("bare", "attnzoo cbam", "attnzoo paper cbam", "timm cbam")]
         times = [f"{networks[0]['median_ms']:.1f}", *(f"{row['added_ms']:.1f}" for row in networks[1:])]
         compiled = graph == "compiled"
-        share = found["attnzoo"]["of_timm" if compiled else "over_timm"]
+        share = found["attnzoo cbam"]["of_timm" if compiled else "over_timm"]
         held = _held(share, goals.COMPILED if compiled else goals.EXPORTED)
         held = [held[0], "-", "-"] if graph in goals.NO_GOAL else held
         nodes = ["-" if row["nodes"] is None else f"{row['nodes']}" for row in networks]
@@ -76,4 +89,10 @@ def _held(share: float, most: float) -> list[str]:
     return [f"{share:.2f}", f"<= {most:.3g}", "yes" if share <= most else "**no**"]
 
 
-TABLES = {"resnet50": resnet50, "graphs": graphs, "cednn-cpu": cednn}
+TABLES = {
+    "resnet50": ("resnet50", resnet50),
+    "resnet50-short": ("resnet50", resnet50_short),
+    "graphs": ("graphs", graphs),
+    "cednn": ("cednn-cpu", cednn),
+}
+"""By name: the result that a table is drawn from, and what draws it."""

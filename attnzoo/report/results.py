@@ -23,7 +23,7 @@ KNOWN: Mapping[str, tuple[str, str]] = MappingProxyType(
         "networks-cpu": ("LLA-Net, DBA's head and their operations", "python -m benchmarks.measure_networks"),
         "cednn-cpu": ("CEDNN against ResNet-18", "python -m benchmarks.measure_cednn"),
         "attach-sweep": ("Attaching to every family of models", "python benchmarks/sweep_attach.py"),
-        "attach-overhead": ("What being attached costs by itself", "python benchmarks/bench_attach_overhead.py"),
+        "attach-overhead": ("What being attached costs by itself", "python -m benchmarks.bench_attach_overhead"),
         "capabilities": ("What works with what", "python -m benchmarks.measure_capabilities"),
         "export": ("Exported, and run by onnxruntime and torch.export", "python -m benchmarks.sweep_export"),
         "versions": ("The tests with other versions of torch", "python -m benchmarks.measure_versions"),

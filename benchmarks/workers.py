@@ -1,0 +1,98 @@
+"""Networks that take turns, each in a process of its own: as users have them, and none in another's memory."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks import environments
+from benchmarks.added_time import Pass, in_turns, summary
+
+ROOT = Path(__file__).parents[1]
+PAUSE = 0.005
+"""Seconds before each pass, in which the threads of the one before fall asleep."""
+
+
+class Worker:
+    """A process that runs :mod:`benchmarks.network_worker`.
+
+    Attributes:
+        nodes: Nodes of the file that it has exported, if it has.
+    """
+
+    def __init__(self, graph: str, network: str, environment: str, threads: int, folder: Path) -> None:
+        command = [sys.executable, "-m", "benchmarks.network_worker", graph, network, str(threads), str(folder)]
+        environ = environments.environ(environment)
+        self._name, self._environment = f"{network}, {graph}", environment
+        self._process = subprocess.Popen(  # noqa: S603
+            command, cwd=ROOT, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        )
+        self.nodes: int | None = None
+
+    def wait_until_made(self) -> None:
+        """Wait until it has its network.
+
+        Raises:
+            RuntimeError: If it finds other variables than those of the environment, or has stopped.
+        """
+        said = self._answer()
+        if said["variables"] != environments.ENVIRONMENTS[self._environment]:
+            raise RuntimeError(f"the environment {self._environment!r} became {said['variables']} in a worker")
+        self.nodes = said["nodes"]
+
+    def say(self, *words: object) -> None:
+        """Tell it something."""
+        self._process.stdin.write(json.dumps(words) + "\n")
+
+    def wait_until_ready(self) -> None:
+        """Wait until it has prepared the case that it was told."""
+        self._answer()
+
+    def run(self) -> Pass:
+        """Let it run its network once."""
+        time.sleep(PAUSE)
+        self.say("pass")
+        return Pass(*self._answer())
+
+    def stop(self) -> None:
+        """Let it end, and wait until it has."""
+        self._process.stdin.close()
+        self._process.wait()
+
+    def _answer(self) -> Any:
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the process of {self._name} has stopped, with exit code {self._process.wait()}")
+        return json.loads(line)
+
+
+@contextmanager
+def started(
+    graph: str, networks: Sequence[str], environment: str, threads: int, folder: Path = ROOT
+) -> Iterator[dict[str, Worker]]:
+    """Start a worker for each network, and stop them at the end."""
+    found = {network: Worker(graph, network, environment, threads, folder) for network in networks}
+    try:
+        for worker in found.values():
+            worker.wait_until_made()
+        yield found
+    finally:
+        for worker in found.values():
+            worker.stop()
+
+
+def figures(
+    workers: Mapping[str, Worker], mode: str, batch: int, rounds: int, rivals: Mapping[str, str]
+) -> dict[str, dict[str, Any]]:
+    """Measure a case, and return the figures of each network, see :func:`benchmarks.added_time.summary`."""
+    for worker in workers.values():
+        worker.say("case", mode, batch)
+    for worker in workers.values():
+        worker.wait_until_ready()
+    return summary(in_turns({name: worker.run for name, worker in workers.items()}, rounds), rivals)
