@@ -138,8 +138,10 @@ def gate_images(
 
 
 def _is_its_map(x: object, layer: nn.Module) -> bool:
-    """Tell whether this is a map on the CPU, of the layer's channels."""
-    return isinstance(x, Tensor) and x.is_cpu and x.dim() == 4 and x.shape[1] == layer.channels
+    """Tell whether this is a dense map on the CPU, of the layer's channels."""
+    if not isinstance(x, Tensor) or not x.is_cpu or x.layout is not torch.strided:
+        return False
+    return x.dim() == 4 and x.shape[1] == layer.channels
 
 
 def _contents(

@@ -148,7 +148,7 @@ def _prepared(folder: Path) -> list[Path]:
 def _read_prepared(folder: Path, path: Path) -> None:
     prepared = Prepared(folder / "out")
     for name in prepared:
-        prepared[name].maps()
+        assert prepared[name].image is not None
 
 
 def _journal(folder: Path) -> list[Path]:
