@@ -96,8 +96,9 @@ def cednn(rows: Rows) -> Iterator[Verdict]:
             for other, least in CEDNN.items():
                 yield _at_least(f"{name}: over ResNet-18 {other}", least, row[other])
             for runtime, least in RUNTIMES.items():
-                theirs = times[row["environment"], row["mode"], row["batch"], runtime]
-                yield _at_least(f"{name}: over itself by {runtime}", least, theirs / row["median_ms"])
+                theirs = times.get((row["environment"], row["mode"], row["batch"], runtime))
+                if theirs is not None:
+                    yield _at_least(f"{name}: over itself by {runtime}", least, theirs / row["median_ms"])
         elif row["provider"] == "torch":
             yield _at_least(f"{name}, torch alone: over ResNet-18 eager", CEDNN_TORCH, row["eager"])
 
@@ -135,5 +136,7 @@ def _at_most(name: str, goal: float, measured: float, cases: int = 1) -> Verdict
 
 
 def _rows(folder: Path, name: str) -> list[Mapping[str, Any]]:
-    found: list[Mapping[str, Any]] = json.loads((folder / f"{name}.json").read_text())["rows"]
+    """Return the rows of a result; none of one that is not measured yet."""
+    path = folder / f"{name}.json"
+    found: list[Mapping[str, Any]] = json.loads(path.read_text())["rows"] if path.exists() else []
     return found

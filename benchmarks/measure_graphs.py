@@ -48,15 +48,14 @@ def cases() -> list[Case]:
     return found + [Case(graph, "inference", batch) for graph in graphs for batch in (1, 8)]
 
 
-def rows(graph: str, cases: Sequence[Case], rounds: int, threads: int) -> Iterator[list[dict[str, Any]]]:
+def rows(files: Sequence[Path], cases: Sequence[Case], rounds: int, threads: int) -> Iterator[list[dict[str, Any]]]:
     """Measure cases of one kind of graph, and yield the rows of each, one for each network."""
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        workers.started(graph, CBAM, ENVIRONMENT, threads, Path(folder)) as found,
-    ):
+    graph = cases[0].graph
+    nodes = {file.stem: None if graph == "compiled" else runtimes.nodes(file.with_suffix(".onnx")) for file in files}
+    with workers.started(graph, files, ENVIRONMENT, threads) as found:
         for case in cases:
             figures = workers.figures(found, case.mode, case.batch, rounds, RIVALS)
-            shown = [{"network": name, "nodes": found[name].nodes, **each} for name, each in figures.items()]
+            shown = [{"network": name, "nodes": nodes[name], **each} for name, each in figures.items()]
             yield [{**case._asdict(), "rounds": rounds, **each} for each in shown]
 
 
@@ -78,11 +77,12 @@ def main() -> None:
     about["versions"] |= versions
     measured: list[dict[str, Any]] = []
     console = Console()
-    with Progress(console=console) as progress:
+    with Progress(console=console) as progress, tempfile.TemporaryDirectory() as folder:
         task = progress.add_task("cases", total=len(chosen))
+        files = workers.make(Path(folder), CBAM, onnx=any(case.graph != "compiled" for case in chosen))
         for graph in dict.fromkeys(case.graph for case in chosen):
             own = [case for case in chosen if case.graph == graph]
-            for found in rows(graph, own, arguments.rounds, arguments.threads):
+            for found in rows(files, own, arguments.rounds, arguments.threads):
                 measured += found
                 write(arguments.output, about, measured)
                 progress.advance(task)

@@ -2,10 +2,10 @@
 
     python -m benchmarks.measure_resnet50 [--rounds 30] [--threads 2] [--only WORDS] [--output FILE]
 
-The environments are those of ``environments.py``. Each network has a process of its own, as a user's has, in which the
-heap is brought to the state that a clean process has it in (``heap.py``): the bare network, attnzoo's CBAM and SE as
-``attach`` makes them by default and with ``init="paper"``, and timm's. They take turns, in an order drawn for each
-round; a batch of 1 or 2 has twice the rounds. ``added_ms`` is the median over the rounds of what a network took more
+The environments are those of ``environments.py``. Each network has a process of its own, as a user's has, that has only
+loaded it (``resnet50_cases.py`` says why): the bare network, attnzoo's CBAM and SE as ``attach`` makes them by default
+and with ``init="paper"``, and timm's. They take turns, in an order drawn for each round; a batch of 1 or 2 has twice
+the rounds. ``added_ms`` is the median over the rounds of what a network took more
 than the bare one, ``of_timm`` that over what timm's layer adds, ``over_timm`` the median of its time over that with
 timm's, ``page_faults`` the median of those of a pass. Training is a forward and a backward pass. It takes about ten
 minutes and 8 GB; the file is written after every case.
@@ -14,6 +14,7 @@ minutes and 8 GB; the file is written after every case.
 from __future__ import annotations
 
 import argparse
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,10 +48,9 @@ CASES = [
 ]
 
 
-def rows(cases: Sequence[Case], rounds: int, threads: int) -> Iterator[list[dict[str, Any]]]:
+def rows(files: Sequence[Path], cases: Sequence[Case], rounds: int, threads: int) -> Iterator[list[dict[str, Any]]]:
     """Measure cases of one environment, and yield the rows of each, one for each network."""
-    environment = cases[0].environment
-    with workers.started("eager", NETWORKS, environment, threads) as found:
+    with workers.started("eager", files, cases[0].environment, threads) as found:
         for case in cases:
             turns = rounds * (2 if case.batch in TWICE else 1)
             figures = workers.figures(found, case.mode, case.batch, turns, RIVALS)
@@ -72,11 +72,12 @@ def main() -> None:
     about["machine"] |= {"environment": "each row's own", "variables": environments.ENVIRONMENTS}
     measured: list[dict[str, Any]] = []
     console = Console()
-    with Progress(console=console) as progress:
+    with Progress(console=console) as progress, tempfile.TemporaryDirectory() as folder:
         task = progress.add_task("cases", total=len(cases))
+        files = workers.make(Path(folder), NETWORKS)
         for environment in environments.ENVIRONMENTS:
             own = [case for case in cases if case.environment == environment]
-            for found in rows(own, arguments.rounds, arguments.threads) if own else ():
+            for found in rows(files, own, arguments.rounds, arguments.threads) if own else ():
                 measured += found
                 write(arguments.output, about, measured)
                 progress.advance(task)

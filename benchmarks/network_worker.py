@@ -1,12 +1,12 @@
 """A process that has one network and runs it when it is told to.
 
-    python -m benchmarks.network_worker GRAPH NETWORK THREADS [FOLDER]
+    python -m benchmarks.network_worker GRAPH FILE THREADS
 
-``workers.py`` starts it, in the environment that is to be measured. ``GRAPH`` is ``eager``, ``compiled``
-(``torch.compile`` by its defaults), ``onnxruntime``, ``openvino f32`` or ``openvino bf16``; the latter three export the
-network to the folder first. It reads a JSON list a line: ``["case", MODE, BATCH]`` prepares a case, ``["pass"]`` runs
-it once and answers with milliseconds and page faults. Before a graph's time is taken it must compute what the network
-does; then the holes of the heap are filled (``heap.py``), so that all networks find it alike.
+``workers.py`` starts it, in the environment that is to be measured. ``FILE`` is a whole network that
+``resnet50_cases`` has written. ``GRAPH`` is ``eager``, ``compiled`` (``torch.compile`` by its defaults),
+``onnxruntime``, ``openvino f32`` or ``openvino bf16``; the latter three run the ONNX file beside it. It reads a JSON
+list a line: ``["case", MODE, BATCH]`` prepares a case, ``["pass"]`` runs it once and answers with milliseconds and page
+faults. Before a graph's time is taken it must compute what the network does.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks import environments, heap, runtimes
+from benchmarks import environments, runtimes
 from benchmarks.added_time import one_pass
-from benchmarks.resnet50_cases import export, images, make, step
+from benchmarks.resnet50_cases import images, step
 
 WARM_UP = 2
 TOLERANCE = {"compiled": 1e-3, "onnxruntime": 1e-3, "openvino f32": 1e-3, "openvino bf16": 0.2}
@@ -32,13 +32,10 @@ TOLERANCE = {"compiled": 1e-3, "onnxruntime": 1e-3, "openvino f32": 1e-3, "openv
 class Graph:
     """A network in one of the forms that it is run in."""
 
-    def __init__(self, graph: str, network: str, threads: int, folder: Path) -> None:
-        self.graph, self.network, self.threads = graph, make(network), threads
-        self.file = folder / f"{network}.onnx"
-        self.nodes = None
-        if graph not in {"eager", "compiled"}:
-            export(self.network, self.file)
-            self.nodes = runtimes.nodes(self.file)
+    def __init__(self, graph: str, file: Path, threads: int) -> None:
+        self.graph, self.threads = graph, threads
+        self.network: nn.Module = torch.load(file, weights_only=False)  # whole, by a program of ours, a moment ago
+        self.file = file.with_suffix(".onnx")
 
     def case(self, mode: str, batch: int) -> Callable[[], object]:
         """Return a function that runs one case once; what it computes has been compared."""
@@ -66,26 +63,25 @@ class Graph:
 
 def main() -> None:
     """Answer until nobody asks any more."""
-    graph, network, threads, *folder = sys.argv[1:]
+    graph, file, threads = sys.argv[1:]
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # whoever else prints does not print among the answers
     torch.set_num_threads(int(threads))
-    own = Graph(graph, network, int(threads), Path(*folder))
+    own = Graph(graph, Path(file), int(threads))
     call: Callable[[], object] | None = None
 
     def say(answer: Any) -> None:
         answers.write(json.dumps(answer) + "\n")
 
-    say({"variables": environments.variables(), "nodes": own.nodes})
+    say(environments.variables())
     for line in sys.stdin:
         what, *case = json.loads(line)
         if what == "case":
             call = None  # its maps are given back
             call = own.case(*case)
-            filled = heap.fill_holes()
             for _ in range(WARM_UP):
                 call()
-            say({"filled": filled})
+            say("ready")
         elif call is not None:
             say(one_pass(call))
 

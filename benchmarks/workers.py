@@ -20,31 +20,25 @@ PAUSE = 0.005
 
 
 class Worker:
-    """A process that runs :mod:`benchmarks.network_worker`.
+    """A process that runs :mod:`benchmarks.network_worker`."""
 
-    Attributes:
-        nodes: Nodes of the file that it has exported, if it has.
-    """
-
-    def __init__(self, graph: str, network: str, environment: str, threads: int, folder: Path) -> None:
-        command = [sys.executable, "-m", "benchmarks.network_worker", graph, network, str(threads), str(folder)]
+    def __init__(self, graph: str, file: Path, environment: str, threads: int) -> None:
+        command = [sys.executable, "-m", "benchmarks.network_worker", graph, str(file), str(threads)]
         environ = environments.environ(environment)
-        self._name, self._environment = f"{network}, {graph}", environment
+        self._name, self._environment = f"{file.stem}, {graph}", environment
         self._process = subprocess.Popen(  # noqa: S603
             command, cwd=ROOT, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
         )
-        self.nodes: int | None = None
 
-    def wait_until_made(self) -> None:
+    def wait_until_loaded(self) -> None:
         """Wait until it has its network.
 
         Raises:
             RuntimeError: If it finds other variables than those of the environment, or has stopped.
         """
-        said = self._answer()
-        if said["variables"] != environments.ENVIRONMENTS[self._environment]:
-            raise RuntimeError(f"the environment {self._environment!r} became {said['variables']} in a worker")
-        self.nodes = said["nodes"]
+        found = self._answer()
+        if found != environments.ENVIRONMENTS[self._environment]:
+            raise RuntimeError(f"the environment {self._environment!r} became {found} in the process of {self._name}")
 
     def say(self, *words: object) -> None:
         """Tell it something."""
@@ -72,15 +66,20 @@ class Worker:
         return json.loads(line)
 
 
+def make(folder: Path, networks: Sequence[str], *, onnx: bool = False) -> list[Path]:
+    """Make networks in a process of their own; return their files in the folder, ONNX files beside them if wanted."""
+    command = [sys.executable, "-m", "benchmarks.resnet50_cases", str(folder), "onnx" if onnx else "pt", *networks]
+    subprocess.run(command, cwd=ROOT, check=True)  # noqa: S603
+    return [folder / f"{network}.pt" for network in networks]
+
+
 @contextmanager
-def started(
-    graph: str, networks: Sequence[str], environment: str, threads: int, folder: Path = ROOT
-) -> Iterator[dict[str, Worker]]:
-    """Start a worker for each network, and stop them at the end."""
-    found = {network: Worker(graph, network, environment, threads, folder) for network in networks}
+def started(graph: str, files: Sequence[Path], environment: str, threads: int) -> Iterator[dict[str, Worker]]:
+    """Start a worker for each network, and stop them at the end; their names are those of the files."""
+    found = {file.stem: Worker(graph, file, environment, threads) for file in files}
     try:
         for worker in found.values():
-            worker.wait_until_made()
+            worker.wait_until_loaded()
         yield found
     finally:
         for worker in found.values():

@@ -227,7 +227,10 @@ def speed(path: Path, name: str) -> str:  # noqa: ARG001 - every part is given i
     """Return a table of how fast networks are, see speed.py, with where it was measured."""
     _goals_module()  # it stands where speed.py can import it
     file, draw = runpy.run_path(str(Path(__file__).with_name("speed.py")))["TABLES"][name]
-    result = json.loads((ROOT / "benchmarks/results" / f"{file}.json").read_text())
+    measured = ROOT / "benchmarks/results" / f"{file}.json"
+    if not measured.exists():
+        return f"Not measured yet: `python -m benchmarks.measure_{file}`."
+    result = json.loads(measured.read_text())
     header, rows = draw(result["rows"])
     return f"{table(header, rows)}\n\n{_made(result)}"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import platform
 import re
 import resource
 import subprocess
@@ -105,35 +104,6 @@ def test_a_pass_counts_the_pages_that_it_takes_anew():
     found = one_pass(lambda: bytearray(size).count(1))
     assert found.page_faults >= size / resource.getpagesize() / 512  # pages may be large ones
     assert found.milliseconds > 0
-
-
-FRAGMENTED = """
-import torch
-from benchmarks.added_time import one_pass
-from benchmarks.heap import fill_holes
-
-def maps():
-    living = [torch.ones(3 << 20) for _ in range(5)]  # 60 MB: more than glibc keeps at the heap's end
-
-torch.ones(7 << 20)  # from now on 28 MB and less come from the heap
-holes = [torch.ones(6 << 20) for _ in range(3)]
-above = [torch.ones(1 << 8) for _ in range(1000)]
-del holes
-maps(), maps()
-before = one_pass(maps).page_faults
-filled = fill_holes()
-maps(), maps()
-print(filled > 60 << 20, before, one_pass(maps).page_faults)
-"""
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the heap is glibc's")
-def test_holes_of_the_heap_are_filled():
-    command = [sys.executable, "-c", FRAGMENTED]
-    plain = environments.environ("plain")
-    done = subprocess.run(command, cwd=ROOT, env=plain, capture_output=True, text=True, check=True)
-    filled, before, after = done.stdout.split()
-    assert (filled, int(before) < 100 < int(after)) == ("True", True), done.stdout
 
 
 def test_goals_of_resnet50_depend_on_environment_layer_and_batch():

@@ -10,8 +10,6 @@ from attnzoo.report.results import Results, missing, source
 
 OPERATIONS = "thop-2019"
 """The rule by which CEDNN's paper counts, and so the horizontal axis."""
-PLAIN = "plain"
-"""The environment that is drawn, a plain shell's; tables have the others too."""
 ADDED = (
     Column("time", numeric=True, unit="ms"),
     Column("quartiles", numeric=True, unit="ms"),
@@ -36,11 +34,12 @@ def _cednn(results: Results) -> Iterator[Any]:
     rows = results.rows("cednn-cpu")
     figures = (results.read("ledger") or {}).get("figures", [])
     arithmetic = {figure["variant"]: figure["computed"] for figure in figures if figure["convention"] == OPERATIONS}
-    drawn = [row for row in rows if row["environment"] == PLAIN]
+    shell = rows[0]["environment"]  # the plain one where that was measured; the table has all
+    drawn = [row for row in rows if row["environment"] == shell]
     for mode, batch in dict.fromkeys((row["mode"], row["batch"]) for row in drawn):
         points = list(_points(drawn, arithmetic, mode, batch))
         if points:
-            title = f"CEDNN and ResNet-18, {mode}, batch {batch}, plain shell: time against arithmetic"
+            title = f"CEDNN and ResNet-18, {mode}, batch {batch}, {shell} environment: time against arithmetic"
             axis = f"M operations an image ({OPERATIONS})"
             yield Plot(f"cednn-{mode}-{batch}", title, axis, "ms", points)
     columns = [
