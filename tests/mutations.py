@@ -255,8 +255,6 @@ SUBJECTS = (
         for name, guarded in (
             ("linear", ["weight, bias"]),
             ("watching", ["*held.values()"]),
-            ("igc/block", ["*tensors"]),
-            ("igc/training", ["*parameters"]),
             ("winograd", ["*maps"]),
             ("autograd", ["*gradients"]),
         )
@@ -272,6 +270,24 @@ SUBJECTS = (
             Mutation("other dtypes taken", " and t.dtype is torch.float32", ""),
             Mutation("tensors with operators of their own taken", "dispatch.readable(*tensors) and ", ""),
             Mutation("map not added", "if added is None:", "if True:"),
+        ),
+    ),
+    Subject(
+        "attnzoo/ops/igc/block.py",
+        ("tests/ops/test_readable.py", "tests/ops/igc/test_wrong_uses.py"),
+        (
+            Mutation("memory read, whosever", "unfit, beside=tensors", "unfit"),
+            Mutation("devices not compared", "eligibility.require_one_device(x, tensors)", "pass"),
+        ),
+    ),
+    Subject(
+        "attnzoo/ops/reading.py",
+        ("tests/ops/test_reading.py",),
+        (
+            Mutation("hooks and replaced methods ignored", "eligibility.why_called(module) if kinds else None", "None"),
+            Mutation("other options taken", "if found != value:", "if False:"),
+            Mutation("subclasses taken", "type(module) not in kinds", "not isinstance(module, kinds)"),
+            Mutation("memory that is not there read", "if count and not pointer:", "if False:"),
         ),
     ),
     Subject(

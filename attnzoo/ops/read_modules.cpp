@@ -117,12 +117,12 @@ struct Reading {
   // Adds a plain dense tensor on the CPU, or None.
   bool add_tensor(PyObject* object) {
     if (!object) return false;
+    Py_INCREF(object);  // first of all: torch lets other threads run while it answers, and they may let go of it
+    tensors.all.push_back(object);
     AttnzooField field = {};
     field.dtype = kAttnzooAbsent;
     if (object != Py_None && !describe(object, &field)) return false;
     fields.push_back(field);
-    Py_INCREF(object);
-    tensors.all.push_back(object);
     return true;
   }
 
@@ -144,7 +144,10 @@ struct Reading {
 
   bool add_held(PyObject* own, PyObject* which, PyObject* names) {
     PyObject* held = attribute(own, which);
-    return held && PyDict_Check(held) && all_of(names, [&](PyObject* name) { return add_tensor(attribute(held, name)); });
+    if (!held || !PyDict_Check(held)) return false;
+    Py_INCREF(held);
+    const Ref kept(held);
+    return all_of(names, [&](PyObject* name) { return add_tensor(attribute(held, name)); });
   }
 
   bool add_number(PyObject* found) {

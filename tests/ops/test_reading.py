@@ -162,7 +162,7 @@ def test_whoever_looks_is_seen(who: str):
         assert read(((layer, TABLE),), ()) is not None
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.trace:FutureWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
 def test_transforms_and_traces_are_seen():
     layer, said = made(), []
 
