@@ -19,7 +19,6 @@ from typing import NamedTuple, TypeGuard
 import torch
 from torch import Tensor, nn
 
-from attnzoo.kernels.layout import LARGEST_IMAGE
 from attnzoo.ops import dispatch, torch_internals
 
 
@@ -132,8 +131,11 @@ def why_not(family: str, x: Tensor, beside: Iterable[Tensor | None] = ()) -> str
             f"{family} kernels take plain {dispatch.home(family).upper()} tensors of "
             f"{', '.join(map(str, dispatch.KERNEL_DTYPES))}, got {type(x).__name__} of {x.dtype} on {x.device}"
         )
-    if family == "triton" and not torch.compiler.is_compiling() and x[:1].numel() > LARGEST_IMAGE:
-        return f"triton kernels count at most {LARGEST_IMAGE} elements of an image, got {tuple(x.shape)}"
+    if family == "triton" and not torch.compiler.is_compiling():
+        from attnzoo.kernels.layout import LARGEST_IMAGE
+
+        if x[:1].numel() > LARGEST_IMAGE:
+            return f"triton kernels count at most {LARGEST_IMAGE} elements of an image, got {tuple(x.shape)}"
     for tensor in beside:
         if tensor is not None:
             if tensor.device != x.device:

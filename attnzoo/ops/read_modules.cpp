@@ -62,7 +62,7 @@ struct {
 PyObject *modules_, *parameters_, *buffers_, *requires_grad_;  // names
 
 // A row of a table: see `table` in reading.py.
-enum Column { kParent, kName, kKinds, kParameters, kBuffers, kNumbers, kRequired };
+enum Column { kParent, kName, kKinds, kParameters, kBuffers, kNumbers, kRequired, kColumns };
 
 // Goes through the objects of a tuple while `good` of each is true; tells whether it was of all.
 template <class Good> bool all_of(PyObject* tuple, Good good) {
@@ -74,7 +74,7 @@ template <class Good> bool all_of(PyObject* tuple, Good good) {
 }
 
 template <class Good> bool any_of(PyObject* tuple, Good good) {
-  return !all_of(tuple, [&](PyObject* each) { return !good(each); });
+  return tuple && PyTuple_Check(tuple) && !all_of(tuple, [&](PyObject* each) { return !good(each); });
 }
 
 bool equal(PyObject* a, PyObject* b) { return a == b || PyObject_RichCompareBool(a, b, Py_EQ) == 1; }
@@ -169,9 +169,12 @@ struct Reading {
 
   bool add_part(PyObject* part) {
     Objects owns;  // the modules' dictionaries
+    if (!PyTuple_Check(part) || PyTuple_Size(part) != 2) return false;
     return all_of(item(part, 1), [&](PyObject* row) {
+      if (!PyTuple_Check(row) || PyTuple_Size(row) != kColumns || !PyTuple_Check(item(row, kKinds))) return false;
       PyObject* module = item(part, 0);
       const Py_ssize_t parent = PyLong_AsSsize_t(item(row, kParent));
+      if (parent >= (Py_ssize_t)owns.all.size()) return false;
       if (parent >= 0) {
         PyObject* children = attribute(owns.all[parent], modules_);
         module = children && PyDict_Check(children) ? attribute(children, item(row, kName)) : nullptr;

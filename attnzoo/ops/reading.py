@@ -102,9 +102,12 @@ def contents(parts: Parts) -> Contents | str:
             try:
                 found.tensors.extend([own["_parameters"][name] for name in parameters])
                 found.tensors.extend([own["_buffers"][name] for name in buffers])
-                found.numbers.extend([float(own[name]) for name in numbers])
-            except (KeyError, TypeError) as error:
-                return f"{type(each).__name__} does not hold what a kernel needs: {error}"
+                read = [own[name] for name in numbers]
+            except KeyError as error:  # parametrised, pruned
+                return f"{type(each).__name__} holds no {error} of its own"
+            if not all([isinstance(number, int | float) for number in read]):  # noqa: C419 - the faster form
+                return f"{', '.join(numbers)} of {type(each).__name__} must be numbers, got {read}"
+            found.numbers.extend(map(float, read))
     return found
 
 
@@ -163,10 +166,13 @@ def _field(tensor: Tensor | None) -> bytes | None:
     dtype = _DTYPES.get(tensor.dtype)
     if dtype is None or not eligibility.plain(tensor) or not tensor.is_cpu or tensor.dim() > _AXES:
         return None
+    count, pointer = tensor.numel(), tensor.data_ptr()
+    if count and not pointer:  # memory that is not there now, or never
+        return None
     learns = torch.is_grad_enabled() and tensor.requires_grad
     rest = (0,) * (_AXES - tensor.dim())
     axes = (*tensor.shape, *rest, *tensor.stride(), *rest)
-    return _FIELD.pack(tensor.data_ptr(), dtype, tensor.dim(), tensor.numel(), learns, *axes)
+    return _FIELD.pack(pointer, dtype, tensor.dim(), count, learns, *axes)
 
 
 def _built() -> ModuleType | None:

@@ -37,6 +37,7 @@ STRUCTURES: dict[str, Record | type[ctypes.Structure]] = {
     "AttnzooIgcMaps": launch_igc.MAPS,
     "AttnzooIgcStep": launch_step.Step,
     "AttnzooGate": record(launch_gates.CALL_FIELDS, launch_gates.CALL),
+    "AttnzooGateRequest": launch_gates.REQUEST,
     "AttnzooGradients": record(launch_gates.GRADIENTS_FIELDS, launch_gates.GRADIENTS),
     "AttnzooHalve": launch_igc.HALVE,
     "AttnzooLinear": launch_linear.LAYER,

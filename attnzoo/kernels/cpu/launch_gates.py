@@ -13,6 +13,7 @@ from torch import Tensor
 
 from attnzoo.kernels.cpu.launch import DTYPES, _check
 from attnzoo.kernels.cpu.library import kernels
+from attnzoo.kernels.cpu.records import Record
 from attnzoo.kernels.layout import channels_last
 
 CALL_FIELDS = (
@@ -73,7 +74,13 @@ class Options(NamedTuple):
     norm: Norm | None
 
 
-REQUEST = struct.Struct("=6qd2q")  # AttnzooGateRequest of gate_call.cpp
+REQUEST = Record(
+    **dict.fromkeys(("threads", "training", "channel", "maxima", "spatial", "normed"), "q"),
+    offset="d",
+    y="P",
+    state="P",
+)
+"""``AttnzooGateRequest`` of gate_call.cpp."""
 _UNFIT = 4
 
 

@@ -52,11 +52,13 @@ def chain_of_modules(x: Tensor, links: Sequence[ModuleLink], between: Parts = ()
     Returns:
         The last block's map (B, C', H', W'), contiguous, of the dtype of ``x``.
     """
-    if torch.is_grad_enabled() or not eligibility.plain_eager() or listened() or x.dim() != 4 or not links:
+    if torch.is_grad_enabled() or not eligibility.plain_eager() or listened() or not dispatch.native_is_built():
+        return None
+    maps = [link.maps for link in links]
+    if not links or x.dim() != 4 or not eligibility.plain(x, *maps):
         return None
     parts = (*[(link.block, link.table) for link in links], *between)
-    maps = [None if link.maps is None else link.maps.contiguous() for link in links]
-    found = read(parts, (x.contiguous(), *maps)) if x.is_cpu and dispatch.native_is_built() else None
+    found = read(parts, (x.contiguous(), *[None if each is None else each.contiguous() for each in maps]))
     if found is None:
         return None
     from attnzoo.kernels.cpu.igc import launch

@@ -1,0 +1,234 @@
+"""Modules are read by C++ as by Python: the same record of the same tensors, or nothing where anything is unusual."""
+
+from __future__ import annotations
+
+import struct
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations, prune
+
+from attnzoo import ops
+from attnzoo.ops import reading
+from attnzoo.ops.reading import Row, contents, left_out, read, read_in_python, table
+from tests.ops.unusual import LOOKED, Marked, Subclass, every_hook, put
+
+TABLE = table(
+    {
+        "": Row((nn.Sequential,), required={"training": False}),
+        "conv": Row((nn.Conv2d,), ("weight", "bias"), numbers=("groups",), required={"stride": (1, 1)}),
+        "norm": Row((nn.BatchNorm2d, nn.SyncBatchNorm), ("weight",), ("running_mean", "num_batches_tracked"), ("eps",)),
+        "inner": Row((nn.Sequential,)),
+        "inner.act": Row((nn.ReLU,)),
+    }
+)
+CALLED = table({"": Row(parameters=("weight",))})
+
+
+@pytest.fixture(autouse=True, params=["C++", "Python"])
+def _reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "Python":
+        monkeypatch.setattr(reading, "_reader", None)
+    elif reading._reader is None:
+        pytest.skip("the reader in C++ is not there")
+
+
+def made() -> nn.Sequential:
+    layer = nn.Sequential()
+    layer.conv, layer.norm, layer.inner = nn.Conv2d(4, 6, 3, groups=2, bias=False), nn.BatchNorm2d(6), nn.Sequential()
+    layer.inner.act = nn.ReLU()
+    return layer.eval()
+
+
+def fields(record: bytes, count: int) -> list[dict[str, Any]]:
+    """Return what a record says of its tensors."""
+    found = []
+    for data, dtype, rank, numel, wants, *axes in struct.iter_unpack("=13q", record[: 104 * count]):
+        found.append(
+            {"data": data, "dtype": dtype, "sizes": axes[:rank], "strides": axes[4 : 4 + rank], "count": numel}
+            | {"requires_grad": bool(wants), "rest": [*axes[rank:4], *axes[4 + rank :]]}
+        )
+    return found
+
+
+@pytest.mark.parametrize("gradients", [False, True])
+def test_a_record_says_where_all_tensors_are_and_what(gradients: bool):
+    layer, x = made(), torch.randn(3, 4, 5, 7).to(memory_format=torch.channels_last)
+    with torch.set_grad_enabled(gradients):
+        found = read(((layer, TABLE), (layer.inner.act, left_out(nn.ReLU, nn.GELU))), (x, None))
+    assert found is not None
+    record, tensors = found
+    expected = (x, None, layer.conv.weight, None, layer.norm.weight, layer.norm.running_mean)
+    expected += (layer.norm.num_batches_tracked,)
+    assert all(a is b for a, b in zip(tensors, expected, strict=True))
+    dtypes = {torch.float32: 0, torch.int64: 3}
+    for field, tensor in zip(fields(record, 7), expected, strict=True):
+        if tensor is None:
+            assert field["dtype"] == -1
+            assert not any(field[name] for name in ("data", "count", "requires_grad", "sizes", "strides"))
+            continue
+        assert field["data"] == tensor.data_ptr()
+        assert field["dtype"] == dtypes[tensor.dtype]
+        assert (field["sizes"], field["strides"]) == (list(tensor.shape), list(tensor.stride()))
+        assert field["count"] == tensor.numel()
+        assert field["requires_grad"] == (gradients and tensor.requires_grad)
+        assert not any(field["rest"])
+    assert struct.unpack("=2d", record[7 * 104 :]) == (2.0, layer.norm.eps)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.int64])
+def test_tensors_that_kernels_know(dtype: torch.dtype):
+    whole = torch.zeros(4, 6, dtype=dtype)
+    for x in (whole, whole[1:, ::2], whole.t(), whole[:0], whole[0, 0], nn.Parameter(whole, requires_grad=False)):
+        found = read((), (x,))
+        assert found == read_in_python((), (x,))
+        assert found is not None
+        (field,) = fields(found[0], 1)
+        assert field["data"] == x.data_ptr()
+        assert field["count"] == x.numel()
+
+
+UNKNOWN: dict[str, Callable[[], Any]] = {
+    "a subclass": lambda: torch.ones(3).as_subclass(Marked),
+    "float64": lambda: torch.ones(3).double(),
+    "booleans": lambda: torch.ones(3) > 0,
+    "complex numbers": lambda: torch.ones(3).cfloat(),
+    "the negative bit": lambda: torch.ones(3, dtype=torch.cfloat).conj().imag,
+    "sparse": lambda: torch.ones(3, 3).to_sparse(),
+    "oneDNN's": lambda: torch.ones(3, 3).to_mkldnn(),
+    "meta": lambda: torch.ones(3, device="meta"),
+    "no memory": lambda: torch._efficientzerotensor((3,)),
+    "five axes": lambda: torch.ones(1, 1, 1, 1, 1),
+}
+
+
+@pytest.mark.parametrize("what", UNKNOWN)
+def test_tensors_that_they_do_not_know_are_not_read(what: str):
+    assert read((), (UNKNOWN[what](),)) is None
+    layer = made()
+    layer.norm.running_mean = UNKNOWN[what]()
+    assert read(((layer, TABLE),), ()) is None
+
+
+UNUSUAL: dict[str, Callable[[nn.Sequential], object]] = {
+    "it trains": lambda layer: layer.train(),
+    "another kind": put("conv", nn.Conv1d(4, 6, 3)),
+    "a subclass": put("conv", Subclass(4, 6, 3)),
+    "no module": put("inner.act", None),
+    "one module less": lambda layer: layer.__delattr__("norm"),
+    "another option": put("conv.stride", (2, 2)),
+    "no option": lambda layer: layer.conv.__delattr__("stride"),
+    "no number": put("conv.groups", "two"),
+    "one parameter less": lambda layer: layer.conv.__delattr__("bias"),
+    "a parametrised weight": lambda layer: parametrizations.weight_norm(layer.conv),
+    "pruned": lambda layer: prune.identity(layer.conv, "weight"),
+    "a forward of its own": put("inner.act.forward", lambda x: x),
+    "a convolution's method replaced": put("conv._conv_forward", lambda x, weight, bias: x),
+    "on another device": lambda layer: layer.norm.to("meta"),
+    "of another dtype": lambda layer: layer.norm.double(),
+}
+
+
+@pytest.mark.parametrize("what", UNUSUAL)
+def test_nothing_is_read_of_unusual_modules_and_it_is_said_why(what: str):
+    layer = made()
+    assert read(((layer, TABLE),), ()) is not None
+    UNUSUAL[what](layer)
+    assert read(((layer, TABLE),), ()) is None
+    reason = contents(((layer, TABLE),))
+    assert isinstance(reason, str) == (what not in {"on another device", "of another dtype"})
+
+
+def test_hooks_of_every_kind_are_seen():
+    layer = made()
+    for register in every_hook(layer.modules()):
+        handle = register()
+        assert read(((layer, TABLE),), ()) is None
+        handle.remove()
+        assert read(((layer, TABLE),), ()) is not None
+
+
+@pytest.mark.parametrize("who", LOOKED)
+def test_whoever_looks_is_seen(who: str):
+    layer = made()
+    with LOOKED[who]():
+        assert read(((layer, TABLE),), ()) is None
+    with ops.backend("native") if ops.backends()["native"].available else ops.backend("auto"):
+        assert read(((layer, TABLE),), ()) is not None
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace:FutureWarning")
+def test_transforms_and_traces_are_seen():
+    layer, said = made(), []
+
+    def asked(x: Tensor) -> Tensor:
+        said.append(read(((layer, TABLE),), ()))
+        return x
+
+    torch.func.vmap(asked)(torch.ones(2, 2))
+    torch.jit.trace(asked, torch.ones(2), check_trace=False)
+    torch.func.jvp(asked, (torch.ones(2),), (torch.ones(2),))
+    assert said == [None] * 3
+
+
+def test_a_layer_that_reads_itself_has_been_called():
+    layer = Subclass(4, 6, 1)
+    layer.register_forward_hook(lambda *_: None)
+    layer.forward = layer.forward
+    found = read(((layer, CALLED),), ())
+    assert found is not None
+    assert found[1][0] is layer.weight
+
+
+def test_what_is_read_is_held_and_nothing_else():
+    layer = made()
+    held = [*layer.parameters(), *layer.buffers(), *layer.modules(), *(m.__dict__ for m in layer.modules())]
+    for change in (lambda layer: None, UNUSUAL["of another dtype"]):
+        change(layer)
+        before = [sys.getrefcount(each) for each in held]
+        for _ in range(100):
+            read(((layer, TABLE),), ())
+        assert all(abs(sys.getrefcount(each) - count) < 50 for each, count in zip(held, before, strict=True))
+    layer = made()
+    found, weight = read(((layer, TABLE),), ()), layer.conv.weight
+    before = sys.getrefcount(weight)
+    del found
+    assert sys.getrefcount(weight) == before - 1
+
+
+def test_eight_threads_at_once():
+    layer, wrong, barrier = made(), [], threading.Barrier(8)
+
+    def work() -> None:
+        barrier.wait()
+        for _ in range(200):
+            found = read(((layer, TABLE),), ())
+            if found is None or found[1][0] is not layer.conv.weight:
+                wrong.append(found)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_a_table_names_modules_after_those_that_hold_them():
+    for rows in ({"conv": Row()}, {"": Row(), "inner.act": Row()}, {"": Row(), "a.b": Row(), "a": Row()}):
+        with pytest.raises(ValueError, match="rows must name a module after the one that holds it, got"):
+            table(rows)
+
+
+def test_wrong_arguments_raise():
+    if reading._reader is not None:
+        for arguments in ((), ((),), ([], ()), ((), [])):
+            with pytest.raises(TypeError, match="read takes two tuples"):
+                reading._reader.read(*arguments)
+        for part in (3, (made(),), (made(), 3), (made(), (3,)), (made(), ((0, "a"),)), (3, TABLE)):
+            assert reading._reader.read((part,), ()) is None
