@@ -117,12 +117,12 @@ struct Reading {
   // Adds a plain dense tensor on the CPU, or None.
   bool add_tensor(PyObject* object) {
     if (!object) return false;
+    Py_INCREF(object);  // before torch is asked about it, meanwhile another thread may put something else in its place
+    tensors.all.push_back(object);
     AttnzooField field = {};
     field.dtype = kAttnzooAbsent;
     if (object != Py_None && !describe(object, &field)) return false;
     fields.push_back(field);
-    Py_INCREF(object);
-    tensors.all.push_back(object);
     return true;
   }
 
