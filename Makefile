@@ -1,4 +1,4 @@
-# Needs the development environment: pip install -e ".[all]"; bench also the extra bench
+# Needs the development environment: pip install -e ".[all]"
 PYTHON ?= python
 
 .PHONY: check test bench docs report sanitize fuzz
@@ -16,7 +16,6 @@ bench:  ## what is measured, then what is counted; each writes its results under
 	$(PYTHON) -m benchmarks.measure_gate_call
 	$(PYTHON) -m benchmarks.measure_layers
 	$(PYTHON) -m benchmarks.measure_resnet50
-	$(PYTHON) -m benchmarks.measure_graphs
 	$(PYTHON) -m benchmarks.measure_cednn
 	$(PYTHON) -m benchmarks.measure_networks
 	$(PYTHON) benchmarks/bench_attach_overhead.py

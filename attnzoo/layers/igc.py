@@ -202,6 +202,7 @@ class IGCBlock(Layer):
         checks.one_of("connection", connection, ("res", "dense"))
         self.connection = connection
         out_channels = channels if out_channels is None else checks.positive_int("out_channels", out_channels)
+        self.out_channels = out_channels
         self.branch = InterleavedGroupConv(channels, groups=groups, device=device, dtype=dtype)
         self.branch_layer = nn.Identity() if branch_layer is None else branch_layer(channels)
         connected = channels if connection == "res" else 2 * channels

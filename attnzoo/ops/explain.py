@@ -36,7 +36,7 @@ def explain(layer: Callable[..., Any], *inputs: Any, **options: Any) -> list[Dec
     Example:
         >>> from attnzoo import SqueezeExcite
         >>> [decision.reason for decision in explain(SqueezeExcite(8).double(), torch.zeros(1, 8, 4, 4).double())][0]
-        'native kernels take plain CPU tensors of torch.float32, torch.bfloat16, torch.float16, got Tensor of \
+        'native kernels take plain dense CPU tensors of torch.float32, torch.bfloat16, torch.float16, got Tensor of \
 torch.float64 on cpu'
     """
     with _unchanged_buffers(layer), eligibility.noting() as decisions:

@@ -55,8 +55,7 @@ def _plots(rows: Sequence[Mapping[str, Any]]) -> Iterator[Plot]:
             for row in chosen
         ]
         title = f"{layer.upper()}, {mode}: time against the map's size"
-        key = f"operations-{layer.replace(' ', '-')}-{mode}"
-        yield Plot(key, title, "M values in the map", "ms", points, note="fp32, NCHW.")
+        yield Plot(f"operations-{layer}-{mode}", title, "M values in the map", "ms", points, note="fp32, NCHW.")
 
 
 def _case(row: Mapping[str, Any]) -> list[Cell]:
