@@ -7,12 +7,13 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
 __all__ = [
     "feature_map",
     "finite",
     "flag",
+    "is_symbolic",
     "odd_kernel",
     "one_of",
     "positive_int",
@@ -97,16 +98,23 @@ def reduced_channels(channels: int, rd_ratio: float, rd_channels: int | None, rd
     return max(rd_divisor, int(channels * rd_ratio + rd_divisor / 2) // rd_divisor * rd_divisor)
 
 
+def is_symbolic(x: Any) -> bool:
+    """Tell whether ``x`` stands for a tensor in a graph that ``torch.fx`` is making: it has no shape to be checked."""
+    return isinstance(x, fx.Proxy)
+
+
 def feature_map(name: str, x: Any, channels: int, like: Tensor | None = None) -> None:
     """Check that ``x`` is a floating map (B, channels, H, W) with at least one pixel, of the dtype of ``like``.
 
-    Under autocast the dtype is not checked: casting is autocast's task.
+    Under autocast the dtype is not checked: casting is autocast's task. Nothing is checked in a symbolic trace.
 
     Raises:
         TypeError: If ``x`` is no dense tensor, not floating, or of another dtype than ``like`` (the layer's weights).
         ValueError: If its rank, channel count or size is wrong.
     """
     if not isinstance(x, Tensor):
+        if is_symbolic(x):
+            return
         raise TypeError(f"{name} must be a tensor (B, {channels}, H, W), got {type(x).__name__}")
     if x.layout is not torch.strided:
         raise TypeError(f"{name} must be a dense tensor (torch.strided), got {x.layout}")

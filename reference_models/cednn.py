@@ -144,6 +144,9 @@ class CEDNN(nn.Module):
             ValueError: If a shape does not fit, or maps are missing or not wanted.
         """
         checks.images("x", x, self.image_size)
+        symbolic = not isinstance(x, Tensor)  # torch.fx has a node for every argument, wanted or not
+        if symbolic and self.attention_blocks == 0:
+            maps = None
         if (maps is None) != (self.attention_blocks == 0):
             raise ValueError(
                 f"maps must be {'left out' if maps is not None else 'given'}: the network was made with "
@@ -158,11 +161,12 @@ class CEDNN(nn.Module):
         features = x.repeat(1, NUM_MAPS + 1, 1, 1) if maps is None else self.stack(x, maps)
         features = features.repeat(1, self.copies, 1, 1) if self.copies > 1 else features  # (B, width, H, W)
         last = len(self.blocks) - 1
+        by_modules = not isinstance(x, Tensor)  # torch.fx makes a graph of it
         for i, (block, layer) in enumerate(zip(self.blocks, self.block_layers, strict=True)):
             if maps is not None and 0 < i < self.attention_blocks:
                 features = self.gates[i - 1](features, maps)
-            plain = cednn_inference.is_plain(layer, nn.Identity)
-            if x.device.type == "cpu" and not (plain and block.trains_by_passes(features)):
+            plain = not by_modules and cednn_inference.is_plain(layer, nn.Identity)
+            if not by_modules and x.device.type == "cpu" and not (plain and block.trains_by_passes(features)):
                 # where small groups and max-pooling are slow in contiguous maps
                 features = features.contiguous(memory_format=torch.channels_last)
             if i < last and plain:
@@ -170,7 +174,8 @@ class CEDNN(nn.Module):
             else:
                 features = layer(block(features))
                 features = F.max_pool2d(features, 2) if i < last else features
-            maps = None if maps is None or i == last else ops.halve(maps)
+            if maps is not None and i < last:
+                maps = F.max_pool2d(maps, 2) if by_modules else ops.halve(maps)
         return features
 
 

@@ -25,10 +25,11 @@ Stages = Sequence[ops.Stage]
 def features(network: CEDNN, x: Tensor, maps: Tensor | None) -> Tensor | None:
     """Return what the blocks of ``network`` make, or None where they must be called.
 
-    That is in training, where a gradient may be wanted, where a module is watched by hooks, and where one is not the
-    kind that the network was made with.
+    That is in training, where a gradient may be wanted, in a trace, where a module is watched by hooks, and where one
+    is not the kind that the network was made with.
     """
-    if network.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
+    traced = torch.compiler.is_compiling() or torch.jit.is_tracing() or not isinstance(x, Tensor)
+    if network.training or torch.is_grad_enabled() or traced:
         return None
     made = _past_python(network, x, maps)
     if made is not None:

@@ -93,7 +93,7 @@ class DecoderStep(nn.Module):
     def forward(self, x: Tensor, size: Sequence[int]) -> Tensor:
         """Return the map (B, ``out_channels``, *size) decoded from ``x`` (B, ``channels``, H, W)."""
         x = self.se(F.relu(self.norm(self.conv(x))))
-        return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)
+        return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
 class ConvPair(nn.Module):

@@ -64,7 +64,8 @@ MAY_IMPORT = {
     "attnzoo.timm_layers": [],
     "attnzoo.registry": ["attnzoo.timm_layers"],
     "attnzoo.ops": ["attnzoo.checks", "attnzoo.kernels"],
-    "attnzoo.layers": ["attnzoo.checks", "attnzoo.ops", "attnzoo.registry"],
+    "attnzoo.layer": [],
+    "attnzoo.layers": ["attnzoo.checks", "attnzoo.layer", "attnzoo.ops", "attnzoo.registry"],
 }
 
 

@@ -17,9 +17,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from attnzoo import checks
+from attnzoo.layer import Layer
 from attnzoo.ops import apply_gates, global_pool, note_gates, squeeze_channels
 from attnzoo.ops.convolution import planar, pointwise
 from attnzoo.ops.eager import gated
@@ -27,6 +28,10 @@ from attnzoo.ops.gate_images import Bottleneck, Convolution, gate_images, with_g
 from attnzoo.ops.named import make
 from attnzoo.ops.spatial_conv import NATIVE_SIZES
 from attnzoo.registry import register
+
+fx.wrap("apply_gates")
+fx.wrap("global_pool")
+fx.wrap("squeeze_channels")
 
 
 class ChannelGate(nn.Module):
@@ -109,7 +114,7 @@ _SPATIAL = (SpatialGate, type(None))
     summary="Channel gate, then spatial gate, each from an average and a maximum.",
     exceptions={"train_one_value": "torch's BatchNorm2d refuses to train on a single value a channel (B = H = W = 1)"},
 )
-class CBAM(nn.Module):
+class CBAM(Layer):
     """Gate the channels of a map, then its pixels.
 
     Args:
@@ -176,7 +181,7 @@ class CBAM(nn.Module):
 
     def _gates(self, x: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         """Return the gates, and ``x`` to go on with."""
-        checks.feature_map("x", x, self.channels, like=next(self.parameters()))
+        checks.feature_map("x", x, self.channels, like=next(self.parameters(), None))
         channel = spatial = None
         if self.channel is not None:
             pooled, x = global_pool(x)

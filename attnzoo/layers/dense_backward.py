@@ -24,15 +24,20 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from attnzoo import checks
+from attnzoo.layer import Layer
 from attnzoo.ops import apply_gates, global_pool, note_gates
 from attnzoo.registry import register
 
 Strategy = Literal["dba", "aw_o_db"]
 Output = Literal["vector", "maps"]
+
+
+fx.wrap("apply_gates")
+fx.wrap("global_pool")
 
 
 class AttentionalFeatures(nn.Module):
@@ -58,7 +63,7 @@ class AttentionalFeatures(nn.Module):
     summary="Channel gates of shallow maps made from those of all deeper maps; pools the pyramid to one vector.",
     keeps=("dtype", "device"),
 )
-class DenselyBackwardAttention(nn.Module):
+class DenselyBackwardAttention(Layer):
     """Re-weight a pyramid of maps by gates that run from deep to shallow, and pool it to one vector.
 
     Args:
@@ -143,6 +148,8 @@ class DenselyBackwardAttention(nn.Module):
             ValueError: If their number or a shape does not fit.
         """
         self._check(maps)
+        if checks.is_symbolic(maps):
+            maps = [maps[i] for i in range(len(self.channels))]
         pooled = [global_pool(x, maximum=False).values[0].to(x.dtype) for x in maps]
         weights = self.weights(pooled)
         if self.output == "maps":
@@ -150,11 +157,13 @@ class DenselyBackwardAttention(nn.Module):
         return torch.cat([vector * weight for vector, weight in zip(pooled, weights, strict=True)], dim=1)
 
     def _check(self, maps: Sequence[Tensor]) -> None:
+        if checks.is_symbolic(maps):
+            return
         if not isinstance(maps, Sequence):
             raise TypeError(f"maps must be a sequence of {len(self.channels)} tensors, got {type(maps).__name__}")
         if len(maps) != len(self.channels):
             raise ValueError(f"maps must hold {len(self.channels)} tensors (channels {self.channels}), got {len(maps)}")
-        like = next(self.parameters())
+        like = next(self.parameters(), None)
         for i, (x, count) in enumerate(zip(maps, self.channels, strict=True)):
             checks.feature_map(f"maps[{i}]", x, count, like=like)
             if x.shape[0] != maps[0].shape[0]:

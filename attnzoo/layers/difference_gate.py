@@ -23,9 +23,10 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from attnzoo import checks
+from attnzoo.layer import Layer
 from attnzoo.ops import note_gates
 from attnzoo.registry import register
 
@@ -76,7 +77,7 @@ def threshold_maps(difference: Tensor, thresholds: Sequence[float] = DIFFERENCE_
     paper="Chen, Wang, Wang, Liu, Computational efficient deep neural network with difference attention maps, 2020",
     summary="Groups of channels modulated by binary maps of where the face has moved.",
 )
-class DifferenceGate(nn.Module):
+class DifferenceGate(Layer):
     """Modulate a map by binary difference maps.
 
     Args:
@@ -125,7 +126,7 @@ class DifferenceGate(nn.Module):
         """Raise what :meth:`forward` raises, and note the maps as its gates: for callers that compute the rest."""
         checks.feature_map("x", x, self.channels)
         checks.feature_map("maps", maps, self.num_maps)
-        if maps.shape[0] != x.shape[0] or maps.shape[2:] != x.shape[2:]:
+        if not checks.is_symbolic(x) and (maps.shape[0] != x.shape[0] or maps.shape[2:] != x.shape[2:]):
             raise ValueError(
                 f"maps must have shape {(x.shape[0], self.num_maps, *x.shape[2:])} to go with x "
                 f"{tuple(x.shape)}, got {tuple(maps.shape)}"
@@ -157,6 +158,8 @@ class DifferenceGate(nn.Module):
         factors = self._factors(x, maps)[:, :, None]  # a broadcast over each group's channels is one pass already
         groups = x[:, None] if self.form == "stack" else torch.unflatten(x, 1, (self.num_maps + 1, -1))
         y = (groups * factors).flatten(1, 2)
+        if checks.is_symbolic(x):
+            return y
         last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
         return y.contiguous(memory_format=torch.channels_last) if last else y
 

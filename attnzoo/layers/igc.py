@@ -20,10 +20,11 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from attnzoo import checks
+from attnzoo.layer import Layer
 from attnzoo.ops import Stage, dispatch, igc_block, igc_training, running_statistics, watched
 from attnzoo.ops.eager import chained
 from attnzoo.ops.igc_reference import in_natural_order
@@ -34,7 +35,10 @@ _PIXELS_A_MEMBER = 192
 """Pixels for each channel of a group from which on training by native passes is the faster way; measured."""
 
 
-class InterleavedGroupConv(nn.Module):
+fx.wrap("_shuffle")
+
+
+class InterleavedGroupConv(Layer):
     """A grouped 3x3 convolution and a grouped 1x1 convolution that mixes what the first kept apart.
 
     Args:
@@ -101,7 +105,7 @@ class InterleavedGroupConv(nn.Module):
         """
         checks.feature_map("x", x, self.channels, like=self.conv1.weight)
         y = F.relu(self.norm1(self.conv1(x)))
-        if x.device.type == "cpu" and self._is_plain():
+        if not checks.is_symbolic(x) and x.device.type == "cpu" and self._is_plain():
             return self._without_permutations(y)
         y = self.norm2(self.conv2(_shuffle(y, self.groups)))
         return _shuffle(y, y.shape[1] // self.groups)
@@ -155,7 +159,7 @@ def _memory_format(x: Tensor) -> torch.memory_format:
     summary="Interleaved group convolutions with a residual or dense connection and a 1x1 fusion.",
     exceptions={"train_one_value": "torch's BatchNorm2d refuses to train on a single value a channel (B = H = W = 1)"},
 )
-class IGCBlock(nn.Module):
+class IGCBlock(Layer):
     """CEDNN's block: interleaved group convolutions, a connection to the input, and a 1x1 convolution that fuses.
 
     Args:
@@ -240,7 +244,7 @@ class IGCBlock(nn.Module):
         checks.feature_map("x", x, self.channels, like=self.fuse.weight)
         pool_natively = pool and min(x.shape[2:]) >= 2  # else it is for max_pool2d to say what is wrong
         options: dict[str, Any] = {"groups": self.branch.groups, "pool": pool_natively}
-        stages = self.stages()
+        stages = None if checks.is_symbolic(x) else self.stages()
         if stages is not None and dispatch.takes_native(x, None):
             y = igc_block(x, stages, **options).map.contiguous(memory_format=_memory_format(x))
         elif self.trains_by_passes(x):
@@ -268,6 +272,8 @@ class IGCBlock(nn.Module):
         """
         branch, branch_layer, fuse, norm = self.children()
         if not self.training or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
+            return False
+        if checks.is_symbolic(x):
             return False
         if type(branch) is not InterleavedGroupConv or type(branch_layer) is not nn.Identity:
             return False
@@ -312,11 +318,12 @@ class IGCBlock(nn.Module):
     def stages(self) -> tuple[Stage, Stage, Stage] | None:
         """Return the stages with which ``attnzoo.ops.igc_block`` may take the place of calling the modules.
 
-        None where it may not: in training; where a gradient may be wanted; where anybody watches (hooks, compilers);
+        None where it may not: in training; where a gradient may be wanted; where anybody watches (hooks, tracers);
         where there is a ``branch_layer``, or another module in a convolution's or norm's place (an adapter, a quantised
         one).
         """
-        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        if self.training or torch.is_grad_enabled() or traced:
             return None
         within: Any = self._modules.values()  # in half the time of children()
         branch, branch_layer, fuse, norm = within

@@ -17,13 +17,16 @@ read as 3x3, and 1x1 is an option.
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from attnzoo import checks
+from attnzoo.layer import Layer
 from attnzoo.ops import llam_gate, note_gates
 from attnzoo.ops.convolution import of_two
 from attnzoo.ops.noting import listened
 from attnzoo.registry import register
+
+fx.wrap("llam_gate")
 
 
 @register(
@@ -36,7 +39,7 @@ from attnzoo.registry import register
         "equation's own doing; NaN, and infinity in the current map, are seen"
     },
 )
-class LLAM(nn.Module):
+class LLAM(Layer):
     """Gate every element of the current map by a convolution on the previous and the current map.
 
     Args:
@@ -91,7 +94,7 @@ class LLAM(nn.Module):
         """Return two maps (B, C, H, W) whose sum the sigmoid takes, or one such map."""
         checks.feature_map("previous", previous, self.channels, like=self.conv.weight)
         checks.feature_map("current", current, self.channels, like=self.conv.weight)
-        if previous.shape != current.shape:
+        if not checks.is_symbolic(previous) and previous.shape != current.shape:
             raise ValueError(
                 f"previous must have the shape of current, {tuple(current.shape)}, got {tuple(previous.shape)}"
             )

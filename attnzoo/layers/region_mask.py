@@ -19,9 +19,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx
 
 from attnzoo import checks
+from attnzoo.layer import Layer
 from attnzoo.ops import note_gates, split_rows
 from attnzoo.ops.noting import listened
 from attnzoo.registry import register
@@ -35,13 +36,17 @@ PAPER_REGIONS: Mapping[str, Region] = MappingProxyType(
 )
 
 
+fx.wrap("_kept_rows")
+fx.wrap("split_rows")
+
+
 @register(
     "region_mask",
     kind="split",
     paper="Xia, Upper, Middle and Lower Region Learning for Facial Action Unit Detection, 2020",
     summary="Named horizontal regions around a centre row, each a copy of the map with the rest set to zero.",
 )
-class RegionMask(nn.Module):
+class RegionMask(Layer):
     """Split a map into named horizontal regions by hard masks.
 
     Args:
@@ -90,21 +95,8 @@ class RegionMask(nn.Module):
     def _rows(self, x: Tensor, center_row: Tensor | float | None) -> Tensor:
         """Return which rows belong to which region, boolean (R, B or 1, H)."""
         checks.feature_map("x", x, self.channels)
-        height = x.shape[2]
-        frame_height = height if self.frame_height is None else self.frame_height
-        center = _checked_center(center_row, x.shape[0], frame_height).to(x.device).view(-1, 1)
-        middle_of_row = (torch.arange(height, device=x.device, dtype=center.dtype) + 0.5) * (frame_height / height)
-        offset = middle_of_row - center  # (B or 1, H)
-        rows = []
-        for top, bottom in self.regions.values():
-            inside = torch.ones_like(offset, dtype=torch.bool)
-            if top is not None:
-                inside = inside & (offset >= top * frame_height)
-            if bottom is not None:
-                inside = inside & (offset < bottom * frame_height)
-            rows.append(inside)
-        kept = torch.stack(rows)
-        if listened():
+        kept = _kept_rows(x, center_row, tuple(self.regions.values()), self.frame_height)
+        if listened() and not checks.is_symbolic(x):
             note_gates(self, self._named(kept, x.dtype), hard=True)
         return kept
 
@@ -123,11 +115,32 @@ class RegionMask(nn.Module):
             TypeError: If ``x`` is no floating tensor, or ``center_row`` neither number nor tensor.
             ValueError: If a shape does not fit, or a centre lies outside the frame or is NaN.
         """
-        return dict(zip(self.regions, split_rows(x, self._rows(x, center_row)), strict=True))
+        copies = split_rows(x, self._rows(x, center_row))
+        return {name: copies[i] for i, name in enumerate(self.regions)}
 
     def extra_repr(self) -> str:
         """Return the options."""
         return f"channels={self.channels}, regions={self.regions}, frame_height={self.frame_height}"
+
+
+def _kept_rows(
+    x: Tensor, center_row: Tensor | float | None, regions: tuple[Region, ...], frame_height: int | None
+) -> Tensor:
+    """Return which rows of ``x`` belong to which region, boolean (R, B or 1, H)."""
+    height = x.shape[2]
+    frame_height = height if frame_height is None else frame_height
+    center = _checked_center(center_row, x.shape[0], frame_height).to(x.device).view(-1, 1)
+    middle_of_row = (torch.arange(height, device=x.device, dtype=center.dtype) + 0.5) * (frame_height / height)
+    offset = middle_of_row - center  # (B or 1, H)
+    rows = []
+    for top, bottom in regions:
+        inside = torch.ones_like(offset, dtype=torch.bool)
+        if top is not None:
+            inside = inside & (offset >= top * frame_height)
+        if bottom is not None:
+            inside = inside & (offset < bottom * frame_height)
+        rows.append(inside)
+    return torch.stack(rows)
 
 
 def _checked_region(name: str, region: Region) -> Region:

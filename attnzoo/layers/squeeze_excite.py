@@ -16,15 +16,19 @@ Differences from the paper: none. (The bottleneck is rounded to ``rd_divisor``, 
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from attnzoo import checks
+from attnzoo.layer import Layer
 from attnzoo.ops import apply_gates, global_pool, note_gates
 from attnzoo.ops.convolution import pointwise
 from attnzoo.ops.eager import gated
 from attnzoo.ops.gate_images import Bottleneck, gate_images, with_gradient
 from attnzoo.ops.named import make
 from attnzoo.registry import register
+
+fx.wrap("apply_gates")
+fx.wrap("global_pool")
 
 
 @register(
@@ -33,7 +37,7 @@ from attnzoo.registry import register
     paper="Hu, Shen, Sun, Squeeze-and-Excitation Networks, CVPR 2018",
     summary="Channel gate from the global average through a two-layer bottleneck.",
 )
-class SqueezeExcite(nn.Module):
+class SqueezeExcite(Layer):
     """Gate the channels of a map by a bottleneck on their global averages.
 
     Args:
@@ -92,7 +96,7 @@ class SqueezeExcite(nn.Module):
 
     def _gates(self, x: Tensor) -> tuple[tuple[Tensor], Tensor]:
         """Return the gate, and ``x`` to go on with."""
-        checks.feature_map("x", x, self.channels, like=next(self.parameters()))
+        checks.feature_map("x", x, self.channels, like=next(self.parameters(), None))
         pooled, x = global_pool(x, maximum=False)
         logits = pointwise(self.fc2, self.act(pointwise(self.fc1, pooled[0])))  # (B, C)
         gate = self.gate(logits)[:, :, None, None]

@@ -1,15 +1,18 @@
 """The small convolutions inside the gates, by faster operations than ``nn.Conv2d`` has for them.
 
 Where somebody watches a convolution by hooks, or has put another module in its place (an adapter, a quantised one),
-that module is called as it stands.
+that module is called as it stands, as it is in a symbolic trace (``torch.fx``).
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from attnzoo import checks
 from attnzoo.ops.spatial_conv import spatial_conv
 from attnzoo.ops.winograd import applies, keeps_size, may_bypass, winograd
 
@@ -19,7 +22,7 @@ _MAPS_A_COPY_OF_WEIGHTS_COSTS = 8
 
 def pointwise(conv: nn.Module, vectors: Tensor) -> Tensor:
     """Return a 1x1 convolution of vectors (N, C), as (N, C') in their dtype; a product of matrices is enough."""
-    if not may_bypass(conv):
+    if not may_bypass(conv) or checks.is_symbolic(vectors):
         outputs: Tensor = conv(vectors[:, :, None, None].to(_dtype(conv)))
         return outputs.flatten(1).to(vectors.dtype)
     bias = None if conv.bias is None else conv.bias.to(vectors.dtype)
@@ -28,7 +31,7 @@ def pointwise(conv: nn.Module, vectors: Tensor) -> Tensor:
 
 def planar(conv: nn.Module, planes: Tensor) -> Tensor:
     """Return a convolution of two planes (B, 2, H, W) to one (B, 1, H, W), in the dtype of its weights."""
-    if not may_bypass(conv):
+    if not may_bypass(conv) or checks.is_symbolic(planes):
         logits: Tensor = conv(planes.to(_dtype(conv)))
         return logits
     return spatial_conv(planes, conv.weight, conv.bias).to(conv.weight.dtype)
@@ -41,11 +44,13 @@ def of_two(conv: nn.Module, first: Tensor, second: Tensor) -> tuple[Tensor, Tens
     pass. Yet to take the weights apart is to copy them, which costs more where they are much larger than the maps:
     these are put together then, if there is no backward pass.
     """
-    if may_bypass(conv) and keeps_size(conv) and applies(conv.weight, first, second):
+    symbolic = checks.is_symbolic(first)
+    if not symbolic and may_bypass(conv) and keeps_size(conv) and applies(conv.weight, first, second):
         return winograd(first, second, conv.weight, conv.bias), None
-    maps = first.numel() + second.numel()
-    infers = not (torch.is_grad_enabled() or torch.compiler.is_compiling())
-    if (infers and _MAPS_A_COPY_OF_WEIGHTS_COSTS * maps < _weight(conv).numel()) or not may_bypass(conv):
+    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    infers = not (torch.is_grad_enabled() or traced or symbolic)
+    copies = infers and _MAPS_A_COPY_OF_WEIGHTS_COSTS * (first.numel() + second.numel()) < _weight(conv).numel()
+    if symbolic or copies or not may_bypass(conv):
         return conv(torch.cat([first, second], dim=1)), None
     of_first, of_second = torch.split(conv.weight, [first.shape[1], second.shape[1]], dim=1)
     on_first = F.conv2d(first, of_first, conv.bias, conv.stride, conv.padding, conv.dilation)
@@ -57,4 +62,6 @@ def _dtype(conv: nn.Module) -> torch.dtype:
 
 
 def _weight(conv: nn.Module) -> Tensor:
-    return next(conv.parameters())
+    first = next(conv.parameters(), None)
+    weight: Any = conv.weight if first is None else first  # a replica of nn.DataParallel has no parameters
+    return weight  # type: ignore[no-any-return]

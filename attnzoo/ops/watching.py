@@ -14,7 +14,8 @@ from attnzoo.ops import dispatch
 def watched(*modules: nn.Module) -> bool:
     """Tell whether hooks of any kind wait for one of these modules to be called, or for whichever module is.
 
-    So does a weight that is quantised, sharded or sparse: it knows what the module makes of it, and perhaps no more.
+    So does a weight that is quantised, sharded or sparse: it knows what the module makes of it, and perhaps no more. A
+    replica of ``nn.DataParallel`` has no parameters to be read.
 
     Args:
         modules: What a fused operation would take the place of. Hooks on modules inside of them are not looked for.
@@ -23,6 +24,8 @@ def watched(*modules: nn.Module) -> bool:
         return True
     for module in modules:  # past the attributes: on a small map this is asked within the time of the kernel
         own = module.__dict__
+        if "_is_replica" in own:
+            return True
         if own["_forward_hooks"] or own["_forward_pre_hooks"] or own["_backward_hooks"] or own["_backward_pre_hooks"]:
             return True
         for held in (own["_parameters"], own["_buffers"]):

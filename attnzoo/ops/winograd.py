@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from attnzoo import checks
 from attnzoo.ops import autograd, dispatch
 from attnzoo.ops.watching import watched
 
@@ -32,7 +33,7 @@ def convolve(conv: nn.Module, x: Tensor) -> Tensor:
         conv: A convolution; anything but a plain ``nn.Conv2d``, or one with hooks, is called as it stands.
         x: Map (B, C, H, W).
     """
-    if may_bypass(conv) and keeps_size(conv) and applies(conv.weight, x):
+    if not checks.is_symbolic(x) and may_bypass(conv) and keeps_size(conv) and applies(conv.weight, x):
         return winograd(x, None, conv.weight, conv.bias)
     y: Tensor = conv(x)
     return y
