@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import fnmatch
-import sys
+import threading
 import warnings
 from collections import deque
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
+from contextvars import ContextVar
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,12 +20,14 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from attnzoo import checks, files
-from attnzoo.ops.noting import listening
-from attnzoo.recorder import picture, statistics
+from attnzoo.recorder import compiled, picture, statistics
+from attnzoo.recorder.passes import Pass, listen
 from attnzoo.recorder.sources import foreign_gate, foreign_gates
 from attnzoo.recorder.statistics import GateStatistics, RunningStatistics, thinned
 
 MOST_TOLD = 5
+_opened: ContextVar[frozenset[int]] = ContextVar("attnzoo_recorders", default=frozenset())
+"""The recorders that were opened in this context, or in the one that it was copied from (``asyncio.to_thread``)."""
 
 
 def record(
@@ -42,7 +45,8 @@ def record(
     adds ``#2``. A pass is a call of ``model`` itself. Memory is bounded by ``keep``, ``images`` and ``max_elements``,
     whatever the number of passes. At the end a warning tells of gates that are dead or saturated.
 
-    A recorded pass runs eagerly: a compiled model is bypassed for it, and its other passes (``stride``) are not.
+    A recorded pass runs eagerly: a compiled model is bypassed for it, and its other passes (``stride``) are not. What
+    other threads do with the same model is neither recorded nor touched.
 
     Args:
         model: Any model with layers of attnzoo, attached or its own, or with gates of timm or torchvision.
@@ -100,12 +104,13 @@ class Recorder:
         self._most = checks.positive_int("max_elements", max_elements)
         self._kept: deque[dict[str, Tensor]] = deque(maxlen=keep)
         self._running: dict[str, RunningStatistics] = {}
-        self._current: dict[str, Tensor] | None = None
-        self._calls: dict[str, int] = {}
         self._names: dict[nn.Module, str] = {}
         self._foreign: dict[str, nn.Module] = {}
         self._hooks: list[RemovableHandle] = []
-        self._pass = ExitStack()
+        self._compiled = ExitStack()
+        self._thread = 0
+        self._passes: dict[int, list[Pass | None]] = {}
+        self._lock = threading.RLock()
 
     def __enter__(self) -> Self:
         """Start to listen.
@@ -118,6 +123,9 @@ class Recorder:
         inner = getattr(self._model, "_orig_mod", self._model)
         self._names = {module: name for name, module in inner.named_modules()}
         self._foreign = foreign_gates(inner)
+        self._thread = threading.get_ident()
+        _opened.set(_opened.get() | {id(self)})
+        self._compiled.enter_context(compiled.watch(self._model))
         self._hooks = [
             self._model.register_forward_pre_hook(self._begin),
             self._model.register_forward_hook(self._end, always_call=True),
@@ -131,7 +139,9 @@ class Recorder:
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()
-        self._names, self._foreign = {}, {}
+        self._compiled.close()
+        _opened.set(_opened.get() - {id(self)})
+        self._names, self._foreign, self._passes = {}, {}, {}
         if error is None and (said := self._remark()):
             warnings.warn(said, RuntimeWarning, stacklevel=2)
 
@@ -252,71 +262,74 @@ class Recorder:
         ]
         return "\n".join([f"Recorder: {self.recorded} of {self.passes} passes, {len(lines)} gates", *lines])
 
+    def _is_mine(self) -> bool:
+        """Tell whether a call of the model in this thread counts: others serve with the same model."""
+        return threading.get_ident() == self._thread or id(self) in _opened.get()
+
     def _begin(self, *_: Any) -> None:
         """Before a pass: listen, if it is one of those that are recorded."""
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or not self._is_mine():
             return
-        due = self.passes % self._stride == 0
-        self.passes += 1
-        if due:
-            self._current, self._calls = {}, {}
-            self._pass.enter_context(_eagerly())
-            self._pass.enter_context(listening(self._hear))
+        with self._lock:
+            due = self.passes % self._stride == 0
+            self.passes += 1
+        begun = Pass() if due else None
+        self._passes.setdefault(threading.get_ident(), []).append(begun)
+        if begun is not None:
+            begun.ends.enter_context(compiled.eagerly())
+            begun.ends.callback(listen(self._hear))
             for name, module in self._foreign.items():
-                self._pass.callback(module.register_forward_hook(self._overhear(name)).remove)
+                begun.ends.callback(module.register_forward_hook(self._overhear(name, begun)).remove)
 
     def _end(self, *_: Any) -> None:
         """After a pass, whether it failed or not."""
-        if self._current is not None:
-            self._pass.close()
-            with torch.no_grad(), torch.inference_mode(mode=False):
-                for name, gate in self._current.items():
-                    self._running[name].add(gate)
-            self._kept.append(self._current)
-            self._current = None
+        mine = self._passes.get(threading.get_ident())
+        if torch.compiler.is_compiling() or not mine:  # of another thread, or begun before the recorder was
+            return
+        ended = mine.pop()
+        if ended is None:
+            return
+        ended.ends.close()
+        with self._lock, torch.no_grad(), torch.inference_mode(mode=False):
+            for name, gate in ended.gates.items():
+                self._running[name].add(gate)
+            self._kept.append(ended.gates)
             self.recorded += 1
 
     def _hear(self, layer: nn.Module, gates: Mapping[str, Tensor], hard: bool) -> None:
-        if layer in self._names:
+        mine = self._passes.get(threading.get_ident())
+        current = mine[-1] if mine else None
+        if current is not None and layer in self._names:
             for name, gate in gates.items():
-                self._take(f"{self._names[layer]}:{name}", gate, hard)
+                self._take(current, f"{self._names[layer]}:{name}", gate, hard)
 
-    def _overhear(self, name: str) -> Any:
+    def _overhear(self, name: str, current: Pass) -> Any:
         def hook(_module: nn.Module, _args: Any, output: Any) -> None:
-            gate = foreign_gate(output)
+            gate = foreign_gate(output) if not torch.compiler.is_compiling() and current.runs_here() else None
             if gate is not None:
-                self._take(name, gate, hard=False)
+                self._take(current, name, gate, hard=False)
 
         return hook
 
-    def _take(self, name: str, gate: Tensor, hard: bool) -> None:
+    def _take(self, current: Pass, name: str, gate: Tensor, hard: bool) -> None:
         if gate.dim() < 2:
             raise ValueError(f"gate {name} must have shape (B, C) or (B, C, H, W), got {tuple(gate.shape)}")
-        if self._current is None or not fnmatch.fnmatchcase(name, self._only):
+        if not fnmatch.fnmatchcase(name, self._only):
             return
-        self._calls[name] = self._calls.get(name, 0) + 1
-        if self._calls[name] > 1:
-            name = f"{name}#{self._calls[name]}"
+        current.calls[name] = current.calls.get(name, 0) + 1
+        if current.calls[name] > 1:
+            name = f"{name}#{current.calls[name]}"
         with torch.no_grad(), torch.inference_mode(mode=False):
-            self._current[name] = thinned(gate.detach()[: self._images], self._most).clone()
-        if name not in self._running:
-            self._running[name] = RunningStatistics(hard)
+            current.gates[name] = thinned(gate.detach()[: self._images], self._most).clone()
+        with self._lock:
+            if name not in self._running:
+                self._running[name] = RunningStatistics(hard)
 
     def _remark(self) -> str:
         if not self.passes:
-            return "record: the model itself was not called, so that nothing is recorded"
+            return "record: the model itself was not called in this thread, so that nothing is recorded"
         if not self._running:
             return "record: the model ran, but none of its modules notes a gate (or none matches only)"
         found = self.alerts()
         more = f"; and {len(found) - MOST_TOLD} more" if len(found) > MOST_TOLD else ""
         return f"record: {'; '.join(found[:MOST_TOLD])}{more}" if found else ""
-
-
-@contextmanager
-def _eagerly() -> Iterator[None]:
-    """Let compiled code run as it was before it was compiled; where no compiler is loaded there is none."""
-    if "torch._dynamo" not in sys.modules:
-        yield
-        return
-    with torch.compiler.set_stance("force_eager"):
-        yield
