@@ -144,7 +144,8 @@ def _prepared(
     if source.kind == "guided" and (reason := refusal(model)):
         raise ValueError(f"cannot hand maps to the model: {reason}")
     inputs = (example_inputs,) if isinstance(example_inputs, Tensor) else example_inputs
-    with bare(model):
+    # made inside inference mode, parameters could never be trained, and sites are found by gradients
+    with torch.inference_mode(mode=False), bare(model):
         sites = _sites(model, where, stages, inputs)
         prepared = prepare(
             model, source, sites, init=init, previous=previous, on_mismatch=on_mismatch, example_inputs=inputs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ from attnzoo.attach.sites import Site
 from attnzoo.attach.source import Source
 from attnzoo.attach.stack import AttentionStack
 from attnzoo.attach.table import Plan
+
+_REPARAMETRISED = re.compile(r"\.(?:parametrizations\.(\w+)\.original\d*)$")
 
 
 class Attachment:
@@ -41,7 +44,8 @@ class Attachment:
         self._source = source
         self._placements: tuple[Placement, ...] = tuple(placements)
         self._hook = hook
-        self._frozen: list[tuple[nn.Parameter, bool]] = []
+        self._frozen: set[str] = set()
+        self._own = {label: _names_by_module(entry) for label, entry in self._entries()}
 
     @property
     def sites(self) -> tuple[Site, ...]:
@@ -54,18 +58,25 @@ class Attachment:
             yield parameter
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Yield the added parameters under the names that they have in ``model.named_parameters()``."""
+        """Yield the added parameters under the names that they have in ``model.named_parameters()``, each once."""
+        seen: set[nn.Parameter] = set()
         for placement in self._placements:
             for name, built in zip(placement.entry_names(), placement.built, strict=True):
-                yield from built.entry.named_parameters(prefix=name)
+                for full, parameter in built.entry.named_parameters(prefix=name):
+                    if parameter not in seen:
+                        seen.add(parameter)
+                        yield full, parameter
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the added parameters and buffers, by site: ``layer1.0:layer.fc1.weight``.
 
-        The keys say nothing of what else is attached, so that they fit another model with the same sites.
+        The keys say nothing of what else is attached, so that they fit another model with the same sites. Buffers that
+        something else has registered on an attached layer since (a profiler's counters) are left out.
         """
         return {
-            f"{label}:{name}": tensor for label, entry in self._entries() for name, tensor in entry.state_dict().items()
+            f"{label}:{name}": tensor
+            for label, entry in self._entries()
+            for name, tensor in _own_tensors(entry, self._own[label]).items()
         }
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
@@ -76,7 +87,8 @@ class Attachment:
         """
         checkpoint.check_tensors(self.state_dict(), state)
         for label, entry in self._entries():
-            entry.load_state_dict({name: state[f"{label}:{name}"] for name in entry.state_dict()})
+            own = _own_tensors(entry, self._own[label])
+            entry.load_state_dict({name: state[f"{label}:{name}"] for name in own}, strict=False)
 
     def save(self, path: str | Path) -> None:
         """Write the attention alone as safetensors, with what it is and attnzoo's version as metadata.
@@ -126,15 +138,18 @@ class Attachment:
         """
         stacks = [module for module in self._model.modules() if isinstance(module, AttentionStack)]
         added = {parameter for stack in stacks for parameter in stack.parameters()}
-        for parameter in self._model.parameters():
-            if parameter not in added and parameter.requires_grad:
-                self._frozen.append((parameter, True))
+        for name, parameter in self._model.named_parameters(remove_duplicate=False):
+            if parameter not in added and (parameter.requires_grad or _plain_name(name) in self._frozen):
+                self._frozen.add(_plain_name(name))
+        for name, parameter in self._model.named_parameters(remove_duplicate=False):
+            if _plain_name(name) in self._frozen:
                 parameter.requires_grad_(False)
 
     def unfreeze(self) -> None:
-        """Undo :meth:`freeze_backbone`."""
-        for parameter, required in self._frozen:
-            parameter.requires_grad_(required)
+        """Undo :meth:`freeze_backbone`, for the parameters that have these names now."""
+        for name, parameter in self._model.named_parameters(remove_duplicate=False):
+            if _plain_name(name) in self._frozen:
+                parameter.requires_grad_(True)
         self._frozen.clear()
 
     @contextmanager
@@ -172,6 +187,39 @@ class Attachment:
                 )
             },
         }
+
+
+def _plain_name(name: str) -> str:
+    """Return what a parameter is called before ``torch.nn.utils`` reparametrises it."""
+    return _REPARAMETRISED.sub(r".\1", f".{name}")[1:]
+
+
+def _names_by_module(entry: nn.Module) -> dict[str, tuple[set[str], set[str]]]:
+    """Return, by the name of each module in ``entry``, the names of its own parameters and of its own buffers."""
+    return {
+        name: (
+            {own for own, _ in module.named_parameters(recurse=False)},
+            {own for own, _ in module.named_buffers(recurse=False)},
+        )
+        for name, module in entry.named_modules(remove_duplicate=False)
+    }
+
+
+def _own_tensors(entry: nn.Module, before: Mapping[str, tuple[set[str], set[str]]]) -> dict[str, Tensor]:
+    """Return the state of ``entry`` without buffers that came later to modules that are otherwise as they were.
+
+    Args:
+        entry: An attached layer.
+        before: What :func:`_names_by_module` gave when it was attached. Where a module's parameters are others now
+            (it was pruned, or adapted) its later buffers belong to them.
+    """
+    foreign = {
+        f"{name}.{buffer}".lstrip(".")
+        for name, (parameters, buffers) in _names_by_module(entry).items()
+        if name in before and before[name][0] == parameters
+        for buffer in buffers - before[name][1]
+    }
+    return {name: tensor for name, tensor in entry.state_dict().items() if name not in foreign}
 
 
 def require_all_or_none(

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from attnzoo.attach.context import Frame
 from attnzoo.attach.layout import from_map, to_map
 from attnzoo.attach.sites import Spot
 from attnzoo.ops.apply_gates import apply_gates
@@ -63,8 +64,13 @@ class Attend(nn.Module):
         """Return what the layer takes, made of the map ``x`` and of what the site hands over beside it."""
         return (x,)
 
-    def receive(self) -> tuple[Tensor, ...]:
-        """Return what the site hands over beside its own output: nothing, for a unary layer."""
+    def receive(self, x: Tensor, frame: Frame) -> tuple[Tensor, ...]:  # noqa: ARG002 - other kinds use them
+        """Return what is handed over to the layer beside ``x``, the site's output: nothing, for a unary layer.
+
+        Args:
+            x: The site's output.
+            frame: What the call of the site's module holds.
+        """
         return ()
 
     def forward(self, x: Tensor, *beside: Tensor) -> Tensor:

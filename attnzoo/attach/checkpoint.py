@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from attnzoo import files
@@ -22,8 +23,20 @@ def save(path: Path, state: Mapping[str, Tensor], spec: Mapping[str, Any]) -> No
     from attnzoo import __version__
 
     metadata = {_METADATA: json.dumps({"version": __version__, **spec}, sort_keys=True)}
-    content = serialise({name: tensor.contiguous() for name, tensor in state.items()}, metadata=metadata)
+    content = serialise(_apart(state), metadata=metadata)
     files.write_atomically(path, content, durable=True)
+
+
+def _apart(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors, each in memory of its own: layers may share weights, and the file has no word for that."""
+    taken: set[int] = set()
+    apart = {}
+    for name, tensor in state.items():
+        memory = tensor.untyped_storage().data_ptr()
+        alone = memory not in taken and tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
+        taken.add(memory)
+        apart[name] = tensor.contiguous() if alone else tensor.clone(memory_format=torch.contiguous_format)
+    return apart
 
 
 def load(path: Path, spec: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -15,7 +15,6 @@ from attnzoo.attach.layout import map_shape
 from attnzoo.attach.paired import PairedAttend
 from attnzoo.attach.sites import Spot
 from attnzoo.attach.source import Source, registered_gates
-from attnzoo.attach.stack import Tap
 from attnzoo.ops import apply_gates
 
 
@@ -56,7 +55,8 @@ def build(
     device: torch.device,
     dtype: torch.dtype,
     training: bool,
-    tap: Tap | None = None,
+    key: str | None = None,
+    inside: str | None = None,
     previous: Spot | None = None,
 ) -> Built:
     """Make the layer for ``spot`` and try it.
@@ -68,7 +68,8 @@ def build(
         device: Device of the layer.
         dtype: Floating dtype of the layer.
         training: The site's mode, which the layer takes over.
-        tap: Where a paired or guided layer's second tensor is left.
+        key: Under which a paired or guided layer's second tensor is handed over.
+        inside: The module inside the site whose output a paired layer's second tensor is, None for an input.
         previous: What a paired layer's second tensor is like.
 
     Raises:
@@ -80,11 +81,11 @@ def build(
     layer = source.make(spot.channels, device, dtype).eval()
     beside: tuple[Tensor, ...] = ()
     frame: dict[str, Any] = {"init": init, "device": device, "dtype": dtype, "folds": False}
-    if previous is not None and tap is not None:
-        entry: Attend = PairedAttend(layer, spot, tap=tap, previous=previous, **frame)
+    if previous is not None and key is not None:
+        entry: Attend = PairedAttend(layer, spot, key=key, inside=inside, previous=previous, **frame)
         beside = (_ramp(_native_shape(previous), device, dtype),)
-    elif tap is not None:
-        entry = GuidedAttend(layer, spot, tap=tap, **frame)
+    elif key is not None:
+        entry = GuidedAttend(layer, spot, key=key, **frame)
         maps = getattr(layer, "num_maps", 1)
         beside = (_ramp((1, maps, *spot.grid), device, dtype),)
     else:

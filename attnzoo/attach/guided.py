@@ -11,9 +11,11 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from attnzoo.attach import passes
 from attnzoo.attach.attend import Attend
+from attnzoo.attach.context import Frame, holder
 from attnzoo.attach.sites import Spot
-from attnzoo.attach.stack import MAPS, Tap
+from attnzoo.attach.stack import MAPS
 
 
 class GuidedAttend(Attend):
@@ -22,17 +24,25 @@ class GuidedAttend(Attend):
     Args:
         layer: The attention.
         spot: The tensor.
-        tap: Where the model's forward leaves the maps (B, n, H, W) for as long as it runs.
+        key: Under which the model's call hands over the maps (B, n, H, W), see :mod:`attnzoo.attach.context`.
         **kwargs: As for :class:`Attend`.
     """
 
-    def __init__(self, layer: nn.Module, spot: Spot, *, tap: Tap, **kwargs: Any) -> None:
+    def __init__(self, layer: nn.Module, spot: Spot, *, key: str, **kwargs: Any) -> None:
         super().__init__(layer, spot, **kwargs)
-        self.tap = tap
+        self.key = key
 
-    def receive(self) -> tuple[Tensor, ...]:
-        """Return the maps, if there are any."""
-        return () if self.tap.value is None else (self.tap.value,)
+    def receive(self, x: Tensor, frame: Frame) -> tuple[Tensor, ...]:  # noqa: ARG002
+        """Return the maps of the model's call that is running, or that gradient checkpointing computes again."""
+        held = holder(self.key, frame)
+        maps = passes.recalled(self.key) if held is None else held[self.key]
+        return () if maps is None else (maps,)
+
+    def forward(self, x: Tensor, *beside: Tensor, **options: Any) -> Tensor:
+        """Return ``x``, in its own layout, attended to."""
+        y = super().forward(x, *beside, **options)
+        passes.follow(self.key, y)
+        return y
 
     def inputs(self, x: Tensor, *beside: Tensor) -> tuple[Tensor, ...]:
         """Return (x, maps), the maps in the size of ``x``.
@@ -40,7 +50,7 @@ class GuidedAttend(Attend):
         Raises:
             TypeError: If the model was called without maps.
         """
-        if not beside:
+        if not beside or beside[0] is None:
             raise TypeError(f"the model has a guided attention: call it as model(x, {MAPS}=maps)")
         return x, resized_maps(beside[0], x)
 
@@ -54,6 +64,8 @@ def resized_maps(maps: Tensor, x: Tensor) -> Tensor:
     if maps.dim() != 4:
         raise ValueError(f"{MAPS} must have shape (B, n, H, W), got {tuple(maps.shape)}")
     size = x.shape[2:]
+    if maps.device != x.device:  # a model whose parts are on several devices
+        maps = maps.to(x.device)
     if maps.shape[2:] == size:
         return maps
     if maps.shape[2] >= size[0] and maps.shape[3] >= size[1]:

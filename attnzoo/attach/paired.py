@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attnzoo.attach.attend import Attend
+from attnzoo.attach.context import Frame, holder
 from attnzoo.attach.layout import to_map
 from attnzoo.attach.sites import Spot
-from attnzoo.attach.stack import Tap
+from attnzoo.attach.symbolic import is_traced, output_of
 from attnzoo.attach.trace import Trace
 
 Mismatch = Literal["skip", "project"]
@@ -28,14 +29,19 @@ class PairedAttend(Attend):
     Args:
         layer: The attention.
         spot: The current tensor.
-        tap: Where the previous tensor is left.
+        key: Under which the previous tensor is handed over, see :mod:`attnzoo.attach.context`.
+        inside: Name, relative to the site, of the module whose output the previous tensor is; None where it is an
+            input.
         previous: The previous tensor: layout, channels, grid.
         **kwargs: As for :class:`Attend`.
     """
 
-    def __init__(self, layer: nn.Module, spot: Spot, *, tap: Tap, previous: Spot, **kwargs: Any) -> None:
+    def __init__(
+        self, layer: nn.Module, spot: Spot, *, key: str, inside: str | None, previous: Spot, **kwargs: Any
+    ) -> None:
         super().__init__(layer, spot, **kwargs)
-        self.tap = tap
+        self.key = key
+        self.inside = inside
         self.previous = previous
         same = (previous.channels, previous.grid) == (spot.channels, spot.grid)
         self.project = (
@@ -46,9 +52,12 @@ class PairedAttend(Attend):
             )
         )
 
-    def receive(self) -> tuple[Tensor, ...]:
-        """Return the previous tensor, and forget it: it must not outlive the forward pass."""
-        value, self.tap.value = self.tap.value, None
+    def receive(self, x: Tensor, frame: Frame) -> tuple[Tensor, ...]:
+        """Return the previous tensor."""
+        held = holder(self.key, frame)
+        value = None if held is None else held[self.key]
+        if value is None and self.inside is not None and is_traced(x):
+            value = output_of(self, self.inside, x)
         return () if value is None else (value,)
 
     def inputs(self, x: Tensor, *beside: Tensor) -> tuple[Tensor, ...]:
@@ -57,7 +66,6 @@ class PairedAttend(Attend):
         Raises:
             RuntimeError: If the module that hands over the previous map did not run.
         """
-        beside = beside or self.receive()  # a module that torch.fx takes as a leaf fills the tap when the graph runs
         if not beside:
             raise RuntimeError("a paired layer has no previous map: the module that hands it over did not run before")
         previous = to_map(beside[0], self.previous).to(x.dtype)

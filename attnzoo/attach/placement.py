@@ -12,8 +12,8 @@ from torch.utils.hooks import RemovableHandle
 
 from attnzoo.attach.construct import Built
 from attnzoo.attach.sites import Site
-from attnzoo.attach.stack import CHILD, AttentionStack, SlotStack, Tap
-from attnzoo.attach.swap import is_swapped, original_class, swap, unswap
+from attnzoo.attach.stack import CHILD, AttentionStack, Role, SlotStack
+from attnzoo.attach.swap import can_unswap, give, is_swapped, original_class, swap, take, unswap
 
 # A slot or a child may be None, absent, or hidden by a container: only the registry of children tells which.
 # ruff: noqa: SLF001
@@ -29,14 +29,14 @@ class Placement:
         model: The model.
         site: The site.
         built: A layer for each of its spots.
-        taps: Modules on which a tensor is noted for these layers, with the list of the stack that holds the tap
-            (``input_taps``, ``output_taps`` or ``maps_taps``).
+        roles: What modules of the model do for these layers: each module with its :data:`~attnzoo.attach.stack.Role`
+            and the key under which the tensor is handed over.
     """
 
     model: nn.Module
     site: Site
     built: tuple[Built, ...]
-    taps: list[tuple[nn.Module, str, Tap]] = field(default_factory=list)
+    roles: list[tuple[nn.Module, Role, str]] = field(default_factory=list)
     _module: nn.Module = field(init=False)
     _keys: list[str] = field(default_factory=list, init=False)
     _guard: RemovableHandle | None = field(default=None, init=False)
@@ -60,8 +60,8 @@ class Placement:
             key = "_".join(map(str, (number, *built.spot.path)))
             stack[key] = built.entry
             self._keys.append(key)
-        for module, taps, tap in self.taps:
-            getattr(swap(module), taps).append(tap)
+        for module, role, key in self.roles:
+            give(module, role, key)
         if isinstance(self._module, _BatchNorm) and self.site.slot is None:
             parent, _, child = self.site.name.rpartition(".")
             guard = functools.partial(keep_attention, child=child)
@@ -70,10 +70,10 @@ class Placement:
     def obstacle(self) -> str | None:
         """Return why the layers cannot be taken out, or None if they can."""
         name = self.site.name
-        for module in {self._module, *(module for module, _, _ in self.taps)}:
+        for module in {self._module, *(module for module, _, _ in self.roles)}:
             if module is self._module and self.site.slot is not None:
                 continue
-            if not is_swapped(module):
+            if not can_unswap(module):
                 return f"the class of {name!r} is now {type(module).__name__} (fully_shard changes it, for one)"
         if self._at(self.site.name) is not self._module:
             return f"{name!r} is another module than the one that was attached to"
@@ -84,8 +84,8 @@ class Placement:
 
     def remove(self) -> None:
         """Take the layers out of the model; what is left is as it was before :meth:`put`, if nothing else is there."""
-        for module, taps, tap in self.taps:
-            getattr(module.get_submodule(CHILD), taps).remove(tap)
+        for module, role, key in self.roles:
+            take(module, role, key)
             _clear(module)
         stack = self._at(self.stack_name)
         for key in self._keys:
@@ -127,7 +127,7 @@ def fill_slot(model: nn.Module, slot: str) -> SlotStack:
     native = getattr(parent, name, None)
     if isinstance(native, SlotStack):
         return native
-    stack = SlotStack()
+    stack = SlotStack().train(parent.training)
     if name in parent._modules:
         stack.native = (parent._modules[name],)
     else:

@@ -11,12 +11,13 @@ from torch import nn
 
 from attnzoo.attach.attend import Init
 from attnzoo.attach.construct import AtSite, Built, build
+from attnzoo.attach.context import new_key
 from attnzoo.attach.paired import Mismatch, observed_shape, previous_module, previous_spot
 from attnzoo.attach.placement import Placement, slot_refusal
 from attnzoo.attach.probe import probe
 from attnzoo.attach.sites import Site, Spot
 from attnzoo.attach.source import Source
-from attnzoo.attach.stack import Tap
+from attnzoo.attach.stack import CHILD, Role
 from attnzoo.attach.swap import original_class, refusal
 from attnzoo.attach.table import Plan, PlanRow
 
@@ -51,7 +52,7 @@ def prepare(
     befores: list[_Before | None] = [None] * len(settled)
     if source.kind == "paired":
         befores, skipped = _befores(model, settled, previous, on_mismatch, example_inputs)
-    maps_tap = Tap() if source.kind == "guided" else None
+    maps_key = new_key() if source.kind == "guided" else None
     placements: list[Placement] = []
     for site, before in zip(settled, befores, strict=True):
         if site.name in skipped:
@@ -59,11 +60,12 @@ def prepare(
         module = model.get_submodule(site.name)
         device, dtype = placed(module, model)
         with AtSite(site.name):
-            built, taps = [], []
+            built: list[Built] = []
+            roles: list[tuple[nn.Module, Role, str]] = []
             for index, spot in enumerate(site.spots):
-                tap = maps_tap if before is None else Tap()
-                if before is not None and tap is not None:
-                    taps.append((before.module, "input_taps" if before.is_input else "output_taps", tap))
+                key = maps_key if before is None else new_key()
+                if before is not None and key is not None:
+                    roles += before.roles(module, key, site.slot is not None)
                 like = None if before is None else before.spots[index]
                 made = build(
                     source,
@@ -72,13 +74,14 @@ def prepare(
                     device=device,
                     dtype=dtype,
                     training=module.training,
-                    tap=tap,
+                    key=key,
+                    inside=None if before is None else before.inside,
                     previous=like,
                 )
                 built.append(made)
-        if maps_tap is not None and not placements:
-            taps.append((model, "maps_taps", maps_tap))
-        placements.append(Placement(model=model, site=site, built=tuple(built), taps=taps))
+        if maps_key is not None and not placements:
+            roles.append((model, "maps", maps_key))
+        placements.append(Placement(model=model, site=site, built=tuple(built), roles=roles))
     if not placements:
         reasons = "; ".join(f"{site}: {reason}" for site, reason in skipped.items())
         raise ValueError(f"no site is left to attach to ({reasons}); on_mismatch='project' would keep them")
@@ -93,7 +96,7 @@ def _settled(model: nn.Module, site: Site) -> Site:
     """
     module, name = model.get_submodule(site.name), site.name
     while original_class(module).forward is nn.Sequential.forward and len(module):  # type: ignore[arg-type]
-        last = list(module._modules)[-1 if original_class(module) is type(module) else -2]  # noqa: SLF001
+        last = next(name for name in reversed(module._modules) if name != CHILD)  # noqa: SLF001
         child = module.get_submodule(last)
         if not any(True for _ in child.children()):
             break
@@ -131,8 +134,20 @@ class _Before:
     """Where a site's F_pre is taken, and what it is like for each of the site's spots."""
 
     module: nn.Module
-    is_input: bool
+    inside: str | None
     spots: tuple[Spot, ...]
+
+    def roles(self, site: nn.Module, key: str, in_slot: bool) -> list[tuple[nn.Module, Role, str]]:
+        """Return what the modules do so that F_pre is handed over under ``key``.
+
+        Args:
+            site: The site's module.
+            key: The key.
+            in_slot: Whether the attention is in a slot inside the module.
+        """
+        if self.inside is None:
+            return [(site, "lends" if in_slot else "input", key)]
+        return [(site, "holds", key), (self.module, "output", key)]
 
 
 def _befores(
@@ -161,7 +176,8 @@ def _befores(
             skipped[site.name] = f"F_pre has shape {shape}, F_cur {site.spots[0].channels} channels on " + (
                 "x".join(map(str, site.spots[0].grid))
             )
-        befores.append(_Before(module=module, is_input=is_input, spots=tuple(found)))
+        inside = None if is_input else name.removeprefix(f"{site.name}.")
+        befores.append(_Before(module=module, inside=inside, spots=tuple(found)))
     return befores, skipped
 
 

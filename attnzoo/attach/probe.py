@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -65,7 +66,10 @@ def probe(model: nn.Module, example_inputs: tuple[Any, ...] | None = None) -> Pr
     Raises:
         ValueError: If no size works (the message has the last error), or the model cannot be copied.
     """
-    with torch.random.fork_rng(devices=_cuda_devices(model)):
+    rng = torch.random.fork_rng(devices=_cuda_devices(model))
+    with torch.inference_mode(mode=False), rng, warnings.catch_warnings():
+        # said by reentrant checkpointing wherever no gradient is wanted, as in these passes
+        warnings.filterwarnings("ignore", message="None of the inputs have requires_grad")
         torch.manual_seed(_SEED)
         twin = _twin(model)
         inputs, square = _first(twin, model, example_inputs)
@@ -95,9 +99,12 @@ def alive(probed: Probe, names: Iterable[str]) -> dict[tuple[str, Path], Tensor]
 
         handles.append(probed.model.get_submodule(name).register_forward_hook(add))
     try:
-        with torch.random.fork_rng(devices=_cuda_devices(probed.model)), torch.enable_grad():
+        rng = torch.random.fork_rng(devices=_cuda_devices(probed.model))
+        with rng, torch.inference_mode(mode=False), torch.enable_grad():
             torch.manual_seed(_SEED)
-            outputs = [tensor for _, tensor in walk(probed.model(*probed.inputs)) if tensor.requires_grad]
+            # Reentrant checkpointing gives no gradient to what is inside, if none is wanted of what goes in.
+            inputs = replace(probed.inputs, lambda _, tensor: tensor.detach().requires_grad_())
+            outputs = [tensor for _, tensor in walk(probed.model(*inputs)) if tensor.requires_grad]
             if outputs and leaves:
                 total = sum(((tensor * torch.randn_like(tensor)).sum() for tensor in outputs), torch.zeros(()))
                 total.backward()  # type: ignore[no-untyped-call]
@@ -144,9 +151,7 @@ def _dequantise(twin: nn.Module) -> None:
 
 def _first(twin: nn.Module, model: nn.Module, example: tuple[Any, ...] | None) -> tuple[tuple[Any, ...], Trace]:
     if example is not None:
-        inputs = tuple(
-            value.float() if isinstance(value, Tensor) and value.is_floating_point() else value for value in example
-        )
+        inputs = tuple(_probed(value) for value in example)
         try:
             return inputs, record(twin, inputs)
         except REFUSALS as error:
@@ -166,6 +171,14 @@ def _first(twin: nn.Module, model: nn.Module, example: tuple[Any, ...] | None) -
         f"{type(model).__name__} ran on no probe image of {sorted(set(tried))}; pass example_inputs. "
         f"Its last error: {type(last).__name__}: {last}"
     )
+
+
+def _probed(value: Any) -> Any:
+    """Return an example argument as the copy takes it: in float32, and no tensor of inference mode."""
+    if not isinstance(value, Tensor):
+        return value
+    value = value.clone() if value.is_inference() else value
+    return value.float() if value.is_floating_point() else value
 
 
 def _wide(twin: nn.Module, inputs: tuple[Any, ...]) -> Trace | None:

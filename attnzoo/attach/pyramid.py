@@ -35,6 +35,7 @@ class PyramidClassifier(nn.Module):
         return scores
 
 
+@torch.inference_mode(mode=False)  # made inside it, parameters could never be trained
 def with_pyramid_head(
     backbone: nn.Module,
     layer: str | Callable[..., nn.Module] = "dba",

@@ -12,6 +12,8 @@ import timm
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from torch import nn
+from torch.nn.utils import prune
 
 import attnzoo
 from tests.attach.cases import images, model_of, set_blends
@@ -136,3 +138,62 @@ def test_a_fresh_process_loads_it_and_computes_the_same(tmp_path: Path) -> None:
     output = torch.load(files[3], weights_only=True)
     assert not torch.allclose(output, bare, rtol=1e-3)
     torch.testing.assert_close(output, model(x))
+
+
+def test_layers_that_share_their_weights(tmp_path: Path) -> None:
+    def model_and_attachment() -> tuple[nn.Module, attnzoo.Attachment]:
+        shared = attnzoo.SqueezeExcite(16, rd_ratio=1.0)
+        model = nn.Sequential(nn.Conv2d(3, 16, 1), nn.ReLU(), nn.Conv2d(16, 16, 1), nn.ReLU()).eval()
+        attachment = attnzoo.attach(
+            model, lambda _: shared, ["1", "3"], init="paper", example_inputs=torch.rand(1, 3, 8, 8)
+        )
+        return model, attachment
+
+    (model, first), (other, second) = model_and_attachment(), model_and_attachment()
+    names = [name for name, _ in first.named_parameters()]
+    assert len(names) == len(set(names)) == 4
+    torch.optim.SGD(first.parameters(), lr=0.1)  # it refuses to have a parameter twice
+    first.save(tmp_path / "shared.safetensors")
+    second.load(tmp_path / "shared.safetensors")
+    other.load_state_dict({k: v for k, v in model.state_dict().items() if "attnzoo" not in k})
+    x = torch.rand(2, 3, 8, 8)
+    assert torch.equal(other(x), model(x))
+    assert other[1].attnzoo["0"].layer is other[3].attnzoo["0"].layer
+
+
+def test_weights_that_are_parts_of_one_memory(tmp_path: Path) -> None:
+    model, other = model_of("resnet"), model_of("resnet")
+    first, second = attnzoo.attach(model, "se", "block"), attnzoo.attach(other, "se", "block")
+    parameters = list(first.parameters())
+    flat = torch.cat([parameter.detach().flatten() for parameter in parameters])
+    start = 0
+    for parameter in parameters:  # as optimizers and sharding libraries lay weights together
+        parameter.data = flat[start : start + parameter.numel()].view_as(parameter)
+        start += parameter.numel()
+    first.save(tmp_path / "flat.safetensors")
+    second.load(tmp_path / "flat.safetensors")
+    for mine, theirs in zip(second.parameters(), parameters, strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def test_buffers_that_a_profiler_left_are_no_part_of_the_attention(tmp_path: Path) -> None:
+    model, other = model_of("resnet"), model_of("resnet")
+    first, second = attnzoo.attach(model, "cbam", "block"), attnzoo.attach(other, "cbam", "block")
+    names = list(first.state_dict())
+    first.save(tmp_path / "before.safetensors")
+    for module in model.modules():  # as thop does
+        module.register_buffer("total_ops", torch.zeros(1, dtype=torch.float64))
+    assert list(first.state_dict()) == names
+    first.load(tmp_path / "before.safetensors")
+    first.save(tmp_path / "after.safetensors")
+    second.load(tmp_path / "after.safetensors")
+    assert all(torch.equal(second.state_dict()[name], tensor) for name, tensor in first.state_dict().items())
+
+
+def test_what_was_pruned_is_saved_with_its_mask() -> None:
+    model = model_of("resnet")
+    attachment = attnzoo.attach(model, "se", "block")
+    pruned = next(module for module in model.modules() if isinstance(module, attnzoo.SqueezeExcite)).fc1
+    prune.l1_unstructured(pruned, "weight", amount=0.5)
+    names = [name.rpartition(".")[2] for name in attachment.state_dict()]
+    assert names.count("weight_mask") == names.count("weight_orig") == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 import timm
 import torch
@@ -66,13 +68,22 @@ def test_where_the_shapes_differ_the_site_is_skipped_or_projected() -> None:
     assert not torch.equal(model(x), bare)
 
 
-def test_the_previous_map_does_not_outlive_the_forward_pass() -> None:
+@pytest.mark.parametrize("previous", ["first_conv", "input"])
+def test_the_previous_map_does_not_outlive_the_forward_pass(previous: str) -> None:
     model = model_of("torchvision")
-    attnzoo.attach(model, "llam", "block", previous="first_conv")
-    model(images())
-    taps = [tap for module in model.modules() for tap in getattr(module, "output_taps", [])]
-    assert len(taps) == 5
-    assert all(tap.value is None for tap in taps)
+    attnzoo.attach(model, "llam", "block", previous=previous, on_mismatch="project")
+    alive: list[weakref.ref[torch.Tensor]] = []
+    for module in model.modules():
+        if isinstance(module, attnzoo.LLAM):
+            module.conv.register_forward_pre_hook(lambda _, args: alive.append(weakref.ref(args[0])))
+    blocks = [module for module in model.modules() if type(module).__name__ == "BasicBlock"]
+    for block in blocks:
+        block.register_forward_pre_hook(lambda _, args: alive.append(weakref.ref(args[0])))
+        block.conv1.register_forward_hook(lambda *call: alive.append(weakref.ref(call[-1])))
+    with torch.no_grad():
+        model(images())
+    assert len(alive) >= 2 * len(blocks) == 10
+    assert all(each() is None for each in alive)
 
 
 class Guided(nn.Module):
