@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from attnzoo import checks
-from attnzoo.attach.attachment import Attachment, bare, next_number, require_all_or_none
+from attnzoo.attach.attachment import Attachment, next_number, require_all_or_none
 from attnzoo.attach.attend import Init
 from attnzoo.attach.find import find_sites
 from attnzoo.attach.paired import Mismatch
@@ -145,7 +145,7 @@ def _prepared(
         raise ValueError(f"cannot hand maps to the model: {reason}")
     inputs = (example_inputs,) if isinstance(example_inputs, Tensor) else example_inputs
     # made inside inference mode, parameters could never be trained, and sites are found by gradients
-    with torch.inference_mode(mode=False), bare(model):
+    with torch.inference_mode(mode=False):
         sites = _sites(model, where, stages, inputs)
         prepared = prepare(
             model, source, sites, init=init, previous=previous, on_mismatch=on_mismatch, example_inputs=inputs

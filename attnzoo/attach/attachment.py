@@ -154,13 +154,20 @@ class Attachment:
 
     @contextmanager
     def enabled(self, active: bool = True) -> Iterator[None]:
-        """Switch the layers on or off for as long as the context lasts; off, the model is the bare backbone.
+        """Switch the layers on or off, in all threads, for as long as the context lasts; off, the model is bare.
 
         Args:
             active: Whether they act.
         """
-        with _switched([entry for _, entry in self._entries()], active):
+        entries = [entry for _, entry in self._entries()]
+        before = [entry.active for entry in entries]
+        for entry in entries:
+            entry.active = active
+        try:
             yield
+        finally:
+            for entry, was in zip(entries, before, strict=True):
+                entry.active = was
 
     def __repr__(self) -> str:
         """Return the table of sites and costs."""
@@ -242,25 +249,6 @@ def require_all_or_none(
     if there:
         lacking = [start + key for start, stack in stacks.items() if start not in there for key in stack.state_dict()]
         missing_keys.extend(key for key in lacking if key not in missing_keys)
-
-
-@contextmanager
-def bare(model: nn.Module) -> Iterator[None]:
-    """Switch off whatever is attached to the model: a probe then needs no attention maps."""
-    with _switched([module for module in model.modules() if isinstance(module, Attend)], active=False):
-        yield
-
-
-@contextmanager
-def _switched(entries: Sequence[Attend], active: bool) -> Iterator[None]:
-    before = [entry.active for entry in entries]
-    for entry in entries:
-        entry.active = active
-    try:
-        yield
-    finally:
-        for entry, was in zip(entries, before, strict=True):
-            entry.active = was
 
 
 def next_number(model: nn.Module) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from attnzoo.attach.attend import Attend
 from attnzoo.attach.tensors import Path, replace, walk
 from attnzoo.attach.trace import Trace, record
 
@@ -132,6 +133,8 @@ def _twin(model: nn.Module) -> nn.Module:
             # a user's hooks may keep what they see
             module._forward_hooks.clear()  # noqa: SLF001
             module._forward_pre_hooks.clear()  # noqa: SLF001
+        if isinstance(module, Attend):  # what is attached already may want maps that nobody has here
+            module.active = False
     _dequantise(twin)
     twin.eval().float().requires_grad_(requires_grad=False)
     for parameter in twin.parameters():

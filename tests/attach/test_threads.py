@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -135,3 +136,26 @@ def test_an_error_in_a_call_leaves_nothing_behind() -> None:
     with pytest.raises(TypeError, match="call it as model"):
         model(x)
     torch.testing.assert_close(model(x, **maps), expected)
+
+
+def test_threads_keep_their_attention_while_another_thread_plans_and_attaches() -> None:
+    model, _ = attached("difference_gate", "paper")
+    x, maps = batches("difference_gate")[0]
+    with torch.no_grad():
+        expected = model(x, **maps)
+    stop, outputs = threading.Event(), []
+
+    def serve() -> None:
+        with torch.no_grad():
+            while not stop.is_set():
+                outputs.append(model(x, **maps))
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    for layer in ("se", "llam", "difference_gate"):
+        attnzoo.plan(model, layer, ["layer2.0"], **(PROJECT if layer == "llam" else {}))
+    attnzoo.attach(model, "cbam", "layer4.0")  # the identity, at first
+    stop.set()
+    thread.join()
+    for output in outputs:
+        torch.testing.assert_close(output, expected)
