@@ -75,11 +75,3 @@ def test_claims_resume(tmp_path: Path):
     command = ["claims", "--budget", "smoke", "--only", "lla-net", "-o", str(tmp_path)]
     said = ended(command, signal.SIGTERM, (tmp_path / "scratch").exists)
     assert said == "finished runs are kept, and the same command resumes"
-
-
-def test_a_command_that_keeps_nothing_says_so(tmp_path: Path):
-    flag = tmp_path / "flag"
-    command = ["ledger", "--json", str(tmp_path / "ledger.json")]
-    started = time.monotonic()
-    said = ended(command, signal.SIGTERM, lambda: time.monotonic() - started > 6 or flag.exists())
-    assert said == "nothing was written"
