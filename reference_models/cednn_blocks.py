@@ -63,7 +63,8 @@ def fused(links: Sequence[Link], x: Tensor, maps: Tensor | None) -> Tensor | Non
     That is in training, where a gradient may be wanted, where a graph is made, where anybody waits for one of the
     modules to be called, and where one is not of the kind that the network was made with.
     """
-    if torch.is_grad_enabled() or torch.compiler.is_compiling() or not isinstance(x, Tensor):
+    graph = torch.compiler.is_compiling() or torch.jit.is_tracing() or not isinstance(x, Tensor)
+    if graph or torch.is_grad_enabled():
         return None
     if links[0].gate is not None and maps is not None:
         links[0].gate.check(x, maps)
