@@ -5,7 +5,7 @@
 ``cold``: a call of timm's CBAM and a copy of the map stand between two calls, as other layers do in a network, and have
 the caches for themselves. ``warm``: nothing stands between. ``kernel`` is the native call, ``around`` everything else
 of a call in inference: the modules that are read, torch's functions, the output's memory. ``around_python`` is the same
-where Python does what eager_gate.cpp does else.
+where Python reads the modules, as it does where ``read_modules.cpp`` was not built.
 ``timm_over_kernel`` is what the goals would read if nothing were around it. Medians in microseconds, of NCHW maps.
 """
 
@@ -20,9 +20,8 @@ from unittest import mock
 
 import torch
 
-from attnzoo import CBAM
 from attnzoo.kernels.cpu.library import kernels
-from attnzoo.layers import cbam
+from attnzoo.ops import reading
 from benchmarks.interleaved import measured
 from benchmarks.ops_cases import DTYPES, SHAPES, Case, runner
 
@@ -34,22 +33,21 @@ class Timed:
     """The kernel, and how long its last call took."""
 
     def __init__(self) -> None:
-        self._call = kernels().gate_images
+        self._call = kernels().gate_call
         self.seconds = 0.0
 
-    def __call__(self, call: bytes) -> int:
+    def __call__(self, *arguments: Any) -> int:
         """Call it."""
         start = time.perf_counter()
-        status = self._call(call)
+        status = self._call(*arguments)
         self.seconds = time.perf_counter() - start
         return status
 
 
 def measure(rounds: int) -> list[dict[str, Any]]:
     """Return a row for each dtype and shape."""
-    CBAM(16).eval()(torch.ones(2, 16, 2, 2))  # the way past Python finds the kernel before it is wrapped
     kernel = Timed()
-    kernels().gate_images = kernel
+    kernels().gate_call = kernel
     return [_row(Case("cbam", shape, dtype, "NCHW", "forward"), kernel, rounds) for dtype in DTYPES for shape in SHAPES]
 
 
@@ -78,11 +76,11 @@ def _row(case: Case, kernel: Timed, rounds: int) -> dict[str, Any]:
 
 
 def _split(ours: Any, kernel: Timed, rounds: int, between: Callable[[], None]) -> dict[str, float]:
-    """Return the median of the kernel and how much more a call takes, past Python and through it."""
+    """Return the median of the kernel, and how much more a call takes by either reader of modules."""
     inside, whole, whole_python = [], [], []
     for _ in range(WARM_UP + rounds):
         between()
-        with mock.patch.object(cbam, "gated", lambda *_: None):  # noqa: PT008 - a mock takes its time
+        with mock.patch.object(reading, "_reader", None):
             whole_python.append(_seconds(ours))
         inside.append(kernel.seconds)
         between()

@@ -41,6 +41,8 @@ SUBJECTS = (
         Mutation("no activation", "self.act(pointwise(self.fc1, pooled[0]))", "pointwise(self.fc1, pooled[0])"),
         Mutation("maximum for mean", "global_pool(x, maximum=False)", "global_pool(x)[0].flip(0), x"),
         Mutation("maximum too in the kernel", "channel=True, maxima=False", "channel=True, maxima=True"),
+        Mutation("residual ignored in the kernel", "_GATING, residual=self.residual,", "_GATING, residual=False,"),
+        Mutation("blend ignored in the kernel", "blend=blend, in_place=in_place)", "blend=None, in_place=in_place)"),
         Mutation(
             "residual ignored",
             "(x, gates, blend=blend, residual=self.residual,",
@@ -65,6 +67,17 @@ SUBJECTS = (
         Mutation("identity", "return apply_gates(x, gates, blend=blend, residual=self.residual)", "return x * 1.0"),
         Mutation("no sigmoid on channels", "first, second).sigmoid()", "first, second)"),
         Mutation("maximum left out", "for pooled in (average, maximum)", "for pooled in (average, average)"),
+        Mutation("no sigmoid on pixels", "self.norm(logits).sigmoid()", "self.norm(logits)"),
+        Mutation("norm left out", "self.norm(logits).sigmoid()", "logits.sigmoid()"),
+        Mutation("residual ignored", "(x, gates, blend=blend, residual=self.residual)", "(x, gates, blend=blend)"),
+        Mutation(
+            "residual ignored in the kernel",
+            "self._made_of(), residual=self.residual,",
+            "self._made_of(), residual=False,",
+        ),
+        Mutation("maximum left out in the kernel", "channel, maxima=True", "channel, maxima=False"),
+        Mutation("norm left out in the kernel", "normed=size > 0 and norm is nn.BatchNorm2d", "normed=False"),
+        Mutation("blend ignored in the spatial gate", "blended(channel, blend)", "channel"),
         Mutation("H and W swapped", "planar(self.conv, planes)", "planar(self.conv, planes.mT).mT"),
         Mutation("planes swapped", "planar(self.conv, planes)", "planar(self.conv, planes.flip(1))"),
         Mutation("pixels gated from the bare map", "squeeze_channels(x, gate)", "squeeze_channels(x, None)"),
@@ -93,6 +106,9 @@ SUBJECTS = (
         "llam",
         Mutation("no sigmoid on what is shown", "first + second).sigmoid()", "first + second)"),
         Mutation("previous gated", "llam_gate(current, *", "llam_gate(previous, *"),
+        Mutation("identity", "return llam_gate(current, *logits, blend=blend, shortcut", "return current * 1.0  # "),
+        Mutation("shortcut ignored", "blend=blend, shortcut=shortcut, relu", "blend=blend, relu"),
+        Mutation("blend ignored", "*logits, blend=blend,", "*logits,"),
         Mutation("maps swapped", "of_two(self.conv, previous, current)", "of_two(self.conv, current, previous)"),
         Mutation("relu ignored", "shortcut=shortcut, relu=relu)", "shortcut=shortcut)"),
     ),
@@ -100,6 +116,11 @@ SUBJECTS = (
         "attnzoo/ops/convolution.py",
         ("tests/layers/test_llam.py",),
         (
+            Mutation(
+                "concatenated the other way",
+                "may_bypass(conv):\n        return conv(torch.cat([first, second]",
+                "may_bypass(conv):\n        return conv(torch.cat([second, first]",
+            ),
             Mutation("weights swapped", "of_first, of_second = torch", "of_second, of_first = torch"),
             Mutation("first map ignored", "return on_first, F", "return 0 * on_first, F"),
             Mutation("bias ignored", "of_first, conv.bias, conv", "of_first, None, conv"),
@@ -109,7 +130,11 @@ SUBJECTS = (
     Subject(
         "attnzoo/ops/llam_gate.py",
         ("tests/layers/test_llam.py",),
-        (Mutation("second map ignored", "a if b is None else a + b", "a"),),
+        (
+            Mutation("second map ignored", "a if b is None else a + b", "a"),
+            Mutation("no sigmoid", "(a if b is None else a + b).sigmoid()", "(a if b is None else a + b)"),
+            Mutation("blend ignored", "gate if blend is None else blended(gate, blend)", "gate"),
+        ),
     ),
     _layer(
         "difference_gate",
@@ -211,9 +236,21 @@ SUBJECTS = (
         ),
     ),
     Subject(
-        "attnzoo/ops/dispatch.py",
-        ("tests/ops/test_readable.py",),
-        (),
+        "attnzoo/ops/eligibility.py",
+        ("tests/ops/test_readable.py tests/ops/test_eligibility.py",),
+        (
+            Mutation("subclasses read", "(type(t) is not Tensor and type(t) is not nn.Parameter)", "False"),
+            Mutation("sparse tensors read", " or t.layout is not torch.strided", ""),
+            Mutation("negated views read", "t.is_neg()", "False"),
+            Mutation("tensors beside read", "if not plain(tensor):", "if False:"),
+            Mutation(
+                "other devices read",
+                "if tensor.device != x.device:\n                return",
+                "if False:\n                return",
+            ),
+            Mutation("replaced methods passed over", "if method in own:", "if False:"),
+            Mutation("hooks passed over", "if own[hooks]:", "if False:"),
+        ),
     ),
     *(
         Subject(
@@ -231,6 +268,10 @@ SUBJECTS = (
         "attnzoo/ops/onednn.py",
         ("tests/ops/test_onednn.py",),
         (
+            Mutation("counters ignored", " or not eligibility.plain_eager()", ""),
+            Mutation("taken where it is switched off", " and torch_internals.onednn_enabled()", ""),
+            Mutation("tensors with operators of their own taken", "eligibility.plain(*tensors) and ", ""),
+            Mutation("map not added", "None if added is None else added.permute(0, 2, 3, 1)", "None"),
             Mutation("gradients dropped", "torch.is_grad_enabled() or ", ""),
             Mutation("autocast ignored", 'torch.is_autocast_enabled("cpu")', "False"),
             Mutation("other dtypes taken", " and t.dtype is torch.float32", ""),

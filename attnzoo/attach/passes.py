@@ -16,12 +16,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import Variable
 
 from attnzoo.attach import context
 from attnzoo.attach.tensors import walk
-
-# ruff: noqa: SLF001 - torch has no public name for the end of a backward pass, nor for the one that is running
+from attnzoo.ops.torch_internals import after_backward_pass, backward_pass
 
 _FRAME_KEY = "pass of {}"
 
@@ -47,11 +45,11 @@ class Pass:
 
     def _begin(self, _: Any) -> None:
         """At a node of this call's graph, before its gradient: what is recomputed from here on is of this call."""
-        task, current = torch._C._current_graph_task_id(), _backward.current
+        task, current = backward_pass(), _backward.current
         before = None if current is None or current.task != task else current.of()
         mixed = before is not None and (current.mixed or before.thread != self.thread)  # type: ignore[union-attr]
         _backward.current = started = _Backward(self, task, mixed)
-        Variable._execution_engine.queue_callback(started.end)
+        after_backward_pass(started.end)
 
 
 class _Backward:
@@ -107,7 +105,7 @@ def recalled(key: str) -> Tensor | None:
     call = None if reached is None else reached.of()
     if reached is not None and call is not None and key in call.keys and not reached.mixed:
         return call.maps  # type: ignore[no-any-return]
-    if torch._C._current_graph_task_id() == -1:
+    if backward_pass() == -1:
         return None
     with _alive_lock:
         calls = {id(each.maps): each for each in _alive if key in each.keys}

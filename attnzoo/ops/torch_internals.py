@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
-from torch.autograd import forward_ad
+from torch.autograd import Variable, forward_ad
 from torch.nn.modules.module import _has_any_global_hook
 
 # ruff: noqa: SLF001
@@ -120,6 +120,16 @@ def storage_users(tensor: Tensor) -> int:
 def tensor_users(tensor: Tensor) -> int:
     """Return how many hold the tensor behind a Python object: that object, graphs, lists in C++."""
     return int(tensor._use_count())  # type: ignore[attr-defined]
+
+
+def backward_pass() -> int:
+    """Return the number of the backward pass that runs in this thread, -1 if none does."""
+    return int(torch._C._current_graph_task_id())
+
+
+def after_backward_pass(callback: Callable[[], None]) -> None:
+    """Call a function when the backward pass that is running has ended."""
+    Variable._execution_engine.queue_callback(callback)
 
 
 def constant_when_compiled(function: Any) -> Any:

@@ -148,7 +148,9 @@ def _prepared(folder: Path) -> list[Path]:
 def _read_prepared(folder: Path, path: Path) -> None:
     prepared = Prepared(folder / "out")
     for name in prepared:
-        assert prepared[name].image is not None
+        face = prepared[name]
+        if face.levels is not None:
+            attnzoo.threshold_maps(torch.from_numpy(face.levels.copy())[None, None])
 
 
 def _journal(folder: Path) -> list[Path]:

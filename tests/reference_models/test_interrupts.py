@@ -20,10 +20,20 @@ TRAINING = ("--accelerator=cpu", "--identities=9", "--frames=3", "--unseen=0", "
 ENDS = {signal.SIGTERM: (143, "terminated"), signal.SIGINT: (130, "interrupted")}
 
 
-def ended(command: list[str], number: signal.Signals, ready: Callable[[], bool]) -> str:
-    """Start a command, send it a signal once it is at work, and return what it says on the error stream."""
+def handles(process: subprocess.Popen[str], number: signal.Signals) -> bool:
+    """Tell whether a process has installed a handler of a signal, as Linux says."""
+    status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
+    (caught,) = [int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigCgt:")]
+    return bool(caught >> (number - 1) & 1)
+
+
+def ended(command: list[str], number: signal.Signals, ready: Callable[[], bool] | None) -> str:
+    """Start a command, send it a signal, and return what it says on the error stream.
+
+    The signal is sent once the command is at work, or, without ``ready``, as soon as it handles the signal.
+    """
     with subprocess.Popen([PROGRAM, *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
-        while process.poll() is None and not ready():
+        while process.poll() is None and not (handles(process, number) if ready is None else ready()):
             time.sleep(0.02)
         process.send_signal(number)
         _, said = process.communicate(timeout=60)
@@ -75,3 +85,10 @@ def test_claims_resume(tmp_path: Path):
     command = ["claims", "--budget", "smoke", "--only", "lla-net", "-o", str(tmp_path)]
     said = ended(command, signal.SIGTERM, (tmp_path / "scratch").exists)
     assert said == "finished runs are kept, and the same command resumes"
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="it is Linux that says which signals are handled")
+def test_a_command_that_keeps_nothing_says_so(tmp_path: Path):
+    command = ["ledger", "--json", str(tmp_path / "ledger.json")]
+    assert ended(command, signal.SIGTERM, None) == "nothing was written"
+    assert not (tmp_path / "ledger.json").exists()
