@@ -62,6 +62,24 @@ def active() -> bool:
 
 
 @contextmanager
+def as_itself() -> Iterator[None]:
+    """Raise the interruption that another error hides.
+
+    It may arrive inside a callback of compiled code, which turns it into an error of its own: numba into a
+    ``SystemError``.
+    """
+    try:
+        yield
+    except Exception as error:
+        behind: BaseException | None = error
+        while not (behind is None or isinstance(behind, Interrupted)):
+            behind = behind.__cause__ or behind.__context__
+        if behind is None:
+            raise
+        raise behind from None
+
+
+@contextmanager
 def interruptible() -> Iterator[None]:
     """Raise :class:`Interrupted` when SIGINT or SIGTERM arrives; inside another one, or another thread, do nothing."""
     if active() or threading.current_thread() is not threading.main_thread():
@@ -70,7 +88,8 @@ def interruptible() -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     install()
     try:
-        yield
+        with as_itself():
+            yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -98,7 +117,8 @@ def keeping(sentence: str, *, file: Path | None = None) -> Iterator[None]:
         file: Only if it is there when the interruption comes.
     """
     try:
-        yield
+        with as_itself():
+            yield
     except Interrupted as interrupted:
         if file is None or file.exists():
             interrupted.kept = interrupted.kept or sentence

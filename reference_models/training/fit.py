@@ -144,7 +144,8 @@ def _fit(
         feed = Feed(sides, recipe, seed=seed, workers=hardware.workers)
         last = folder / LAST
         try:
-            trainer.fit(learner, feed, ckpt_path=str(last) if last.exists() else None)
+            with interrupts.as_itself():
+                trainer.fit(learner, feed, ckpt_path=str(last) if last.exists() else None)
         except interrupts.Interrupted:
             end_other_processes(trainer)
             raise

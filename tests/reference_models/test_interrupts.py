@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from reference_models.interrupts import Interrupted, interruptible, keeping
 from tests.reference_models.astronaut import photograph
 
 PROGRAM = str(Path(sys.executable).with_name("reference-models"))
@@ -85,6 +86,25 @@ def test_claims_resume(tmp_path: Path):
     command = ["claims", "--budget", "smoke", "--only", "lla-net", "-o", str(tmp_path)]
     said = ended(command, signal.SIGTERM, (tmp_path / "scratch").exists)
     assert said == "finished runs are kept, and the same command resumes"
+
+
+@pytest.mark.parametrize("number", ENDS)
+def test_compiled_code_does_not_hide_it(number: signal.Signals):
+    """Numba makes a SystemError of what is raised while it unpickles, as CPython does of any result with an error."""
+    with pytest.raises(Interrupted, match="the half is kept") as raised, interruptible(), keeping("the half is kept"):
+        try:
+            signal.raise_signal(number)
+        except Interrupted as interrupted:
+            raise SystemError("a result with an exception set") from interrupted
+    assert raised.value.exit_code == ENDS[number][0]
+
+
+def test_other_errors_stay_themselves():
+    with pytest.raises(SystemError, match="of its own"), interruptible(), keeping("nothing"):
+        try:
+            raise ValueError
+        except ValueError as error:
+            raise SystemError("of its own") from error
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="it is Linux that says which signals are handled")
