@@ -1,4 +1,4 @@
-# Needs the development environment: pip install -e ".[all]"
+# Needs the development environment: pip install -e ".[all]"; bench also the extra bench
 PYTHON ?= python
 
 .PHONY: check test bench docs report sanitize fuzz
@@ -16,9 +16,10 @@ bench:  ## what is measured, then what is counted; each writes its results under
 	$(PYTHON) -m benchmarks.measure_gate_call
 	$(PYTHON) -m benchmarks.measure_layers
 	$(PYTHON) -m benchmarks.measure_resnet50
+	$(PYTHON) -m benchmarks.measure_graphs
 	$(PYTHON) -m benchmarks.measure_cednn
 	$(PYTHON) -m benchmarks.measure_networks
-	$(PYTHON) benchmarks/bench_attach_overhead.py
+	$(PYTHON) -m benchmarks.bench_attach_overhead
 	$(PYTHON) benchmarks/sweep_attach.py
 	reference-models ledger --json benchmarks/results/ledger.json
 	$(PYTHON) -m benchmarks.build_triton

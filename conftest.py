@@ -1,4 +1,4 @@
-"""Makes ``pytest --benchmark-only`` run the benchmarks, alone in one process.
+"""Makes ``pytest --benchmark-only`` run the benchmarks, alone in one process, and say in which environment they run.
 
 ``pytest`` runs the tests in two processes and skips benchmarks: pyproject.toml says so, and what stands there would
 otherwise hold for both.
@@ -22,3 +22,12 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     config.option.numprocesses, config.option.dist, config.option.tx = 0, "no", []
     if config.args_source is pytest.Config.ArgsSource.TESTPATHS:
         config.args = [str(BENCHMARKS)]
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Say in which environment the benchmarks are run, and by which versions."""
+    if not config.option.benchmark_only:
+        return []
+    from benchmarks.interleaved import conditions
+
+    return [f"benchmarks: {conditions()}"]

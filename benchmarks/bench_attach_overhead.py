@@ -8,29 +8,28 @@ Every candidate is a chain of blocks on one tiny tensor, so that Python is nearl
 - attached, blended: with ``init="identity"``.
 
 The layer returns what it gets. The overhead of the frame is (attached - by hand) / blocks, and for the blend, which is
-one more pass over the tensor, (blended - by hand) / blocks.
+one more pass over the tensor, (blended - by hand) / blocks. In a plain shell's environment, see ``environments.py``.
 
-    python benchmarks/bench_attach_overhead.py [--rounds 1000] [--output FILE]
+    python -m benchmarks.bench_attach_overhead [--rounds 1000] [--output FILE]
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 import attnzoo
+from benchmarks import environments
+from benchmarks.interleaved import circumstances, write
 
+MODULE = "benchmarks.bench_attach_overhead"
 BLOCKS = 16
 RESULT = Path(__file__).parent / "results" / "attach-overhead.json"
 
@@ -100,7 +99,7 @@ def measure(rounds: int) -> dict[str, list[float]]:
     return times
 
 
-def rows(times: dict[str, list[float]]) -> list[dict[str, object]]:
+def rows(times: dict[str, list[float]]) -> list[dict[str, Any]]:
     """Return the rows of the result: microseconds for a block, and what a site adds to the chain written by hand."""
     by_hand = statistics.median(times["by hand"])
     found = []
@@ -122,30 +121,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1000, help="passes of each candidate")
     parser.add_argument("--output", type=Path, default=RESULT, help="where the result is written")
     arguments = parser.parse_args()
+    environments.restart_in("plain", MODULE)
     torch.set_num_threads(1)
+    about = circumstances(MODULE, threads=1)
     found = rows(measure(arguments.rounds))
     for row in found:
         print(*row.values(), sep="\t")
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"],  # noqa: S607 - the repository's own git
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.strip()
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    result = {
-        "command": " ".join(["python", *sys.argv]),
-        "commit": commit,
-        "machine": {
-            "processor": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-            "memory": f"{memory / 2**30:.0f} GiB",
-            "load": os.getloadavg()[0],
-        },
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        "rows": found,
-    }
-    arguments.output.write_text(json.dumps(result, indent=2) + "\n")
+    write(arguments.output, about, found)
 
 
 if __name__ == "__main__":

@@ -3,18 +3,16 @@
 Passes are interleaved: bare, recorded, recorded on every tenth pass, in turn. A cost is the median over the rounds of
 what a pass took more than the bare one of its round, so that a machine whose speed drifts does not count. CBAM is
 attached as it is by default (identity) and as in the paper. Gates are kept and counted as ``attnzoo.record`` does by
-default.
+default. In a plain shell's environment, see ``environments.py``.
 
-    python benchmarks/bench_recorder.py [--batch 8] [--size 224] [--seconds 60] [--output FILE]
+    python -m benchmarks.bench_recorder [--batch 8] [--size 224] [--seconds 60] [--threads 2] [--output FILE]
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -24,7 +22,10 @@ import timm
 import torch
 
 import attnzoo
+from benchmarks import environments
+from benchmarks.interleaved import circumstances, write
 
+MODULE = "benchmarks.bench_recorder"
 RESULT = Path(__file__).parent / "results" / "recorder.json"
 STRIDE = 10
 
@@ -87,18 +88,13 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--seconds", type=float, default=60.0, help="of measuring, for all rows together")
     parser.add_argument("--output", type=Path, default=RESULT)
+    parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
+    environments.restart_in("plain", MODULE)
+    torch.set_num_threads(arguments.threads)
+    about = circumstances(MODULE, arguments.threads)
     rows = [measured(init, arguments.batch, arguments.size, arguments.seconds / 2) for init in ("identity", "paper")]
-    command = ["git", "rev-parse", "--short=10", "HEAD"]
-    commit = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - the repository's own git
-    result = {
-        "command": " ".join(["python", "benchmarks/bench_recorder.py", *sys.argv[1:]]),
-        "commit": commit.stdout.strip(),
-        "machine": {"threads": torch.get_num_threads(), "system": platform.machine()},
-        "versions": {"torch": torch.__version__, "timm": timm.__version__, "python": platform.python_version()},
-        "rows": rows,
-    }
-    arguments.output.write_text(json.dumps(result, indent=2) + "\n")
+    write(arguments.output, about, rows)
     json.dump(rows, sys.stdout, indent=2)
 
 

@@ -20,13 +20,9 @@ import torch
 import torchvision
 
 from attnzoo import ops
+from benchmarks import environments
 
 ROOT = Path(__file__).parents[1]
-ENVIRONMENT = {
-    "OMP_WAIT_POLICY": "passive",  # waiting threads must not take the cores from others
-    "MALLOC_MMAP_THRESHOLD_": "33554432",  # the most that glibc takes; maps are kept, not returned to the system
-    "MALLOC_TRIM_THRESHOLD_": "4000000000",
-}
 
 
 def quartiles(
@@ -46,13 +42,6 @@ def quartiles(
     return {name: tuple(statistics.quantiles(values, n=4)) for name, values in times.items()}  # type: ignore[misc]
 
 
-def in_calm_environment(module: str) -> None:
-    """Start ``module`` anew, in place of this process, unless the environment is as it should be."""
-    if any(os.environ.get(name) != value for name, value in ENVIRONMENT.items()):
-        again = [sys.executable, "-m", module, *sys.argv[1:]]
-        os.execve(sys.executable, again, os.environ | ENVIRONMENT)  # noqa: S606 - this very script
-
-
 def measured(module: str, about: str | None, result: Path, measure: Callable[[int], list[dict[str, Any]]]) -> None:
     """Be the script ``module``: read its arguments, measure by so many rounds, print the rows and write the result."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -60,7 +49,7 @@ def measured(module: str, about: str | None, result: Path, measure: Callable[[in
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--output", type=Path, default=result)
     arguments = parser.parse_args()
-    in_calm_environment(module)
+    environments.restart_in("tuned", module)
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     found = circumstances(module, arguments.threads)
@@ -82,7 +71,8 @@ def circumstances(module: str, threads: int) -> dict[str, Any]:
             "threads": threads,
             "load_before": round(os.getloadavg()[0], 2),
             "native": ops.backends()["native"].detail.split()[0],
-            "environment": ENVIRONMENT,
+            "environment": environments.name(),
+            "variables": environments.variables(),
             "accelerator": None,
         },
         "versions": {
@@ -92,6 +82,17 @@ def circumstances(module: str, threads: int) -> dict[str, Any]:
             "torchvision": torchvision.__version__,
         },
     }
+
+
+def conditions() -> str:
+    """Return in one line how the process that runs computes: environment, processor, threads, kernels, versions."""
+    found = environments.variables()
+    said = " ".join(f"{name}={value}" for name, value in found.items()) or "no variable for allocator or threads is set"
+    kernels = ops.backends()["native"].detail.split()[0]
+    return (
+        f"environment {environments.name()} ({said}), {_processor()}, {os.cpu_count()} cores, "
+        f"{torch.get_num_threads()} threads, native {kernels}, torch {torch.__version__}, timm {timm.__version__}"
+    )
 
 
 def write(path: Path, about: Mapping[str, Any], rows: list[dict[str, Any]]) -> None:

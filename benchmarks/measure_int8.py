@@ -17,7 +17,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.interleaved import ROOT, circumstances, in_calm_environment, write
+from benchmarks import environments
+from benchmarks.interleaved import ROOT, circumstances, write
 from reference_models.export.int8 import Version, quantize
 from reference_models.export.subject import Subject, subject
 from reference_models.training.sources import Source
@@ -36,7 +37,7 @@ def main() -> None:
     parser.add_argument("--kept", type=Path, help="folder of faces that were rendered before, and for those that are")
     parser.add_argument("--output", type=Path, default=RESULT)
     options = parser.parse_args()
-    in_calm_environment("benchmarks.measure_int8")
+    environments.restart_in("tuned", "benchmarks.measure_int8")
     torch.set_num_threads(1)
     about = circumstances("benchmarks.measure_int8", threads=1)
     about["versions"] |= {"onnxruntime": metadata.version("onnxruntime")}

@@ -19,7 +19,8 @@ from typing import Any
 import torch
 
 import attnzoo
-from benchmarks.interleaved import circumstances, in_calm_environment, quartiles, write
+from benchmarks import environments
+from benchmarks.interleaved import circumstances, quartiles, write
 from benchmarks.layer_cases import BATCH, CHANNELS, MODES, SIZE, caller, make, names, networks
 from benchmarks.ops_cases import peak_bytes, saved_bytes
 
@@ -69,7 +70,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="names of layers; all by default")
     parser.add_argument("--output", type=Path, default=RESULT)
     arguments = parser.parse_args()
-    in_calm_environment("benchmarks.measure_layers")
+    environments.restart_in("tuned", "benchmarks.measure_layers")
     torch.set_num_threads(arguments.threads)
     about = circumstances("benchmarks.measure_layers", arguments.threads)
     chosen = arguments.only or names()

@@ -16,7 +16,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.interleaved import ROOT, circumstances, in_calm_environment, quartiles, write
+from benchmarks import environments
+from benchmarks.interleaved import ROOT, circumstances, quartiles, write
 from benchmarks.networks_cases import subjects
 
 RESULT = ROOT / "benchmarks" / "results" / "networks-cpu.json"
@@ -32,7 +33,7 @@ def main() -> None:
     parser.add_argument("--no-tests", action="store_true", help="the tests have just passed")
     parser.add_argument("--output", type=Path, default=RESULT)
     arguments = parser.parse_args()
-    in_calm_environment("benchmarks.measure_networks")
+    environments.restart_in("tuned", "benchmarks.measure_networks")
     if not arguments.no_tests:
         subprocess.run([sys.executable, "-m", "pytest", "-q", "-n", "2", *TESTS], cwd=ROOT, check=True)  # noqa: S603
     torch.set_num_threads(arguments.threads)

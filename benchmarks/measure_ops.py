@@ -2,7 +2,9 @@
 
     python -m benchmarks.measure_ops [--rounds 40] [--threads 2] [--quick] [--only WORDS] [--resume] [--output FILE]
 
-The tests of the operations run first. Within a round each candidate runs once on the same map, the copy of the map
+The tests of the operations run first. Layers alone on eight images are run by every implementation; on one image, and
+attached by default (behind a module that does nothing, the blend at 0.5), by ours and timm's. All is measured in the
+tuned environment, see ``environments.py``. Within a round each candidate runs once on the same map, the copy of the map
 with them; the order turns from round to round. Times are medians with their quartiles, in microseconds; ``copies`` is
 a median over that of the copy; ``saved_maps`` is what is kept for the backward pass and ``peak_maps`` the most that is
 allocated at once, both in maps, by torch's allocator. The file is written after every case, so that a run which was
@@ -23,8 +25,19 @@ import torch
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-from benchmarks.interleaved import circumstances, in_calm_environment, quartiles, write
-from benchmarks.ops_cases import CASES, PROVIDERS, SHAPES, Case, peak_bytes, runner, saved_bytes
+from benchmarks import environments
+from benchmarks.interleaved import circumstances, quartiles, write
+from benchmarks.ops_cases import (
+    CASES,
+    MEASURED,
+    SHAPES,
+    USERS_CASES,
+    USERS_PROVIDERS,
+    Case,
+    peak_bytes,
+    runner,
+    saved_bytes,
+)
 from benchmarks.ops_goals import table
 
 ROOT = Path(__file__).parents[1]
@@ -66,20 +79,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--quick", action="store_true", help="nothing compiled, one shape")
+    parser.add_argument("--quick", action="store_true", help="nothing compiled, one shape of an image")
     parser.add_argument("--only", default="", help='all of these words in a case, as in "cbam bf16 8x64x56x56"')
     parser.add_argument("--resume", action="store_true", help="go on with the file of a run that was stopped")
     parser.add_argument("--no-tests", action="store_true", help="skip the tests: for trying things out")
     parser.add_argument("--output", type=Path, default=RESULT)
     arguments = parser.parse_args()
-    in_calm_environment("benchmarks.measure_ops")
+    environments.restart_in("tuned", "benchmarks.measure_ops")
     if not arguments.no_tests:
         subprocess.run([sys.executable, "-m", "pytest", "-q", "-n", "2", "tests/ops"], cwd=ROOT, check=True)
     torch.set_num_threads(arguments.threads)
-    providers = [name for name in PROVIDERS if not (arguments.quick and name.endswith("compiled"))]
-    cases = [case for case in CASES if all(word in case.words() for word in arguments.only.split())]
+    providers = [name for name in MEASURED if not (arguments.quick and name.endswith("compiled"))]
+    cases = [case for case in CASES + USERS_CASES if all(word in case.words() for word in arguments.only.split())]
     if arguments.quick:
-        cases = [case for case in cases if case.shape == SHAPES[1]]
+        cases = [case for case in cases if case.shape[1:] == SHAPES[1][1:]]
     if not cases:
         parser.error(f"--only: no case has all of {arguments.only!r}; one is {' '.join(CASES[0].words())!r}")
     about = circumstances("benchmarks.measure_ops", arguments.threads)
@@ -92,7 +105,7 @@ def main() -> None:
         for case in cases:
             progress.update(task, description=" ".join(case.words()))
             if case.key() not in done:
-                measured += rows(case, providers, arguments.rounds)
+                measured += rows(case, providers if case in CASES else list(USERS_PROVIDERS), arguments.rounds)
                 write(arguments.output, about, measured)
             progress.advance(task)
     console.print(table(measured))

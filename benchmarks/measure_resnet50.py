@@ -1,111 +1,87 @@
-"""What CBAM adds to ResNet-50 at 224 x 224: attached by attnzoo, and in timm's own slot, beside the bare network.
+"""What attention adds to ResNet-50 at 224 x 224, in a plain shell and in a tuned one; writes results/resnet50.json.
 
-    python -m benchmarks.measure_resnet50 [--rounds 15] [--threads 2] [--mode MODE] [--output FILE]
+    python -m benchmarks.measure_resnet50 [--rounds 30] [--threads 2] [--only WORDS] [--output FILE]
 
-The three networks have the same weights but for the attention, and run interleaved on the same images: inference on
-eight, a training step's forward and backward pass on four. ``added`` is a network's median over that of the bare one,
-less one; what attnzoo adds is held to a third of what timm adds.
+The environments are those of ``environments.py``. Each network has a process of its own, as a user's has, that has only
+loaded it (``resnet50_cases.py`` says why): the bare network, attnzoo's CBAM and SE as ``attach`` makes them by default
+and with ``init="paper"``, and timm's. They take turns, in an order drawn for each round; a batch of 1 or 2 has twice
+the rounds. ``added_ms`` is the median over the rounds of what a network took more
+than the bare one, ``of_timm`` that over what timm's layer adds, ``over_timm`` the median of its time over that with
+timm's, ``page_faults`` the median of those of a pass. Training is a forward and a backward pass. It takes about ten
+minutes and 8 GB; the file is written after every case.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import timm
-import torch
 from rich.console import Console
 from rich.progress import Progress
-from torch import nn
 
-import attnzoo
-from benchmarks.interleaved import circumstances, in_calm_environment, write
+from benchmarks import environments, goals, workers
+from benchmarks.interleaved import ROOT, circumstances, write
+from benchmarks.resnet50_cases import NETWORKS, RIVALS
 
-RESULT = Path(__file__).parent / "results" / "resnet50-cbam.json"
-MODES = {"inference": 8, "training": 4}
-HELD_TO = 1 / 3
-
-
-def networks() -> dict[str, nn.Module]:
-    """Return the candidates by name."""
-    bare = timm.create_model("resnet50")
-    slot = timm.create_model("resnet50", block_args={"attn_layer": "cbam"})
-    attached = timm.create_model("resnet50")
-    for other in (slot, attached):
-        other.load_state_dict(bare.state_dict(), strict=False)
-    attnzoo.attach(attached, "cbam", where="branch", init="paper")
-    return {"bare": bare, "attnzoo attached": attached, "timm": slot}
+MODULE = "benchmarks.measure_resnet50"
+RESULT = ROOT / "benchmarks" / "results" / "resnet50.json"
+TWICE = (1, 2)
+"""Batches that have twice the rounds, because their passes are short and what is added is little."""
 
 
-def step(network: nn.Module, mode: str, images: torch.Tensor) -> Callable[[], None]:
-    """Return a function that runs the network once."""
-    network.train(mode == "training")
+class Case(NamedTuple):
+    """What is measured together."""
 
-    def infer() -> None:
-        with torch.no_grad():
-            network(images)
-
-    def train() -> None:
-        network.zero_grad()
-        network(images).square().mean().backward()
-
-    return train if network.training else infer
+    environment: str
+    mode: str
+    batch: int
 
 
-def rows(mode: str, rounds: int, tick: Callable[[], None]) -> Iterator[dict[str, Any]]:
-    """Yield a row for each network in one mode."""
-    torch.manual_seed(0)
-    images = torch.randn(MODES[mode], 3, 224, 224)
-    calls = {name: step(network, mode, images) for name, network in networks().items()}
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for turn in range(rounds + 1):
-        for name in list(calls)[turn % 3 :] + list(calls)[: turn % 3]:
-            start = time.perf_counter()
-            calls[name]()
-            if turn:  # the first round warms up
-                times[name].append((time.perf_counter() - start) * 1e3)
-        tick()
-    for name, values in times.items():
-        low, median, high = statistics.quantiles(values, n=4)
-        # a round's own ratio: what slows the machine down slows all three
-        added = statistics.median(own / bare for own, bare in zip(values, times["bare"], strict=True)) - 1
-        yield {
-            "mode": mode,
-            "batch": MODES[mode],
-            "network": name,
-            "median_ms": round(median, 1),
-            "quartiles_ms": [round(low, 1), round(high, 1)],
-            "added": round(added, 4),
-        }
+CASES = [
+    Case(environment, mode, batch)
+    for environment in environments.ENVIRONMENTS
+    for mode, batches in (("inference", (1, 2, 4, 8)), ("training", (4,)))
+    for batch in batches
+]
+
+
+def rows(files: Sequence[Path], cases: Sequence[Case], rounds: int, threads: int) -> Iterator[list[dict[str, Any]]]:
+    """Measure cases of one environment, and yield the rows of each, one for each network."""
+    with workers.started("eager", files, cases[0].environment, threads) as found:
+        for case in cases:
+            turns = rounds * (2 if case.batch in TWICE else 1)
+            figures = workers.figures(found, case.mode, case.batch, turns, RIVALS)
+            yield [{**case._asdict(), "network": name, "rounds": turns, **each} for name, each in figures.items()]
 
 
 def main() -> None:
     """Measure, write, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--mode", choices=MODES, help="one of the two only")
+    parser.add_argument("--only", default="", help='all of these words in a case, as in "plain inference 8"')
     parser.add_argument("--output", type=Path, default=RESULT)
     arguments = parser.parse_args()
-    in_calm_environment("benchmarks.measure_resnet50")
-    torch.set_num_threads(arguments.threads)
-    modes = [arguments.mode] if arguments.mode else list(MODES)
-    about, measured = circumstances("benchmarks.measure_resnet50", arguments.threads), []
+    cases = [case for case in CASES if set(arguments.only.split()) <= set(map(str, case))]
+    if not cases:
+        parser.error(f"--only: no case has all of {arguments.only!r}; one is {' '.join(map(str, CASES[0]))!r}")
+    about = circumstances(MODULE, arguments.threads)
+    about["machine"] |= {"environment": "each row's own", "variables": environments.ENVIRONMENTS}
+    measured: list[dict[str, Any]] = []
     console = Console()
-    with Progress(console=console) as progress:
-        for mode in modes:
-            task = progress.add_task(mode, total=arguments.rounds + 1)
-            measured += rows(mode, arguments.rounds, lambda task=task: progress.advance(task))
-            write(arguments.output, about, measured)
-    for mode in modes:
-        added = {row["network"]: row["added"] for row in measured if row["mode"] == mode}
-        ours, theirs = added["attnzoo attached"], added["timm"]
-        held = "held" if ours <= HELD_TO * theirs else "[bold red]NOT held"
-        console.print(f"{mode}: attnzoo adds {ours:.1%}, timm {theirs:.1%}: {ours / theirs:.2f}, at most 0.33: {held}")
+    with Progress(console=console) as progress, tempfile.TemporaryDirectory() as folder:
+        task = progress.add_task("cases", total=len(cases))
+        files = workers.make(Path(folder), NETWORKS)
+        for environment in environments.ENVIRONMENTS:
+            own = [case for case in cases if case.environment == environment]
+            for found in rows(files, own, arguments.rounds, arguments.threads) if own else ():
+                measured += found
+                write(arguments.output, about, measured)
+                progress.advance(task)
+    console.print(goals.table(goals.resnet50(measured)))
     console.print(f"written: {arguments.output}")
 
 

@@ -14,12 +14,29 @@ from timm.layers.squeeze_excite import SEModule
 from torch import Tensor, nn
 from torchvision.ops import SqueezeExcitation
 
-from attnzoo import CBAM, SqueezeExcite, ops
+from attnzoo import CBAM, SqueezeExcite, attach, ops
 
 SHAPES = [(8, 64, 56, 56), (8, 256, 56, 56), (8, 512, 28, 28), (8, 1024, 14, 14), (8, 2048, 7, 7)]
+SINGLE = [(1, *shape[1:]) for shape in SHAPES]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 LAYOUTS = {"NCHW": torch.contiguous_format, "channels-last": torch.channels_last}
 MODES = ("forward", "training")
+
+BLEND = 0.5
+
+
+def attached(layer: str, channels: int) -> nn.Module:
+    """Return a layer as ``attach`` puts it behind a module by default, the module being one that does nothing.
+
+    The blend, which starts at 0, is set to what training may have made of it.
+    """
+    host = nn.Sequential(nn.Identity())
+    attachment = attach(host, layer, where="0", example_inputs=torch.randn(2, channels, 8, 8))
+    for name, parameter in attachment.named_parameters():
+        if name.endswith("blend"):
+            nn.init.constant_(parameter, BLEND)
+    return host
+
 
 LAYERS: dict[str, dict[str, Callable[[int], nn.Module]]] = {
     "cbam": {"attnzoo": CBAM, "timm": CbamModule},
@@ -28,10 +45,16 @@ LAYERS: dict[str, dict[str, Callable[[int], nn.Module]]] = {
         "timm": SEModule,
         "torchvision": lambda channels: SqueezeExcitation(channels, channels // 16),
     },
+    "cbam attached": {"attnzoo": partial(attached, "cbam"), "timm": CbamModule},
+    "se attached": {"attnzoo": partial(attached, "se"), "timm": SEModule},
 }
-"""What each layer's implementations are called; all have the same number of weights."""
+"""What each layer's implementations are called; all have the same number of weights, but for an attached one's blend.
+
+Of an ``attached`` layer ours is attached by default, behind a module that does nothing, and timm's is the bare layer.
+"""
 
 PROVIDERS = {
+    "attnzoo auto": ("attnzoo", "auto", False),
     "attnzoo native": ("attnzoo", "native", False),
     "attnzoo torch": ("attnzoo", "torch", False),
     "attnzoo native compiled": ("attnzoo", "native", True),
@@ -39,7 +62,9 @@ PROVIDERS = {
     "timm compiled": ("timm", "torch", True),
     "torchvision": ("torchvision", "torch", False),
 }
-"""Who made the layer, our backend, whether it is compiled."""
+"""Who made the layer, our backend, whether it is compiled. ``auto`` is what users get who choose no backend."""
+MEASURED = tuple(name for name in PROVIDERS if name != "attnzoo auto")
+"""Those that measure_ops compares: each of our backends by itself."""
 
 
 @dataclass(frozen=True)
@@ -58,14 +83,22 @@ class Case:
 
     def words(self) -> list[str]:
         """Return the same in words."""
-        return [self.layer, "x".join(map(str, self.shape)), self.dtype, self.layout, self.mode]
+        return [*self.layer.split(), "x".join(map(str, self.shape)), self.dtype, self.layout, self.mode]
 
     def map(self) -> Tensor:
         """Return a random map of this case."""
         return torch.randn(self.shape).to(DTYPES[self.dtype]).contiguous(memory_format=LAYOUTS[self.layout])
 
 
-CASES = [Case(*key) for key in itertools.product(LAYERS, SHAPES, DTYPES, LAYOUTS, MODES)]
+CASES = [Case(*key) for key in itertools.product(("cbam", "se"), SHAPES, DTYPES, LAYOUTS, MODES)]
+"""Layers alone on eight images, which every provider runs."""
+USERS_CASES = [
+    Case(*key)
+    for layers, shapes in ((("cbam", "se"), SINGLE), (("cbam attached", "se attached"), SHAPES + SINGLE))
+    for key in itertools.product(layers, shapes, DTYPES, LAYOUTS, MODES)
+]
+"""What users run more often: one image, and layers that are attached. Ours and timm's run them, in eager mode."""
+USERS_PROVIDERS = ("attnzoo native", "timm")
 
 
 def runner(case: Case, provider: str, x: Tensor, gradient: Tensor) -> Callable[[], object] | None:
@@ -82,8 +115,8 @@ def runner(case: Case, provider: str, x: Tensor, gradient: Tensor) -> Callable[[
         else partial(_infer, function, x)
     )
 
-    if backend == "native" and ops.backends()["native"].available:
-        return run  # what "auto" takes, as users call it
+    if backend == "auto" or (backend == "native" and ops.backends()["native"].available):
+        return run  # "auto" takes native where that is available, as users call it
 
     def call() -> object:
         with ops.backend(backend):

@@ -220,8 +220,19 @@ def results(path: Path, name: str) -> str:  # noqa: ARG001 - every part is given
     result = json.loads((ROOT / "benchmarks/results" / f"{name}.json").read_text())
     header = list(result["rows"][0])
     rows = [[_number(row[column]) for column in header] for row in result["rows"]]
-    made = ", ".join(f"{key} {value}" for key, value in {**result["machine"], **result["versions"]}.items())
-    return f"{table(header, rows)}\n\n`{result['command']}`, commit {result['commit']}; {made}."
+    return f"{table(header, rows)}\n\n{_made(result)}"
+
+
+def speed(path: Path, name: str) -> str:  # noqa: ARG001 - every part is given its file
+    """Return a table of how fast networks are, see speed.py, with where it was measured."""
+    _goals_module()  # it stands where speed.py can import it
+    file, draw = runpy.run_path(str(Path(__file__).with_name("speed.py")))["TABLES"][name]
+    measured = ROOT / "benchmarks/results" / f"{file}.json"
+    if not measured.exists():
+        return f"Not measured yet: `python -m benchmarks.measure_{file}`."
+    result = json.loads(measured.read_text())
+    header, rows = draw(result["rows"])
+    return f"{table(header, rows)}\n\n{_made(result)}"
 
 
 def claims(path: Path, budget: str) -> str:  # noqa: ARG001 - every part is given its file
@@ -308,7 +319,16 @@ def goals(path: Path) -> str:  # noqa: ARG001 - every part is given its file
     rows = json.loads((ROOT / "benchmarks/results/ops-cpu.json").read_text())["rows"]
     verdicts = runpy.run_path(str(ROOT / "benchmarks/ops_goals.py"))["verdicts"]
     found = verdicts(rows)
-    shown = ((v.name, v.goal, f"{v.measured:.2f}", f"{v.at_floor:.2f}", "yes" if v.held else "**no**") for v in found)
+    shown = (
+        (
+            v.name,
+            v.goal,
+            f"{v.measured:.2f}",
+            "-" if v.at_floor is None else f"{v.at_floor:.2f}",
+            "yes" if v.held else "**no**",
+        )
+        for v in found
+    )
     return table(("what", "goal", "measured", "at the floor", "held"), shown)
 
 
@@ -330,6 +350,7 @@ PARTS: Mapping[str, Callable[..., str]] = {
     "conventions": conventions,
     "results": results,
     "goals": goals,
+    "speed": speed,
     "sweep": sweep,
     "triton": triton,
     "hardening": hardening,
@@ -337,10 +358,28 @@ PARTS: Mapping[str, Callable[..., str]] = {
 
 
 def _goals() -> str:
+    text: str = _goals_module().text()
+    return text
+
+
+def _goals_module() -> Any:
     if str(ROOT) not in sys.path:
         sys.path.append(str(ROOT))  # benchmarks is not installed
-    text: str = importlib.import_module("benchmarks.goals").text()
-    return text
+    return importlib.import_module("benchmarks.goals")
+
+
+def _made(result: Mapping[str, Any]) -> str:
+    """Return where a result was made: command, commit, machine with the environment that was measured in, versions."""
+    made = ", ".join(f"{key} {_condition(value)}" for key, value in {**result["machine"], **result["versions"]}.items())
+    return f"`{result['command'].strip()}`, commit {result['commit']}; {made}."
+
+
+def _condition(value: Any) -> str:
+    """Return one of the conditions; variables of an environment as a shell sets them."""
+    if not isinstance(value, Mapping):
+        return str(value)
+    parts = (f"{k} ({_condition(v)})" if isinstance(v, Mapping) else f"{k}={v}" for k, v in value.items())
+    return " ".join(parts) or "none"
 
 
 def _outcome(line: Mapping[str, Any], where: str, checks: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Whole networks: CEDNN against ResNet-18, CBAM on ResNet-50, LLA-Net, DBA's head."""
+"""Whole networks: CEDNN against ResNet-18, attention on ResNet-50, LLA-Net, DBA's head."""
 
 from __future__ import annotations
 
@@ -10,11 +10,18 @@ from attnzoo.report.results import Results, missing, source
 
 OPERATIONS = "thop-2019"
 """The rule by which CEDNN's paper counts, and so the horizontal axis."""
+ADDED = (
+    Column("time", numeric=True, unit="ms"),
+    Column("quartiles", numeric=True, unit="ms"),
+    Column("added", numeric=True, unit="ms"),
+    Column("of what timm's adds", numeric=True),
+)
+ADDED_FIGURES = ("median_ms", "quartiles_ms", "added_ms", "of_timm")
 
 
 def networks(results: Results) -> Section:
     """Return what was measured of networks."""
-    blocks = [*_cednn(results), _resnet50(results), _others(results)]
+    blocks = [*_cednn(results), _resnet50(results), _graphs(results), _others(results)]
     intro = "Networks of the four papers and a network with attention attached, each beside its rivals in one run."
     return Section("networks", "Networks", intro, blocks)
 
@@ -27,17 +34,20 @@ def _cednn(results: Results) -> Iterator[Any]:
     rows = results.rows("cednn-cpu")
     figures = (results.read("ledger") or {}).get("figures", [])
     arithmetic = {figure["variant"]: figure["computed"] for figure in figures if figure["convention"] == OPERATIONS}
-    for mode, batch in dict.fromkeys((row["mode"], row["batch"]) for row in rows):
-        points = list(_points(rows, arithmetic, mode, batch))
+    shell = rows[0]["environment"]  # the plain one where that was measured; the table has all
+    drawn = [row for row in rows if row["environment"] == shell]
+    for mode, batch in dict.fromkeys((row["mode"], row["batch"]) for row in drawn):
+        points = list(_points(drawn, arithmetic, mode, batch))
         if points:
-            title = f"CEDNN and ResNet-18, {mode}, batch {batch}: time against arithmetic"
+            title = f"CEDNN and ResNet-18, {mode}, batch {batch}, {shell} environment: time against arithmetic"
             axis = f"M operations an image ({OPERATIONS})"
             yield Plot(f"cednn-{mode}-{batch}", title, axis, "ms", points)
     columns = [
+        Column("environment", choice=True),
         Column("mode", choice=True),
         Column("batch", numeric=True, choice=True),
         Column("network"),
-        Column("run", choice=True),
+        Column("run by", choice=True),
         Column("time", numeric=True, unit="ms"),
         Column("quartiles", numeric=True, unit="ms"),
         Column("over ResNet-18 eager", numeric=True),
@@ -46,6 +56,7 @@ def _cednn(results: Results) -> Iterator[Any]:
     names = ("median_ms", "quartiles_ms", "eager", "compiled")
     shown = [
         [
+            Cell(row["environment"]),
             Cell(row["mode"]),
             number(row["batch"]),
             Cell(row["network"]),
@@ -54,7 +65,8 @@ def _cednn(results: Results) -> Iterator[Any]:
         ]
         for row in rows
     ]
-    yield Table("cednn-all", "CEDNN against torchvision's ResNet-18", columns, shown, source(result), folded=True)
+    caption = "CEDNN against torchvision's ResNet-18 and against itself exported"
+    yield Table("cednn-all", caption, columns, shown, source(result), folded=True)
 
 
 def _points(rows: Sequence[Mapping[str, Any]], arithmetic: Mapping[str, int], mode: str, batch: int) -> Iterator[Point]:
@@ -68,29 +80,56 @@ def _points(rows: Sequence[Mapping[str, Any]], arithmetic: Mapping[str, int], mo
 
 
 def _resnet50(results: Results) -> Table | Missing:
-    result = results.read("resnet50-cbam")
+    result = results.read("resnet50")
     if result is None:
-        return missing("resnet50-cbam")
+        return missing("resnet50")
     columns = [
+        Column("environment", choice=True),
         Column("mode", choice=True),
-        Column("batch", numeric=True),
-        Column("network"),
-        Column("time", numeric=True, unit="ms"),
-        Column("quartiles", numeric=True, unit="ms"),
-        Column("added", numeric=True),
+        Column("batch", numeric=True, choice=True),
+        Column("network", choice=True),
+        *ADDED,
+        Column("page faults", numeric=True),
     ]
     rows = [
         [
+            Cell(row["environment"]),
             Cell(row["mode"]),
             number(row["batch"]),
             Cell(row["network"]),
-            number(row["median_ms"]),
-            number(row["quartiles_ms"]),
-            Cell(f"{row['added']:.1%}", value=row["added"]),
+            *(number(row[name]) for name in (*ADDED_FIGURES, "page_faults")),
         ]
-        for row in results.rows("resnet50-cbam")
+        for row in results.rows("resnet50")
     ]
-    return Table("resnet50-all", "What CBAM adds to ResNet-50 at 224 x 224", columns, rows, source(result))
+    caption = "What CBAM and SE add to ResNet-50 at 224 x 224, in a plain shell and in a tuned one"
+    return Table("resnet50-all", caption, columns, rows, source(result), folded=True)
+
+
+def _graphs(results: Results) -> Table | Missing:
+    result = results.read("graphs")
+    if result is None:
+        return missing("graphs")
+    columns = [
+        Column("graph", choice=True),
+        Column("mode", choice=True),
+        Column("batch", numeric=True, choice=True),
+        Column("network", choice=True),
+        *ADDED,
+        Column("time over timm's", numeric=True),
+        Column("nodes", numeric=True),
+    ]
+    rows = [
+        [
+            Cell(row["graph"]),
+            Cell(row["mode"]),
+            number(row["batch"]),
+            Cell(row["network"]),
+            *(number(row[name]) for name in (*ADDED_FIGURES, "over_timm", "nodes")),
+        ]
+        for row in results.rows("graphs")
+    ]
+    caption = "ResNet-50 with CBAM at 224 x 224, compiled by torch or exported"
+    return Table("graphs-all", caption, columns, rows, source(result))
 
 
 def _others(results: Results) -> Table | Missing:

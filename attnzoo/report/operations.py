@@ -55,7 +55,8 @@ def _plots(rows: Sequence[Mapping[str, Any]]) -> Iterator[Plot]:
             for row in chosen
         ]
         title = f"{layer.upper()}, {mode}: time against the map's size"
-        yield Plot(f"operations-{layer}-{mode}", title, "M values in the map", "ms", points, note="fp32, NCHW.")
+        key = f"operations-{layer.replace(' ', '-')}-{mode}"
+        yield Plot(key, title, "M values in the map", "ms", points, note="fp32, NCHW.")
 
 
 def _case(row: Mapping[str, Any]) -> list[Cell]:

@@ -1,0 +1,94 @@
+"""What CBAM adds to ResNet-50 at 224 x 224 as a graph: compiled, and exported; writes results/graphs.json.
+
+    python -m benchmarks.measure_graphs [--rounds 30] [--threads 2] [--only WORDS] [--output FILE]
+
+``compiled``: by ``torch.compile`` with its defaults, inference on eight images and a training step, forward and
+backward, on four. ``onnxruntime`` and ``openvino``: written by ``attnzoo.export_onnx``, run on one image and on eight,
+in float32, by OpenVINO also in what it takes by itself if that is something else. Everything in a plain shell's
+environment, each network in a process of its own, which take turns: the bare one, with attnzoo's CBAM as ``attach``
+makes it by default and with ``init="paper"``, and with timm's. ``added_ms``, ``of_timm``, ``page_faults``:
+see measure_resnet50; ``over_timm`` is the median over the rounds of a network's time over that with timm's CBAM;
+``nodes`` are those of the ONNX file. It takes about ten minutes, of which compiling is most.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.progress import Progress
+
+from benchmarks import goals, runtimes, workers
+from benchmarks.interleaved import ROOT, circumstances, write
+from benchmarks.resnet50_cases import NETWORKS, RIVALS
+
+MODULE = "benchmarks.measure_graphs"
+RESULT = ROOT / "benchmarks" / "results" / "graphs.json"
+ENVIRONMENT = "plain"
+CBAM = [name for name in NETWORKS if name == "bare" or name.endswith("cbam")]
+
+
+class Case(NamedTuple):
+    """What is measured together."""
+
+    graph: str
+    mode: str
+    batch: int
+
+
+def cases() -> list[Case]:
+    """Return all cases; OpenVINO's own precision is another than float32 on some processors."""
+    found = [Case("compiled", "inference", 8), Case("compiled", "training", 4)]
+    precisions = dict.fromkeys(("f32", runtimes.openvino_default()))
+    graphs = ("onnxruntime", *(f"openvino {precision}" for precision in precisions))
+    return found + [Case(graph, "inference", batch) for graph in graphs for batch in (1, 8)]
+
+
+def rows(files: Sequence[Path], cases: Sequence[Case], rounds: int, threads: int) -> Iterator[list[dict[str, Any]]]:
+    """Measure cases of one kind of graph, and yield the rows of each, one for each network."""
+    graph = cases[0].graph
+    nodes = {file.stem: None if graph == "compiled" else runtimes.nodes(file.with_suffix(".onnx")) for file in files}
+    with workers.started(graph, files, ENVIRONMENT, threads) as found:
+        for case in cases:
+            figures = workers.figures(found, case.mode, case.batch, rounds, RIVALS)
+            shown = [{"network": name, "nodes": nodes[name], **each} for name, each in figures.items()]
+            yield [{**case._asdict(), "rounds": rounds, **each} for each in shown]
+
+
+def main() -> None:
+    """Export, measure, write, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--only", default="", help='all of these words in a case, as in "onnxruntime 8"')
+    parser.add_argument("--output", type=Path, default=RESULT)
+    arguments = parser.parse_args()
+    versions = runtimes.require()
+    wanted = set(arguments.only.split())
+    chosen = [case for case in cases() if wanted <= set(" ".join(map(str, case)).split())]
+    if not chosen:
+        parser.error(f"--only: no case has all of {arguments.only!r}; one is {' '.join(map(str, cases()[0]))!r}")
+    about = circumstances(MODULE, arguments.threads)
+    about["machine"] |= {"environment": ENVIRONMENT, "variables": {}}
+    about["versions"] |= versions
+    measured: list[dict[str, Any]] = []
+    console = Console()
+    with Progress(console=console) as progress, tempfile.TemporaryDirectory() as folder:
+        task = progress.add_task("cases", total=len(chosen))
+        files = workers.make(Path(folder), CBAM, onnx=any(case.graph != "compiled" for case in chosen))
+        for graph in dict.fromkeys(case.graph for case in chosen):
+            own = [case for case in chosen if case.graph == graph]
+            for found in rows(files, own, arguments.rounds, arguments.threads):
+                measured += found
+                write(arguments.output, about, measured)
+                progress.advance(task)
+    console.print(goals.table(goals.graphs(measured)))
+    console.print(f"written: {arguments.output}")
+
+
+if __name__ == "__main__":
+    main()
