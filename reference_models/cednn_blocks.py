@@ -48,7 +48,7 @@ def by_modules(links: Sequence[Link], x: Tensor, maps: Tensor | None) -> Tensor:
         alone = not symbolic and is_plain(link.behind, nn.Identity)
         if not symbolic and x.device.type == "cpu" and not (alone and link.block.trains_by_passes(x)):
             # small groups and max-pooling are slow in contiguous maps
-            x = x.contiguous(memory_format=torch.channels_last)
+            x = ops.channels_last(x)
         if alone and link.pool:
             x = link.block.pooled(x)
         else:

@@ -252,17 +252,10 @@ SUBJECTS = (
             Mutation("hooks passed over", "if own[hooks]:", "if False:"),
         ),
     ),
-    *(
-        Subject(
-            f"attnzoo/ops/{name}.py",
-            ("tests/ops/test_readable.py tests/layers/test_contract_weights.py",),
-            tuple(Mutation(f"memory of {held} read", f"eligibility.plain({held})", "True") for held in guarded),
-        )
-        for name, guarded in (
-            ("linear", ["weight, bias"]),
-            ("igc/block", ["*tensors"]),
-            ("igc/training", ["*parameters"]),
-        )
+    Subject(
+        "attnzoo/ops/linear.py",
+        ("tests/ops/test_readable.py tests/layers/test_contract_weights.py",),
+        (Mutation("memory of weight, bias read", "eligibility.plain(weight, bias)", "True"),),
     ),
     Subject(
         "attnzoo/ops/onednn.py",
@@ -275,6 +268,24 @@ SUBJECTS = (
             Mutation("gradients dropped", "torch.is_grad_enabled() or ", ""),
             Mutation("autocast ignored", 'torch.is_autocast_enabled("cpu")', "False"),
             Mutation("other dtypes taken", " and t.dtype is torch.float32", ""),
+        ),
+    ),
+    Subject(
+        "attnzoo/ops/igc/block.py",
+        ("tests/ops/test_readable.py", "tests/ops/igc/test_wrong_uses.py"),
+        (
+            Mutation("memory read, whosever", "unfit, beside=tensors", "unfit"),
+            Mutation("devices not compared", "eligibility.require_one_device(x, tensors)", "pass"),
+        ),
+    ),
+    Subject(
+        "attnzoo/ops/reading.py",
+        ("tests/ops/test_reading.py",),
+        (
+            Mutation("hooks and replaced methods ignored", "eligibility.why_called(module) if kinds else None", "None"),
+            Mutation("other options taken", "if found != value:", "if False:"),
+            Mutation("subclasses taken", "type(module) not in kinds", "not isinstance(module, kinds)"),
+            Mutation("memory that is not there read", "if count and not pointer:", "if False:"),
         ),
     ),
     Subject(

@@ -29,6 +29,7 @@ from attnzoo import checks
 from attnzoo.layer import Layer
 from attnzoo.ops import note_gates
 from attnzoo.ops.apply_gates import blended
+from attnzoo.ops.memory_format import memory_format
 from attnzoo.registry import register
 
 fx.wrap("blended")
@@ -166,8 +167,7 @@ class DifferenceGate(Layer):
         y = (groups * factors).flatten(1, 2)
         if checks.is_symbolic(x):
             return y
-        last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-        return y.contiguous(memory_format=torch.channels_last) if last else y
+        return y.contiguous(memory_format=memory_format(x))
 
     def extra_repr(self) -> str:
         """Return the options."""

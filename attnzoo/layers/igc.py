@@ -29,6 +29,7 @@ from attnzoo.ops import eligibility, why_called
 from attnzoo.ops.igc import ModuleLink, Stage, chain_of_modules, igc_block, igc_training, running_statistics
 from attnzoo.ops.igc.modules import stages
 from attnzoo.ops.igc.torch_path import in_natural_order
+from attnzoo.ops.memory_format import memory_format
 from attnzoo.ops.reading import Contents, Row, Table, contents, left_out, table
 from attnzoo.registry import register
 
@@ -149,12 +150,7 @@ def _shuffle(x: Tensor, groups: int) -> Tensor:
     """Reorder the channels from (group, member) to (member, group)."""
     batch, channels, height, width = x.shape
     grouped = x.reshape(batch, groups, channels // groups, height, width)
-    return grouped.transpose(1, 2).reshape(x.shape).contiguous(memory_format=_memory_format(x))
-
-
-def _memory_format(x: Tensor) -> torch.memory_format:
-    channels_last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-    return torch.channels_last if channels_last else torch.contiguous_format
+    return grouped.transpose(1, 2).reshape(x.shape).contiguous(memory_format=memory_format(x))
 
 
 @register(
@@ -254,7 +250,7 @@ class IGCBlock(Layer):
         if y is None:
             y, pool_natively = self._by_modules(x), False
         else:
-            y = y.contiguous(memory_format=_memory_format(x))
+            y = y.contiguous(memory_format=memory_format(x))
         return F.max_pool2d(y, 2) if pool and not pool_natively else y
 
     def _fused(self, x: Tensor, pool: bool) -> Tensor | None:

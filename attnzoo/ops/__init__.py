@@ -8,6 +8,7 @@ from attnzoo.ops.gate_listener import note_gates
 from attnzoo.ops.global_pool import Pooled, global_pool
 from attnzoo.ops.linear import LinearLayer, linear, linears
 from attnzoo.ops.llam_gate import llam_gate
+from attnzoo.ops.memory_format import channels_last
 from attnzoo.ops.spatial_conv import spatial_conv
 from attnzoo.ops.split_rows import split_rows
 from attnzoo.ops.squeeze_channels import Squeezed, squeeze_channels
@@ -22,6 +23,7 @@ __all__ = [
     "apply_gates",
     "backend",
     "backends",
+    "channels_last",
     "convolve",
     "explain",
     "global_pool",

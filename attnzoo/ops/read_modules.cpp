@@ -144,7 +144,10 @@ struct Reading {
 
   bool add_held(PyObject* own, PyObject* which, PyObject* names) {
     PyObject* held = attribute(own, which);
-    return held && PyDict_Check(held) && all_of(names, [&](PyObject* name) { return add_tensor(attribute(held, name)); });
+    if (!held || !PyDict_Check(held)) return false;
+    Py_INCREF(held);
+    const Ref kept(held);
+    return all_of(names, [&](PyObject* name) { return add_tensor(attribute(held, name)); });
   }
 
   bool add_number(PyObject* found) {

@@ -47,15 +47,17 @@ def igc_block(
         the native kernel, channels-last by torch. The averages (B, C').
 
     Raises:
-        RuntimeError: If the backend asked for cannot run.
+        RuntimeError: If the backend asked for cannot run, or a tensor is not on the device of ``x``.
         ValueError: If a shape does not fit.
     """
     channels = check_block(x.shape, stages, groups, pool)
     check_beside(x.shape, channels, maps, gate)
-    unfit = unfit_for_kernel(x, stages, maps, gate)
+    tensors = tensors_of(stages, maps, gate)
+    eligibility.require_one_device(x, tensors)
+    unfit = why_gradients_forbid(x, tensors)
     if pool and means and (x.shape[2] % 2 or x.shape[3] % 2):
         unfit = f"averages and pooling together need an even height and width, got {tuple(x.shape[2:])}"
-    if not eligibility.takes_native("igc_block", x, backend, unfit, compiled=True):
+    if not eligibility.takes_native("igc_block", x, backend, unfit, beside=tensors, compiled=True):
         return reference(x, fold(stages, groups), pool=pool, maps=maps, residual=residual, gate=gate, means=means)
     weights, norms = [stage.weight for stage in stages], [t for stage in stages for t in stage.beside()]
     epsilons = [stage.epsilon for stage in stages]
@@ -64,15 +66,17 @@ def igc_block(
     return IGCOutput(found[0], found[1] if means else None)
 
 
-def unfit_for_kernel(x: Tensor, stages: Sequence[Stage], maps: Tensor | None, gate: Tensor | None) -> str | None:
-    """Return why the kernel cannot compute a block, if that is so."""
+def tensors_of(stages: Sequence[Stage], maps: Tensor | None, gate: Tensor | None) -> list[Tensor]:
+    """Return all tensors of a block but its input."""
     tensors = [t for stage in stages for t in (stage.weight, *stage.beside()) if t is not None]
-    tensors += [t for t in (gate, maps) if t is not None]
+    return tensors + [t for t in (gate, maps) if t is not None]
+
+
+def why_gradients_forbid(x: Tensor, tensors: Sequence[Tensor]) -> str | None:
+    """Return why the kernel cannot compute a block of these tensors, if a gradient may be wanted."""
     if torch.is_grad_enabled() and (x.requires_grad or any(t.requires_grad for t in tensors)):
         return "the kernel has no gradient"
-    if not all([t.is_cpu for t in tensors]):  # noqa: C419 - the faster form
-        return "all tensors must be on the CPU"
-    return None if eligibility.plain(*tensors) else "all tensors must be plain dense ones"
+    return None
 
 
 def check_block(shape: Sequence[int], stages: Sequence[Stage], groups: int, pool: bool) -> int:
@@ -184,7 +188,7 @@ def as_float(tensor: Tensor) -> Tensor:
 
 
 def as_floats(tensors: Iterable[Tensor | None]) -> list[Tensor | None]:
-    """Return all of them as the kernel takes them, which most are: it is asked here, a call each sooner."""
+    """Return all of them as the kernel takes them; most are so already, and asking here saves a call each."""
     return [t if t is None or (t.dtype is torch.float32 and t.is_contiguous()) else as_float(t) for t in tensors]
 
 

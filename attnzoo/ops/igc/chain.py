@@ -12,7 +12,15 @@ import torch
 from torch import Tensor
 
 from attnzoo.ops import eligibility
-from attnzoo.ops.igc.block import as_float, as_floats, check_beside, check_block, igc_block, unfit_for_kernel
+from attnzoo.ops.igc.block import (
+    as_float,
+    as_floats,
+    check_beside,
+    check_block,
+    igc_block,
+    tensors_of,
+    why_gradients_forbid,
+)
 from attnzoo.ops.igc.stage import Stage
 from attnzoo.ops.igc.torch_path import Folded, fold, reference
 from attnzoo.ops.named import make
@@ -53,15 +61,16 @@ def igc_chain(x: Tensor, links: Sequence[IGCLink], *, backend: str | None = None
         The last block's map.
 
     Raises:
-        RuntimeError: If the backend asked for cannot run.
+        RuntimeError: If the backend asked for cannot run, or a tensor is not on the device of ``x``.
         ValueError: If a shape does not fit, or there are no blocks.
     """
     if not links:
         raise ValueError("links must be at least one block, got none")
-    reasons = [unfit_for_kernel(x, link.stages, link.maps, link.gate) for link in links]
+    tensors = [t for link in links for t in tensors_of(link.stages, link.maps, link.gate)]
+    eligibility.require_one_device(x, tensors)
     # in a compiled graph each block is an operator
     if not torch.compiler.is_compiling() and eligibility.takes_native(
-        "igc_chain", x, backend, next(filter(None, reasons), None)
+        "igc_chain", x, backend, why_gradients_forbid(x, tensors), beside=tensors
     ):
         return _native(x, links)
     if torch.is_grad_enabled() or not eligibility.plain_eager():  # a graph must hold for any batch

@@ -12,7 +12,7 @@ _ALONE = 1 << 20
 
 
 def halve(maps: Tensor, *, backend: str | None = None) -> Tensor:
-    """Return what ``max_pool2d(maps, 2)`` returns of maps of even height and width, sooner on CPUs.
+    """Return what ``max_pool2d(maps, 2)`` returns of maps of even height and width, faster on CPUs.
 
     Args:
         maps: (B, C, H, W), floating, H and W even.

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from attnzoo.ops.torch_internals import buffers_of, parameters_of
+
 
 class Stage(NamedTuple):
     """A convolution and the batch normalisation behind it, with the statistics that it has gathered."""
@@ -33,7 +35,7 @@ class Stage(NamedTuple):
         Raises:
             ValueError: If the norm keeps no running statistics.
         """
-        weights, affine, statistics = conv._parameters, norm._parameters, norm._buffers  # noqa: SLF001 - half the time
+        weights, affine, statistics = parameters_of(conv), parameters_of(norm), buffers_of(norm)
         mean, variance = statistics["running_mean"], statistics["running_var"]
         weight = weights["weight"]
         if mean is None or variance is None or weight is None:

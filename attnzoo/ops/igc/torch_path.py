@@ -12,9 +12,10 @@ from torch.nn import functional as F
 
 from attnzoo.ops import eligibility, onednn
 from attnzoo.ops.igc.stage import Stage
+from attnzoo.ops.memory_format import channels_last
 
 _FEW = 64
-"""Channels up to which maxima are sooner found than ``max_pool2d`` does; measured."""
+"""Channels up to which maxima of halves are faster than ``max_pool2d``; measured."""
 
 
 class IGCOutput(NamedTuple):
@@ -62,8 +63,8 @@ def reference(
     else:
         x = _guided(x, len(folded.first[0]), maps, residual, gate)
     fresh = not eligibility.transformed()  # what a convolution has just made may be overwritten
-    if x.device.type == "cpu" and fresh:  # vmap knows one memory format
-        x = x.contiguous(memory_format=torch.channels_last)
+    if x.device.type == "cpu":
+        x = channels_last(x)
     pointwise = onednn.pointwise if onednn.serves(x, folded.third[0]) else _pointwise
     y = F.relu(F.conv2d(x, *folded.first, padding=1, groups=folded.groups), inplace=fresh)
     y = pointwise(y, *folded.second, x if folded.input == "added" else None)

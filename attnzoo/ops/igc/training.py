@@ -52,7 +52,7 @@ def igc_training(
         The map (B, C', H, W) or (B, C', H // 2, W // 2), contiguous by the native kernel, and the moments.
 
     Raises:
-        RuntimeError: If the backend asked for cannot run.
+        RuntimeError: If the backend asked for cannot run, or a parameter is not on the device of ``x``.
         ValueError: If a shape does not fit, or there is but one value a channel.
     """
     channels = check_block(x.shape, stages, groups, pool)
@@ -61,7 +61,8 @@ def igc_training(
     if x.numel() <= x.shape[1]:
         raise ValueError(f"x must have more than one value a channel in training, got {tuple(x.shape)}")
     parameters = [t for stage in stages for t in stage.learned()]
-    if not eligibility.takes_native("igc_training", x, backend, _unfit(x, parameters), compiled=True):
+    eligibility.require_one_device(x, parameters)
+    if not eligibility.takes_native("igc_training", x, backend, _unfit(x, parameters), beside=parameters):
         return _reference(x, stages, groups, pool)
     epsilons = tuple(stage.epsilon for stage in stages)
     y, *moments = _Block.apply(x, groups, pool, epsilons, *parameters)
@@ -73,9 +74,9 @@ def _unfit(x: Tensor, parameters: Sequence[Tensor | None]) -> str | None:
         return "the passes are no operators that a graph could hold"
     if torch.is_autocast_enabled("cpu"):
         return "the passes know no autocast"
-    if not all(t is None or (t.is_cpu and t.dtype == torch.float32) for t in (x, *parameters)):
-        return "all tensors must be float32 on the CPU"
-    return None if eligibility.plain(*parameters) else "all tensors must be plain dense ones"
+    if not all(t is None or t.dtype == torch.float32 for t in (x, *parameters)):
+        return "all tensors must be float32"
+    return None
 
 
 def _reference(x: Tensor, stages: Sequence[Stage], groups: int, pool: bool) -> IGCTraining:

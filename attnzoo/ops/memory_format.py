@@ -1,0 +1,24 @@
+"""The order in which a map lies in memory: channel by channel (NCHW) or pixel by pixel (channels-last)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from attnzoo.ops import eligibility
+
+
+def memory_format(x: Tensor) -> torch.memory_format:
+    """Return the order of a map (B, C, H, W): channels-last if it is that and not NCHW as well, else NCHW.
+
+    ``torch.func.vmap`` knows NCHW only.
+    """
+    if eligibility.transformed():
+        return torch.contiguous_format
+    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    return torch.channels_last if last else torch.contiguous_format
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """Return a map (B, C, H, W) in channels-last order, or ``x`` itself under ``torch.func``, which knows NCHW only."""
+    return x if eligibility.transformed() else x.contiguous(memory_format=torch.channels_last)
