@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from attnzoo import ops
+from attnzoo import CBAM, ops
 from attnzoo.kernels.cpu import launch, library
 from tests.ops.cases import HAS_NATIVE, native_only
 
@@ -88,3 +90,20 @@ def test_other_sums_over_large_maps(kind: str, shape: tuple[int, ...], memory_fo
     gate, plane = filled(kind, *shape[:2], 1, 1), filled(kind, 1, 1, *shape[2:])
     for got, exact in zip(found("native", torch.float32), found("torch", torch.float64), strict=True):
         assert float((got - exact).abs().max() / exact.abs().max()) < 5e-6
+
+
+@native_only
+def test_statistics_of_a_norm_over_large_maps():
+    """Those of CBAM's norm: of a constant map all roundings go the same way."""
+    x = filled("constant", 2, 3, 1024, 1024)
+    made: list[list[Tensor]] = []
+    for backend, dtype in (("native", torch.float32), ("torch", torch.float64)):
+        torch.manual_seed(0)
+        layer = CBAM(3, norm_layer=partial(nn.BatchNorm2d, momentum=1.0)).to(dtype)
+        with ops.backend(backend):
+            layer(x.to(dtype))
+        statistics = dict(layer.named_buffers())
+        made.append([statistics[f"spatial.norm.running_{name}"] for name in ("mean", "var")])
+    (mean, variance), (exact_mean, exact_variance) = made
+    assert abs(float(mean - exact_mean)) < 1e-6 * abs(float(exact_mean))
+    assert abs(float(variance - exact_variance)) < 1e-6 * float(exact_mean**2 + exact_variance)

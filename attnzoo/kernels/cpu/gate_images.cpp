@@ -101,16 +101,21 @@ inline int expand(const AttnzooGate& call, const float* sums, int64_t each, int6
   });
 }
 
-// Average, and sum of the squares of what differs from it.
+// Average, and sum of the squares of what differs from it. The first sum is off by as much as its many roundings; the
+// second pass sees by how much.
 template <int N> ATTNZOO_HOT void moments(const float* values, int64_t count, float* out) {
-  F<N> total[4] = {}, squares[4] = {};
+  F<N> total[4] = {}, off[4] = {}, squares[4] = {};
   sweep<N, 4>(count, [&](int64_t i, int slot, auto fresh) { total[slot] += fresh(load<N>(values + i)); });
-  out[0] = sum<N>((total[0] + total[1]) + (total[2] + total[3])) / count;
+  const float near = sum<N>((total[0] + total[1]) + (total[2] + total[3])) / count;
   sweep<N, 4>(count, [&](int64_t i, int slot, auto fresh) {
-    const F<N> differs = load<N>(values + i) - out[0];
-    squares[slot] += fresh(differs * differs);
+    const F<N> differs = fresh(load<N>(values + i) - near);
+    off[slot] += differs;
+    squares[slot] += differs * differs;
   });
-  out[1] = sum<N>((squares[0] + squares[1]) + (squares[2] + squares[3]));
+  const float more = sum<N>((off[0] + off[1]) + (off[2] + off[3])) / count;
+  out[0] = near + more;
+  const float around = sum<N>((squares[0] + squares[1]) + (squares[2] + squares[3])) - count * more * more;
+  out[1] = around < 0 ? 0 : around;  // NaN stays
 }
 
 // Takes center and factor from the moments of the images, and returns the variance.
