@@ -7,9 +7,15 @@ do not (``OMP_*``, ``KMP_*``). Users set none of them; a benchmark that does mus
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 import sys
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
 
 PREFIXES = ("MALLOC_", "OMP_", "KMP_", "GOMP_", "MKL_", "GLIBC_TUNABLES", "LD_PRELOAD")
 """What the names of variables begin with that allocators and thread pools read."""
@@ -39,6 +45,26 @@ def name() -> str:
     """Return which of the environments this process is in, or ``"neither"``."""
     found = variables()
     return next((each for each, wanted in ENVIRONMENTS.items() if found == wanted), "neither")
+
+
+def rows(wanted: str, module: str, *arguments: object) -> list[dict[str, Any]]:
+    """Run ``python -m module *arguments`` in the environment ``wanted``, and return the rows that it prints.
+
+    Args:
+        wanted: One of :data:`ENVIRONMENTS`.
+        module: Its last line is a JSON object: ``rows``, and the ``variables`` that it has found.
+        *arguments: Of the command.
+
+    Raises:
+        RuntimeError: If it found other variables than those of the environment.
+    """
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, env=environ(wanted), stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603
+    found = json.loads(done.stdout.rpartition("\n")[2])
+    if found["variables"] != ENVIRONMENTS[wanted]:
+        raise RuntimeError(f"the environment {wanted!r} became {found['variables']} in the process measured")
+    measured: list[dict[str, Any]] = found["rows"]
+    return measured
 
 
 def restart_in(wanted: str, module: str) -> None:

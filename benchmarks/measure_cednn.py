@@ -13,9 +13,6 @@ in float32, OpenVINO also in what it takes by itself if that is something else. 
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +20,7 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks import environments, goals, runtimes
-from benchmarks.interleaved import ROOT, circumstances, write
+from benchmarks.interleaved import circumstances, write
 
 MODULE = "benchmarks.measure_cednn"
 RESULT = Path(__file__).with_name("results") / "cednn-cpu.json"
@@ -36,13 +33,7 @@ CASES = [
 
 def rows(environment: str, mode: str, batch: int, rounds: int, threads: int) -> Iterator[dict[str, Any]]:
     """Measure a case in a process of its own, and yield a row for each candidate."""
-    command = [sys.executable, "-m", "benchmarks.cednn_cases", mode, str(batch), str(rounds), str(threads)]
-    environ = environments.environ(environment)
-    done = subprocess.run(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603
-    found = json.loads(done.stdout.rpartition("\n")[2])
-    if found["variables"] != environments.ENVIRONMENTS[environment]:
-        raise RuntimeError(f"the environment {environment!r} became {found['variables']} in the process measured")
-    for row in found["rows"]:
+    for row in environments.rows(environment, "benchmarks.cednn_cases", mode, batch, rounds, threads):
         yield {"environment": environment, "mode": mode, "batch": batch, **row}
 
 

@@ -5,8 +5,8 @@
 ``compiled``: by ``torch.compile`` with its defaults, inference on eight images and a training step, forward and
 backward, on four. ``onnxruntime`` and ``openvino``: written by ``attnzoo.export_onnx``, run on one image and on eight,
 in float32, by OpenVINO also in what it takes by itself if that is something else. Everything in a plain shell's
-environment, each network in a process of its own, which take turns: the bare one, with attnzoo's CBAM as ``attach``
-makes it by default and with ``init="paper"``, and with timm's. ``added_ms``, ``of_timm``, ``page_faults``:
+environment, each case in a process of its own, in which the networks take turns: the bare one, with attnzoo's CBAM as
+``attach`` makes it by default and with ``init="paper"``, and with timm's. ``added_ms``, ``of_timm``, ``page_faults``:
 see measure_resnet50; ``over_timm`` is the median over the rounds of a network's time over that with timm's CBAM;
 ``nodes`` are those of the ONNX file. It takes about ten minutes, of which compiling is most.
 """
@@ -14,22 +14,18 @@ see measure_resnet50; ``over_timm`` is the median over the rounds of a network's
 from __future__ import annotations
 
 import argparse
-import tempfile
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.progress import Progress
 
-from benchmarks import goals, runtimes, workers
+from benchmarks import environments, goals, runtimes
 from benchmarks.interleaved import ROOT, circumstances, write
-from benchmarks.resnet50_cases import NETWORKS, RIVALS
 
 MODULE = "benchmarks.measure_graphs"
 RESULT = ROOT / "benchmarks" / "results" / "graphs.json"
 ENVIRONMENT = "plain"
-CBAM = [name for name in NETWORKS if name == "bare" or name.endswith("cbam")]
 
 
 class Case(NamedTuple):
@@ -48,15 +44,10 @@ def cases() -> list[Case]:
     return found + [Case(graph, "inference", batch) for graph in graphs for batch in (1, 8)]
 
 
-def rows(files: Sequence[Path], cases: Sequence[Case], rounds: int, threads: int) -> Iterator[list[dict[str, Any]]]:
-    """Measure cases of one kind of graph, and yield the rows of each, one for each network."""
-    graph = cases[0].graph
-    nodes = {file.stem: None if graph == "compiled" else runtimes.nodes(file.with_suffix(".onnx")) for file in files}
-    with workers.started(graph, files, ENVIRONMENT, threads) as found:
-        for case in cases:
-            figures = workers.figures(found, case.mode, case.batch, rounds, RIVALS)
-            shown = [{"network": name, "nodes": nodes[name], **each} for name, each in figures.items()]
-            yield [{**case._asdict(), "rounds": rounds, **each} for each in shown]
+def rows(case: Case, rounds: int, threads: int) -> list[dict[str, Any]]:
+    """Measure a case in a process of its own, and return a row for each network."""
+    found = environments.rows(ENVIRONMENT, "benchmarks.resnet50_turns", *case, rounds, threads)
+    return [{**case._asdict(), "rounds": rounds, **row} for row in found]
 
 
 def main() -> None:
@@ -77,15 +68,10 @@ def main() -> None:
     about["versions"] |= versions
     measured: list[dict[str, Any]] = []
     console = Console()
-    with Progress(console=console) as progress, tempfile.TemporaryDirectory() as folder:
-        task = progress.add_task("cases", total=len(chosen))
-        files = workers.make(Path(folder), CBAM, onnx=any(case.graph != "compiled" for case in chosen))
-        for graph in dict.fromkeys(case.graph for case in chosen):
-            own = [case for case in chosen if case.graph == graph]
-            for found in rows(files, own, arguments.rounds, arguments.threads):
-                measured += found
-                write(arguments.output, about, measured)
-                progress.advance(task)
+    with Progress(console=console) as progress:
+        for case in progress.track(chosen, description="cases"):
+            measured += rows(case, arguments.rounds, arguments.threads)
+            write(arguments.output, about, measured)
     console.print(goals.table(goals.graphs(measured)))
     console.print(f"written: {arguments.output}")
 

@@ -2,29 +2,26 @@
 
     python -m benchmarks.measure_resnet50 [--rounds 30] [--threads 2] [--only WORDS] [--output FILE]
 
-The environments are those of ``environments.py``. Each network has a process of its own, as a user's has, that has only
-loaded it (``resnet50_cases.py`` says why): the bare network, attnzoo's CBAM and SE as ``attach`` makes them by default
-and with ``init="paper"``, and timm's. They take turns, in an order drawn for each round; a batch of 1 or 2 has twice
-the rounds. ``added_ms`` is the median over the rounds of what a network took more
-than the bare one, ``of_timm`` that over what timm's layer adds, ``over_timm`` the median of its time over that with
-timm's, ``page_faults`` the median of those of a pass. Training is a forward and a backward pass. It takes about ten
-minutes and 8 GB; the file is written after every case.
+The environments are those of ``environments.py``. Each case, an environment, a mode and a batch, has a process of its
+own, in which the networks of ``resnet50_cases.py`` take turns, in an order drawn for each round: the bare one,
+attnzoo's CBAM and SE as ``attach`` makes them by default and with ``init="paper"``, and timm's. A batch of 1 or 2 has
+twice the rounds. ``added_ms`` is the median over the rounds of what a network took more than the bare one, ``of_timm``
+that over what timm's layer adds, ``over_timm`` the median of its time over that with timm's, ``page_faults`` the median
+of those of a pass. Training is a forward and a backward pass. It takes about eight minutes and 4 GB; the file is
+written after every case.
 """
 
 from __future__ import annotations
 
 import argparse
-import tempfile
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.progress import Progress
 
-from benchmarks import environments, goals, workers
+from benchmarks import environments, goals
 from benchmarks.interleaved import ROOT, circumstances, write
-from benchmarks.resnet50_cases import NETWORKS, RIVALS
 
 MODULE = "benchmarks.measure_resnet50"
 RESULT = ROOT / "benchmarks" / "results" / "resnet50.json"
@@ -48,13 +45,15 @@ CASES = [
 ]
 
 
-def rows(files: Sequence[Path], cases: Sequence[Case], rounds: int, threads: int) -> Iterator[list[dict[str, Any]]]:
-    """Measure cases of one environment, and yield the rows of each, one for each network."""
-    with workers.started("eager", files, cases[0].environment, threads) as found:
-        for case in cases:
-            turns = rounds * (2 if case.batch in TWICE else 1)
-            figures = workers.figures(found, case.mode, case.batch, turns, RIVALS)
-            yield [{**case._asdict(), "network": name, "rounds": turns, **each} for name, each in figures.items()]
+def rows(case: Case, rounds: int, threads: int) -> list[dict[str, Any]]:
+    """Measure a case in a process of its own, and return a row for each network."""
+    turns = rounds * (2 if case.batch in TWICE else 1)
+    found = environments.rows(
+        case.environment, "benchmarks.resnet50_turns", "eager", case.mode, case.batch, turns, threads
+    )
+    for row in found:
+        del row["nodes"]  # of graphs
+    return [{**case._asdict(), "rounds": turns, **row} for row in found]
 
 
 def main() -> None:
@@ -72,15 +71,10 @@ def main() -> None:
     about["machine"] |= {"environment": "each row's own", "variables": environments.ENVIRONMENTS}
     measured: list[dict[str, Any]] = []
     console = Console()
-    with Progress(console=console) as progress, tempfile.TemporaryDirectory() as folder:
-        task = progress.add_task("cases", total=len(cases))
-        files = workers.make(Path(folder), NETWORKS)
-        for environment in environments.ENVIRONMENTS:
-            own = [case for case in cases if case.environment == environment]
-            for found in rows(files, own, arguments.rounds, arguments.threads) if own else ():
-                measured += found
-                write(arguments.output, about, measured)
-                progress.advance(task)
+    with Progress(console=console) as progress:
+        for case in progress.track(cases, description="cases"):
+            measured += rows(case, arguments.rounds, arguments.threads)
+            write(arguments.output, about, measured)
     console.print(goals.table(goals.resnet50(measured)))
     console.print(f"written: {arguments.output}")
 

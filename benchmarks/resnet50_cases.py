@@ -1,12 +1,5 @@
 """ResNet-50 at 224 x 224, bare and with attention, and what is run of it.
 
-    python -m benchmarks.resnet50_cases FOLDER FORMAT NETWORK [NETWORK ...]
-
-makes networks and writes them to ``FOLDER``: whole, as ``NETWORK.pt``, and if ``FORMAT`` is ``onnx`` and not ``pt``
-also as ``NETWORK.onnx``. They are made in another process than they are measured in, because to make one leaves traces
-in memory that decide how fast it runs: what attaching frees lies in holes of the heap that later passes take their maps
-from, where a network that was only loaded gets memory anew from the system, a page fault for every 4 KB.
-
 All networks have the same weights but for the attention, and the attentions the same places: behind the last norm of
 each residual branch. Ours are attached as ``attach`` does it by default, and with ``init="paper"``; timm's stand in
 timm's own slot. The blends, which start at 0, are set to what training may have made of them, so that nothing is
@@ -15,9 +8,7 @@ gained by the identity being special; so are the last norms' weights, which timm
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import timm
@@ -78,18 +69,3 @@ def step(network: nn.Module, mode: str, batch: int) -> Callable[[], None]:
         network(x).square().mean().backward()
 
     return train if mode == "training" else infer
-
-
-def main() -> None:
-    """Make networks and write them, by attnzoo's exporter with free batch and size, as it does by default."""
-    folder, written, *names = sys.argv[1:]
-    for name in names:
-        network = make(name).eval()
-        path = Path(folder, f"{name}.pt")
-        torch.save(network, path)
-        if written == "onnx":
-            attnzoo.export_onnx(network, (images(2),), path.with_suffix(".onnx"), check=False)
-
-
-if __name__ == "__main__":
-    main()

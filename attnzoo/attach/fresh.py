@@ -14,7 +14,6 @@ versions of Python and torch, so that they are compared with those of a tensor t
 from __future__ import annotations
 
 import dis
-import functools
 import sys
 from types import CodeType
 from typing import Any
@@ -53,16 +52,28 @@ def is_last_use(tensor: Any) -> bool:
 
 
 def _is_plain(tensor: Any) -> bool:
-    return not torch.compiler.is_compiling() and type(tensor) is Tensor and not tensor.requires_grad
+    return type(tensor) is Tensor and not tensor.requires_grad and not torch.compiler.is_compiling()
 
 
 def _holders(references: int, tensor: Tensor) -> Holders:
-    return references, tensor_users(tensor), storage_users(tensor), tensor.untyped_storage().resizable()
+    storage = tensor.untyped_storage()
+    return references, tensor_users(tensor), storage_users(storage), storage.resizable()
 
 
-@functools.cache
+_read: dict[tuple[int, int], tuple[CodeType, bool]] = {}
+"""What was read off a function and a place in it. The key is where the code lies, and it is kept so that it stays there:
+its own hash goes through all of it, which takes longer than a kernel for one image."""
+
+
 def _overwrites_its_argument(code: CodeType, at: int) -> bool:
     """Tell whether the call at this place of a function has one local variable as argument and assigns to it."""
+    known = _read.get((id(code), at))
+    if known is None:
+        known = _read[id(code), at] = code, _reads_and_overwrites(code, at)
+    return known[1]
+
+
+def _reads_and_overwrites(code: CodeType, at: int) -> bool:
     steps = [step for step in dis.get_instructions(code) if step.opname not in {"PRECALL", "CACHE", "NOP"}]
     place = next((place for place, step in enumerate(steps) if step.offset == at), None)
     if place is None or place == 0 or place + 1 == len(steps):

@@ -112,9 +112,9 @@ def linear_pointwise(x: Tensor, weight: Tensor, bias: Tensor | None, added: Tens
     return call.binary(x, added, weight, bias, "add")  # type: ignore[no-any-return]
 
 
-def storage_users(tensor: Tensor) -> int:
-    """Return how many tensors, views of one another, hold the storage of this one."""
-    return int(torch._C._storage_Use_Count(tensor.untyped_storage()._cdata))
+def storage_users(storage: torch.UntypedStorage) -> int:
+    """Return how many tensors, views of one another, hold a storage."""
+    return int(torch._C._storage_Use_Count(storage._cdata))
 
 
 def tensor_users(tensor: Tensor) -> int:

@@ -109,37 +109,47 @@ class SumOfChunks {
 // Some threads that go through several steps together. To wake a thread costs as much as a small map's whole layer: those
 // who are awake begin, whoever comes late takes what is left, and nobody sleeps before all is done. Each thread has a Team of
 // its own and calls the same steps in the same order; what they share says how far each step is.
+// Of a step the first thread begins with the first part, the second with the next, as torch's own loops divide a tensor:
+// what a thread reads is then in its own cache, from the step or the operation before. Whoever is done helps the others.
 class Team {
-  static constexpr int kLooks = 1000, kShares = 16, kSteps = 8;
+  static constexpr int kLooks = 1000, kShares = 16, kSteps = 8, kParts = 16;
 
  public:
-  // Of every kSteps-th step: what was taken and what is done, as round << 32 | number. A round's last task begins the next one
-  // of `done`; whoever comes first begins that of `taken`.
-  struct Step {
-    uint64_t taken = 0, done = 0;
+  // Of every kSteps-th step: how many shares of a part are taken, or of all parts are done, as round << 32 | number. A
+  // round's last task begins the next one of `done`; whoever comes first to a part begins that of `taken`.
+  struct alignas(kLine) Part {
+    uint64_t taken[kSteps] = {};
   };
   struct Shared {
-    Step steps[kSteps];
+    Part parts[kParts];
+    uint64_t done[kSteps] = {};
     void* memory[kSteps];
     int left = 0;
   };
-  Team(int size, Shared* shared) : size_(size), shared_(shared) {}
-  // Calls task for this thread's share of [0, tasks); from the end if `back`, to meet first what was touched last.
+  Team(int size, int thread, Shared* shared)
+      : size_(size), parts_((int)smaller(size, kParts)), part_(thread % parts_), shared_(shared) {}
+  // Calls task for this thread's share of [0, tasks); from the end of each part if `back`, to meet first what was touched
+  // last.
   template <class Task> void each(int64_t tasks, bool back, Task task) {
     const int64_t grain = size_ == 1 ? tasks : larger(1, tasks / (kShares * size_));
+    const int64_t shares = tasks == 0 ? 0 : ceil_div(tasks, grain);
     int64_t finished = 0, share;
     if (tasks == 0) return;
     ++step_;
-    while ((share = take(ceil_div(tasks, grain))) >= 0) {
-      const int64_t begin = share * grain, end = smaller(begin + grain, tasks);
-      for (int64_t i = begin; i < end; ++i) task(back ? tasks - 1 - i : i);
-      ++finished;
+    for (int k = 0; k < parts_; ++k) {
+      const int part = (part_ + k) % parts_;
+      const int64_t first = shares * part / parts_, last = shares * (part + 1) / parts_;
+      while ((share = take(part, last - first)) >= 0) {
+        const int64_t from = (back ? last - 1 - share : first + share) * grain, end = smaller(from + grain, tasks);
+        for (int64_t i = from; i < end; ++i) task(back ? from + end - 1 - i : i);
+        ++finished;
+      }
     }
-    if (finished > 0) report(finished, ceil_div(tasks, grain));
+    if (finished > 0) report(finished, shares);
   }
   // Until the last step is done, by whomever.
   void wait() const {
-    if (step_ >= 0) watch([&] { return round_of(__atomic_load_n(&slot().done, __ATOMIC_ACQUIRE)) > round(); });
+    if (step_ >= 0) watch([&] { return round_of(__atomic_load_n(&done(), __ATOMIC_ACQUIRE)) > round(); });
   }
   // A step and the wait for it.
   template <class Task> void step(int64_t tasks, Task task) {
@@ -165,28 +175,29 @@ class Team {
   }
   static uint64_t round_of(uint64_t word) { return word >> 32; }
   uint64_t round() const { return (uint64_t)step_ / kSteps; }
-  Step& slot() const { return shared_->steps[step_ % kSteps]; }
-  // The next share of this step, or -1 if none is left.
-  int64_t take(int64_t shares) const {
-    uint64_t word = __atomic_load_n(&slot().taken, __ATOMIC_ACQUIRE), next;
+  uint64_t& done() const { return shared_->done[step_ % kSteps]; }
+  // The next share of a part in this step, or -1 if none is left.
+  int64_t take(int part, int64_t shares) const {
+    uint64_t& taken = shared_->parts[part].taken[step_ % kSteps];
+    uint64_t word = __atomic_load_n(&taken, __ATOMIC_ACQUIRE), next;
     do {
       if (round_of(word) > round()) return -1;
       if (round_of(word) < round()) {
-        watch([&] { return round_of(__atomic_load_n(&slot().done, __ATOMIC_ACQUIRE)) == round(); });
+        watch([&] { return round_of(__atomic_load_n(&done(), __ATOMIC_ACQUIRE)) >= round(); });
         next = round() << 32;
       } else {
         next = word;
       }
       if ((int64_t)(uint32_t)next >= shares) return -1;
-    } while (!__atomic_compare_exchange_n(&slot().taken, &word, next + 1, true, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE));
+    } while (!__atomic_compare_exchange_n(&taken, &word, next + 1, true, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE));
     return (uint32_t)next;
   }
   void report(int64_t finished, int64_t shares) const {
-    const uint64_t word = __atomic_add_fetch(&slot().done, (uint64_t)finished, __ATOMIC_ACQ_REL);
-    if ((int64_t)(uint32_t)word == shares) __atomic_store_n(&slot().done, (round() + 1) << 32, __ATOMIC_RELEASE);
+    const uint64_t word = __atomic_add_fetch(&done(), (uint64_t)finished, __ATOMIC_ACQ_REL);
+    if ((int64_t)(uint32_t)word == shares) __atomic_store_n(&done(), (round() + 1) << 32, __ATOMIC_RELEASE);
   }
 
-  int size_;
+  int size_, parts_, part_;
   int64_t step_ = -1, memories_ = 0;
   Shared* shared_;
 };
@@ -246,11 +257,11 @@ class SharedScratch {
 
 template <class Body> inline void together(int threads, int64_t tasks, int64_t elements, Body body) {
   Team::Shared shared;
-  Team alone(1, &shared);
+  Team alone(1, 0, &shared);
   if (threads == 1 || tasks <= 1 || elements < kTask) return body(alone, 0);
 #pragma omp parallel num_threads((int)smaller(threads, tasks))
   {
-    Team team(omp_get_num_threads(), &shared);
+    Team team(omp_get_num_threads(), omp_get_thread_num(), &shared);
     current_team() = &team;
     body(team, omp_get_thread_num());
     current_team() = nullptr;
