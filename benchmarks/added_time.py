@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import random
 import resource
 import statistics
@@ -43,33 +44,32 @@ def summary(passes: Mapping[str, list[Pass]], rivals: Mapping[str, str]) -> dict
     """Return the figures of each network.
 
     Args:
-        passes: Those of each network by its name, one a round; one is ``bare``.
+        passes: Those of each network by its name, one a round; one is ``bare``, if added times are wanted.
         rivals: For some of the names, that of the network which it is compared with.
 
     Returns:
-        By the networks' names: ``median_ms`` and ``quartiles_ms`` of its times; ``added_ms``, the median over the
-        rounds of its time less that of the bare one in the same round; ``of_timm``, that over what the rival adds;
-        ``over_timm``, the median over the rounds of its time over the rival's; ``page_faults``, the median of a pass.
+        By the networks' names, without what needs a network that is not there: ``median_ms`` and ``quartiles_ms`` of
+        its times; ``added_ms``, the median over the rounds of its time less that of the bare one in the same round;
+        ``of_timm``, that over what the rival adds; ``over_timm``, the median over the rounds of its time over the
+        rival's; ``page_faults``, the median of a pass.
     """
     times = {name: [one.milliseconds for one in each] for name, each in passes.items()}
-    added = {
-        name: statistics.median(own - bare for own, bare in zip(each, times["bare"], strict=True))
-        for name, each in times.items()
-    }
+    first = times.get("bare")
+    added = {name: _median_of(operator.sub, each, first) for name, each in times.items() if first}
     found = {}
     for name, each in times.items():
         low, median, high = statistics.quantiles(each, n=4)
-        other = rivals.get(name)
+        other = rivals.get(name) if rivals.get(name) in times else None
         found[name] = {
             "median_ms": round(median, 2),
             "quartiles_ms": [round(low, 2), round(high, 2)],
-            "added_ms": round(added[name], 2),
-            "of_timm": round(added[name] / max(added[other], LEAST), 3) if other else None,
-            "over_timm": round(_over(each, times[other]), 3) if other else None,
+            "added_ms": round(added[name], 2) if added else None,
+            "of_timm": round(added[name] / max(added[other], LEAST), 3) if added and other else None,
+            "over_timm": round(_median_of(operator.truediv, each, times[other]), 3) if other else None,
             "page_faults": round(statistics.median(one.page_faults for one in passes[name])),
         }
     return found
 
 
-def _over(own: list[float], other: list[float]) -> float:
-    return statistics.median(one / two for one, two in zip(own, other, strict=True))
+def _median_of(combined: Callable[[float, float], float], own: list[float], other: list[float]) -> float:
+    return statistics.median(map(combined, own, other))

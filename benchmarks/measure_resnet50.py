@@ -5,10 +5,12 @@
 The environments are those of ``environments.py``. Each case, an environment, a mode and a batch, has a process of its
 own, in which the networks of ``resnet50_cases.py`` take turns, in an order drawn for each round: the bare one,
 attnzoo's CBAM and SE as ``attach`` makes them by default and with ``init="paper"``, and timm's. A batch of 1 or 2 has
-twice the rounds. ``added_ms`` is the median over the rounds of what a network took more than the bare one, ``of_timm``
-that over what timm's layer adds, ``over_timm`` the median of its time over that with timm's, ``page_faults`` the median
-of those of a pass. Training is a forward and a backward pass. It takes about eight minutes and 4 GB; the file is
-written after every case.
+twice the rounds. Inference in a plain shell is run by each network in a process to itself as well (``alone_ms``,
+``page_faults_alone``): there the system may hand out memory anew for every map, or not, as luck has it, so that the two
+environments differ less side by side than alone. ``added_ms`` is the median over the rounds of what a network took more
+than the bare one, ``of_timm`` that over what timm's layer adds, ``over_timm`` the median of its time over that with
+timm's, ``page_faults`` the median of those of a pass. Training is a forward and a backward pass. It takes about twelve
+minutes and 4 GB; the file is written after every case.
 """
 
 from __future__ import annotations
@@ -22,9 +24,12 @@ from rich.progress import Progress
 
 from benchmarks import environments, goals
 from benchmarks.interleaved import ROOT, circumstances, write
+from benchmarks.resnet50_cases import NETWORKS
 
 MODULE = "benchmarks.measure_resnet50"
 RESULT = ROOT / "benchmarks" / "results" / "resnet50.json"
+ALONE = 9
+"""Passes of a network in a process to itself."""
 TWICE = (1, 2)
 """Batches that have twice the rounds, because their passes are short and what is added is little."""
 
@@ -56,6 +61,13 @@ def rows(case: Case, rounds: int, threads: int) -> list[dict[str, Any]]:
     return [{**case._asdict(), "rounds": turns, **row} for row in found]
 
 
+def alone(case: Case, threads: int) -> dict[str, dict[str, Any]]:
+    """Return what networks do that have a process to themselves: milliseconds and page faults of a pass."""
+    arguments = ("benchmarks.resnet50_turns", "eager", case.mode, case.batch, ALONE, threads)
+    found = [environments.rows(case.environment, *arguments, name)[0] for name in NETWORKS]
+    return {row["network"]: {"alone_ms": row["median_ms"], "page_faults_alone": row["page_faults"]} for row in found}
+
+
 def main() -> None:
     """Measure, write, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -73,7 +85,11 @@ def main() -> None:
     console = Console()
     with Progress(console=console) as progress:
         for case in progress.track(cases, description="cases"):
-            measured += rows(case, arguments.rounds, arguments.threads)
+            found = rows(case, arguments.rounds, arguments.threads)
+            if (case.environment, case.mode) == ("plain", "inference"):
+                others = alone(case, arguments.threads)
+                found = [{**row, **others[row["network"]]} for row in found]
+            measured += found
             write(arguments.output, about, measured)
     console.print(goals.table(goals.resnet50(measured)))
     console.print(f"written: {arguments.output}")

@@ -1,15 +1,16 @@
 """ResNet-50, bare and with attention, timed in one process in which the networks take turns.
 
-    python -m benchmarks.resnet50_turns GRAPH MODE BATCH ROUNDS THREADS
+    python -m benchmarks.resnet50_turns GRAPH MODE BATCH ROUNDS THREADS [NETWORK ...]
 
 ``measure_resnet50`` and ``measure_graphs`` start it in the environment to measure and read the JSON that it prints.
 ``GRAPH`` is ``eager``, ``compiled`` (``torch.compile`` by its defaults), ``onnxruntime``, ``openvino f32`` or
 ``openvino bf16``; the latter three run files that ``attnzoo.export_onnx`` has written, with free batch and size, as it
 does by default. A graph must compute what the network does before its time is taken.
 
-The networks share one process, as they would share a notebook: how often the system hands out memory anew depends on
-everything that a process has allocated before, so that in processes of their own the same network may have twice or
-half the page faults of another one for no reason of its own.
+The networks share one process, and with it what the process has of memory: how often the system hands out memory anew
+depends on everything that was allocated before, so that in processes of their own one network may have 60,000 page
+faults a pass and another one none, for no reason of its own. ``NETWORK``, by default all that the graph is measured
+for, may name one alone, to see that.
 """
 
 from __future__ import annotations
@@ -71,10 +72,11 @@ def turn(call: Call) -> Callable[[], Pass]:
 
 def main() -> None:
     """Make the networks, check them, time them in turns and print the figures."""
-    graph, mode, *numbers = sys.argv[1:]
+    graph, mode, *numbers = sys.argv[1:6]
     batch, rounds, threads = map(int, numbers)
     torch.set_num_threads(threads)
-    names = NETWORKS if graph == "eager" else [name for name in NETWORKS if name == "bare" or name.endswith("cbam")]
+    measured = NETWORKS if graph == "eager" else [name for name in NETWORKS if name == "bare" or name.endswith("cbam")]
+    names = sys.argv[6:] or measured
     calls: dict[str, Call] = {}
     nodes: dict[str, int] = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -65,7 +65,7 @@ int apply(const T* x, Gates gates, Finish<T> finish, T* y, const AttnzooMap& map
         }
       }
     });
-  });
+  }, true);  // what was pooled last is in the cache still
   return kDone;
 }
 

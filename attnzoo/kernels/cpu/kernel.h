@@ -152,8 +152,8 @@ class Team {
     if (step_ >= 0) watch([&] { return round_of(__atomic_load_n(&done(), __ATOMIC_ACQUIRE)) > round(); });
   }
   // A step and the wait for it.
-  template <class Task> void step(int64_t tasks, Task task) {
-    each(tasks, false, task);
+  template <class Task> void step(int64_t tasks, Task task, bool back = false) {
+    each(tasks, back, task);
     wait();
   }
   // Where the threads, each of which comes here as often, share a pointer that one of them sets.
@@ -209,12 +209,13 @@ inline Team*& current_team() {
 }
 
 // Calls task for all of [0, tasks). Inside a team, whose threads must all come here, it is a step of theirs; else threads
-// are woken, if there is enough to do.
-template <class Task> inline void parallel(int threads, int64_t tasks, int64_t elements, Task task) {
+// are woken, if there is enough to do. `back`: a thread alone, or in a team, begins at the end of its part.
+template <class Task>
+inline void parallel(int threads, int64_t tasks, int64_t elements, Task task, bool back = false) {
   Team* team = threads == 1 ? nullptr : current_team();
-  if (team) return team->step(tasks, task);
+  if (team) return team->step(tasks, task, back);
   if (threads == 1 || tasks == 1 || elements < kTask) {
-    for (int64_t i = 0; i < tasks; ++i) task(i);
+    for (int64_t i = 0; i < tasks; ++i) task(back ? tasks - 1 - i : i);
     return;
   }
 #pragma omp parallel for schedule(static) num_threads(threads)
