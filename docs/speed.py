@@ -15,7 +15,7 @@ LAYERS = ("cbam", "se")
 def resnet50(rows: Rows) -> Drawn:
     """Return what attention adds to ResNet-50: a row for each environment, mode, batch and layer."""
     header = ["environment", "mode", "batch", "layer", "bare, ms", "attnzoo adds", '`init="paper"`', "timm adds"]
-    header += ["of timm's", "goal", "held", "page faults: bare", "attnzoo", "timm"]
+    header += ["of timm's", "goal", "held"]
     cases: dict[tuple[str, str, int], dict[str, Mapping[str, Any]]] = {}
     for row in rows:
         cases.setdefault((row["environment"], row["mode"], row["batch"]), {})[row["network"]] = row
@@ -26,8 +26,7 @@ def resnet50(rows: Rows) -> Drawn:
             ours, paper = found[f"attnzoo {layer}"], found[f"attnzoo paper {layer}"]
             most = goals.RESNET50[layer, environment][0 if batch == 1 else 1]
             times = [f"{bare['median_ms']:.1f}", *(f"{row['added_ms']:.1f}" for row in (ours, paper, timm))]
-            faults = [f"{row['page_faults']:,}" for row in (bare, ours, timm)]
-            drawn.append([environment, mode, str(batch), layer, *times, *_held(ours["of_timm"], most), *faults])
+            drawn.append([environment, mode, str(batch), layer, *times, *_held(ours["of_timm"], most)])
     return header, drawn
 
 
@@ -42,6 +41,18 @@ def resnet50_short(rows: Rows) -> Drawn:
         figure = row["median_ms"] if row["network"] == "bare" else row["added_ms"]
         drawn.setdefault(case, [case[0], case[1], str(case[2])]).append(f"{figure:.1f}")
     return header, list(drawn.values())
+
+
+def resnet50_alone(rows: Rows) -> Drawn:
+    """Return what networks do in processes to themselves, in a plain shell: a row for each batch."""
+    names = ("bare", *(f"{name} {layer}" for layer in LAYERS for name in ("attnzoo", "timm")))
+    header = ["batch", *(f"{name}, ms (page faults)" for name in names)]
+    drawn: dict[int, dict[str, str]] = {}
+    for row in rows:
+        if "alone_ms" in row:
+            cell = f"{row['alone_ms']:.1f} ({row['page_faults_alone']:,})"
+            drawn.setdefault(row["batch"], {})[row["network"]] = cell
+    return header, [[str(batch), *(cells[name] for name in names)] for batch, cells in drawn.items()]
 
 
 def graphs(rows: Rows) -> Drawn:
@@ -91,6 +102,7 @@ def _held(share: float, most: float) -> list[str]:
 
 TABLES = {
     "resnet50": ("resnet50", resnet50),
+    "resnet50-alone": ("resnet50", resnet50_alone),
     "resnet50-short": ("resnet50", resnet50_short),
     "graphs": ("graphs", graphs),
     "cednn": ("cednn-cpu", cednn),

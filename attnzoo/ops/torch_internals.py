@@ -26,6 +26,10 @@ REPLICA = "_is_replica"
 """Attribute that a replica of ``nn.DataParallel`` has."""
 INSTANCE_METHODS = ("forward", "_call_impl", "_conv_forward")
 """Methods that people replace on a single module."""
+COMPILED_CALL = "_compiled_call_impl"
+"""Attribute where a module holds what ``module.compile()`` has made."""
+COMPILED_FROM = "_torchdynamo_orig_callable"
+"""Attribute where torch.compile notes the callable that it was given."""
 MODULE_CALL_NAMES = frozenset({"_wrapped_call_impl", "_call_impl"})
 """Functions between the call of a module and its ``forward``."""
 HAS_LINEAR_POINTWISE = torch._C._has_mkldnn and hasattr(torch.ops.mkldnn, "_linear_pointwise")
@@ -97,6 +101,11 @@ def buffers_of(module: nn.Module) -> dict[str, Tensor | None]:
 def children_of(module: nn.Module) -> dict[str, nn.Module | None]:
     """Return the module's own children by name."""
     return module._modules
+
+
+def call_as_written(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    """Call a module, hooks and all, past what ``module.compile()`` has made of it."""
+    return nn.Module._call_impl(module, *args, **kwargs)
 
 
 def onednn_enabled() -> bool:

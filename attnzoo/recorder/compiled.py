@@ -17,11 +17,10 @@ from typing import Any
 
 from torch import nn
 
+from attnzoo.ops.torch_internals import COMPILED_CALL, COMPILED_FROM, call_as_written
+
 COMPILED_FORWARD = "forward"
-COMPILED_CALL = "_compiled_call_impl"
-"""Where a module holds what ``torch.compile(module)``, and what ``module.compile()``, has made."""
-_BEFORE = "_torchdynamo_orig_callable"
-"""Where torch.compile notes the callable that it was given."""
+"""Where ``torch.compile(module)`` holds what it has made."""
 
 
 class _Eager(threading.local):
@@ -77,7 +76,7 @@ def watch(model: nn.Module) -> Iterator[None]:
 
 
 def _places(module: nn.Module) -> Iterator[str]:
-    if hasattr(vars(module).get(COMPILED_FORWARD), _BEFORE):
+    if hasattr(vars(module).get(COMPILED_FORWARD), COMPILED_FROM):
         yield COMPILED_FORWARD
     if vars(module).get(COMPILED_CALL) is not None:
         yield COMPILED_CALL
@@ -85,7 +84,9 @@ def _places(module: nn.Module) -> Iterator[str]:
 
 def _choosing(module: nn.Module, place: str, compiled: Callable[..., Any]) -> Callable[..., Any]:
     before: Callable[..., Any] = (
-        getattr(compiled, _BEFORE) if place == COMPILED_FORWARD else functools.partial(nn.Module._call_impl, module)  # noqa: SLF001
+        getattr(compiled, COMPILED_FROM)
+        if place == COMPILED_FORWARD
+        else functools.partial(call_as_written, module)
     )
 
     @functools.wraps(compiled)

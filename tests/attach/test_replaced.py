@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import hooks
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize, weight_norm
 from torchvision.models.feature_extraction import create_feature_extractor
@@ -139,8 +140,6 @@ def test_one_that_was_replaced_before_and_calls_the_old_one() -> None:
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("case", ["cbam", "llam", "llam inside", "difference_gate"])
 def test_accelerates_hooks(case: str, when: str) -> None:
-    hooks = pytest.importorskip("accelerate.hooks")
-
     class Doubles(hooks.ModelHook):
         def post_forward(self, module: nn.Module, output: Tensor) -> Tensor:
             return output * 2
