@@ -61,8 +61,8 @@ def _holders(references: int, tensor: Tensor) -> Holders:
 
 
 _read: dict[tuple[int, int], tuple[CodeType, bool]] = {}
-"""What was read off a function and a place in it. The key is where the code lies, and it is kept so that it stays there:
-its own hash goes through all of it, which takes longer than a kernel for one image."""
+"""What was read off a function and a place in it. The key is where the code lies, and the code is kept so that it stays
+there: its own hash would go through all of it at every call."""
 
 
 def _overwrites_its_argument(code: CodeType, at: int) -> bool:

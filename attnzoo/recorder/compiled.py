@@ -84,9 +84,7 @@ def _places(module: nn.Module) -> Iterator[str]:
 
 def _choosing(module: nn.Module, place: str, compiled: Callable[..., Any]) -> Callable[..., Any]:
     before: Callable[..., Any] = (
-        getattr(compiled, COMPILED_FROM)
-        if place == COMPILED_FORWARD
-        else functools.partial(call_as_written, module)
+        getattr(compiled, COMPILED_FROM) if place == COMPILED_FORWARD else functools.partial(call_as_written, module)
     )
 
     @functools.wraps(compiled)

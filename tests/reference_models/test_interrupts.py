@@ -91,20 +91,27 @@ def test_claims_resume(tmp_path: Path):
 @pytest.mark.parametrize("number", ENDS)
 def test_compiled_code_does_not_hide_it(number: signal.Signals):
     """Numba makes a SystemError of what is raised while it unpickles, as CPython does of any result with an error."""
-    with pytest.raises(Interrupted, match="the half is kept") as raised, interruptible(), keeping("the half is kept"):
+
+    def unpickle() -> None:
         try:
             signal.raise_signal(number)
         except Interrupted as interrupted:
             raise SystemError("a result with an exception set") from interrupted
+
+    with pytest.raises(Interrupted, match="the half is kept") as raised, interruptible(), keeping("the half is kept"):
+        unpickle()
     assert raised.value.exit_code == ENDS[number][0]
 
 
 def test_other_errors_stay_themselves():
-    with pytest.raises(SystemError, match="of its own"), interruptible(), keeping("nothing"):
+    def fail() -> None:
         try:
             raise ValueError
         except ValueError as error:
             raise SystemError("of its own") from error
+
+    with pytest.raises(SystemError, match="of its own"), interruptible(), keeping("nothing"):
+        fail()
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="it is Linux that says which signals are handled")

@@ -232,7 +232,8 @@ ATTNZOO_EXPORT(gate_images)(const AttnzooGate* call) {
       team.step(ceil_div(hidden, kBlock), reduce_rows);
       team.step(ceil_div(channels, kBlock), expand_rows);
     }
-    images(once, [&](int64_t i) {
+    // The operation before has left the end of the map in the cache, and the one behind begins at the start.
+    images(true, [&](int64_t i) {
       if (hidden && !once) pool(i);
       by_one(channel_gate, i);
       // what nobody asks for is written where the cache has been before
@@ -245,7 +246,7 @@ ATTNZOO_EXPORT(gate_images)(const AttnzooGate* call) {
     team.wait();
     Spatial norm = given;  // every thread its own, and all the same
     join(state.moments, batch, pixels, call->epsilon, norm);
-    images(!once, [&](int64_t i) { apply(i, i, norm, mask); });
+    images(false, [&](int64_t i) { apply(i, i, norm, mask); });
   });
   if (call->state == nullptr || status != kDone) return status;
   Spatial last = given;

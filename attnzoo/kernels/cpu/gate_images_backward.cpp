@@ -168,7 +168,7 @@ void gradient(const T* dy, const T* x, float offset, bool maxima, Terms channel,
       for (; c + kChannels <= end && Spatial; c += kChannels) rows(c, Vector<kChannels>{});
       for (; c < end; ++c) rows(c, Vector<1>{});
     });
-  });
+  }, true);  // what was summed last is in the cache still
 }
 
 // shift and share of `count` averages over `over` values and of the maxima beside them; NaN where a maximum is NaN, as
@@ -375,7 +375,7 @@ ATTNZOO_EXPORT(gate_images_backward)(const AttnzooGate* call, const AttnzooGradi
       for (int64_t k = 0; k < column_blocks(channels) && hidden; ++k) reduce(i, 1, k);
       finish(i, terms);
     };
-    team.each(batch, false, [&](int64_t i) {
+    team.each(batch, true, [&](int64_t i) {  // the operation before has left the end in the cache
       gates(i);
       if (!norm.batch && !once) image_by_image(i);
     });
@@ -383,15 +383,15 @@ ATTNZOO_EXPORT(gate_images_backward)(const AttnzooGate* call, const AttnzooGradi
     for (int64_t i = 0; i < batch && norm.batch; ++i)
       for (int k = 0; k < 2; ++k) numbers[k] += sums[2 * i + k];
     if (once) {
-      team.each(batch, true, [&](int64_t i) { convolution(i, numbers, more, terms); });
+      team.each(batch, false, [&](int64_t i) { convolution(i, numbers, more, terms); });
       team.wait();
       pieces(team, shares, column_blocks(hidden), hidden * channels, [&](int64_t k) { expand(0, batch, k); });
       team.wait();
       pieces(team, shares, column_blocks(channels), hidden * channels, [&](int64_t k) { reduce(0, batch, k); });
       team.wait();
-      team.each(batch, false, [&](int64_t i) { finish(i, terms); });
+      team.each(batch, planar > 0, [&](int64_t i) { finish(i, terms); });
     } else if (norm.batch) {
-      team.each(batch, true, image_by_image);
+      team.each(batch, false, image_by_image);
     }
     team.wait();
     if (hidden) check(with_storage((int)call->type, [&](auto type) { return weights(type, team); }));
