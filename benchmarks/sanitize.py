@@ -24,7 +24,7 @@ from benchmarks.interleaved import ROOT, circumstances, write
 
 RESULT = ROOT / "benchmarks" / "results" / "sanitizers.json"
 COPIED = ("attnzoo", "tests", "setup.py", "pyproject.toml", "conftest.py", "README.md", "LICENSE")
-_NAMES = ("apply_gates", "eager", "eager_training", "gate_images", "kernels", "linear", "values", "winograd")
+_NAMES = ("apply_gates", "boundary", "gate_images", "kernels", "linear", "reading", "values", "winograd")
 TESTS = (*(f"tests/ops/test_{name}.py" for name in _NAMES), "tests/ops/igc")
 """All of the operations' tests but those of dispatch, compilation and export, which run no other kernels."""
 THREADS = (1, 2)

@@ -105,7 +105,7 @@ def children_of(module: nn.Module) -> dict[str, nn.Module | None]:
 
 def call_as_written(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
     """Call a module, hooks and all, past what ``module.compile()`` has made of it."""
-    return nn.Module._call_impl(module, *args, **kwargs)
+    return nn.Module._call_impl(module, *args, **kwargs)  # type: ignore[no-untyped-call]
 
 
 def onednn_enabled() -> bool:
