@@ -88,7 +88,7 @@ def main() -> None:
     counted = subprocess.run(command, cwd=ROOT, env=interpreted, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
     result = {
         "command": "python -m benchmarks.build_triton",
-        "commit": _git("rev-parse", "HEAD") + (" with changes" if _git("status", "--porcelain", "-uno") else ""),
+        "commit": _git("rev-parse", "HEAD") + (" with changes" if _git("status", "--porcelain", "-uno", "--", ".", ":!benchmarks/results") else ""),
         "date": dt.datetime.now(dt.UTC).date().isoformat(),
         "versions": {name: version(name) for name in ("torch", "triton")} | {"python": platform.python_version()},
         "maps": sorted(MAPS),

@@ -63,7 +63,7 @@ def circumstances(module: str, threads: int) -> dict[str, Any]:
     """Return what a result says about itself; called before anything is measured, it knows the machine's load."""
     return {
         "command": f"python -m {module} " + " ".join(sys.argv[1:]),
-        "commit": _git("rev-parse", "HEAD") + (" with changes" if _git("status", "--porcelain", "-uno") else ""),
+        "commit": _git("rev-parse", "HEAD") + (" with changes" if _git("status", "--porcelain", "-uno", "--", ".", ":!benchmarks/results") else ""),
         "date": dt.datetime.now(dt.UTC).date().isoformat(),
         "machine": {
             "processor": _processor(),
