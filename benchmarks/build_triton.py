@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.interleaved import commit
 from benchmarks.triton_cases import LAYOUTS, MAPS, Case
 
 ROOT = Path(__file__).parents[1]
@@ -88,7 +89,7 @@ def main() -> None:
     counted = subprocess.run(command, cwd=ROOT, env=interpreted, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
     result = {
         "command": "python -m benchmarks.build_triton",
-        "commit": _git("rev-parse", "HEAD") + (" with changes" if _git("status", "--porcelain", "-uno", "--", ".", ":!benchmarks/results") else ""),
+        "commit": commit(),
         "date": dt.datetime.now(dt.UTC).date().isoformat(),
         "versions": {name: version(name) for name in ("torch", "triton")} | {"python": platform.python_version()},
         "maps": sorted(MAPS),
@@ -97,10 +98,6 @@ def main() -> None:
         "builds": builds(),
     }
     arguments.output.write_text(json.dumps(result, indent=1) + "\n")
-
-
-def _git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603, S607
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ def circumstances(module: str, threads: int) -> dict[str, Any]:
     """Return what a result says about itself; called before anything is measured, it knows the machine's load."""
     return {
         "command": f"python -m {module} " + " ".join(sys.argv[1:]),
-        "commit": _git("rev-parse", "HEAD") + (" with changes" if _git("status", "--porcelain", "-uno", "--", ".", ":!benchmarks/results") else ""),
+        "commit": commit(),
         "date": dt.datetime.now(dt.UTC).date().isoformat(),
         "machine": {
             "processor": _processor(),
@@ -101,6 +101,12 @@ def write(path: Path, about: Mapping[str, Any], rows: list[dict[str, Any]]) -> N
     fresh = path.with_suffix(".new")
     fresh.write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
     fresh.replace(path)
+
+
+def commit() -> str:
+    """Return the commit that is checked out, and whether anything but results differs from it."""
+    changed = _git("status", "--porcelain", "-uno", "--", ".", ":!benchmarks/results")
+    return _git("rev-parse", "HEAD") + (" with changes" if changed else "")
 
 
 def _git(*arguments: str) -> str:

@@ -70,7 +70,7 @@ def as_itself() -> Iterator[None]:
     """
     try:
         yield
-    except Exception as error:
+    except (ArithmeticError, LookupError, OSError, RuntimeError, SystemError, TypeError, ValueError) as error:
         behind: BaseException | None = error
         while not (behind is None or isinstance(behind, Interrupted)):
             behind = behind.__cause__ or behind.__context__
