@@ -185,7 +185,7 @@ SUBJECTS = (
         Mutation("branch layer left out", "self.branch_layer(self.branch(x))", "self.branch(x)"),
         Mutation(
             "memory format lost by a shuffle",
-            "(x.shape).contiguous(memory_format=_memory_format(x))",
+            "(x.shape).contiguous(memory_format=memory_format(x))",
             "(x.shape).contiguous()",
         ),
     ),
@@ -282,7 +282,11 @@ SUBJECTS = (
         "attnzoo/ops/reading.py",
         ("tests/ops/test_reading.py",),
         (
-            Mutation("hooks and replaced methods ignored", "eligibility.why_called(module) if kinds else None", "None"),
+            Mutation(
+                "hooks and replaced methods ignored",
+                "eligibility.why_called(module) if kinds and module is not None else None",
+                "None",
+            ),
             Mutation("other options taken", "if found != value:", "if False:"),
             Mutation("subclasses taken", "type(module) not in kinds", "not isinstance(module, kinds)"),
             Mutation("memory that is not there read", "if count and not pointer:", "if False:"),
