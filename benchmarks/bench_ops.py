@@ -1,6 +1,6 @@
 """CBAM and SE by attnzoo, by timm, by timm compiled and by torchvision, as pytest-benchmark shows them.
 
-    pytest --benchmark-only                        all of it, in about five minutes on two cores
+    pytest --benchmark-only                        all of it, in about two minutes on two cores
     pytest --benchmark-only -k 'cbam and bfloat16 and not compiled'
 
 A table for each layer, map, dtype and mode, a row for each implementation; in brackets stands how many times slower a

@@ -8,7 +8,7 @@ in float32, by OpenVINO also in what it takes by itself if that is something els
 environment, each case in a process of its own, in which the networks take turns: the bare one, with attnzoo's CBAM as
 ``attach`` makes it by default and with ``init="paper"``, and with timm's. ``added_ms``, ``of_timm``, ``page_faults``:
 see measure_resnet50; ``over_timm`` is the median over the rounds of a network's time over that with timm's CBAM;
-``nodes`` are those of the ONNX file. It takes about ten minutes, of which compiling is most.
+``nodes`` are those of the ONNX file. It takes about a quarter of an hour, of which compiling is most.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ twice the rounds. Inference in a plain shell is run by each network in a process
 ``page_faults_alone``): there the system may hand out memory anew for every map, or not, as luck has it, so that the two
 environments differ less side by side than alone. ``added_ms`` is the median over the rounds of what a network took more
 than the bare one, ``of_timm`` that over what timm's layer adds, ``over_timm`` the median of its time over that with
-timm's, ``page_faults`` the median of those of a pass. Training is a forward and a backward pass. It takes about twelve
-minutes and 4 GB; the file is written after every case.
+timm's, ``page_faults`` the median of those of a pass. Training is a forward and a backward pass. It takes about a
+quarter of an hour and 4 GB; the file is written after every case.
 """
 
 from __future__ import annotations

@@ -65,12 +65,12 @@ def active() -> bool:
 def as_itself() -> Iterator[None]:
     """Raise the interruption that another error hides.
 
-    It may arrive inside a callback of compiled code, which turns it into an error of its own: numba into a
-    ``SystemError``.
+    A signal may arrive while compiled code calls Python, and what the handler raises there becomes an error of that
+    code's: a ``SystemError`` of numba's, a ``RuntimeError`` of others'.
     """
     try:
         yield
-    except (ArithmeticError, LookupError, OSError, RuntimeError, SystemError, TypeError, ValueError) as error:
+    except (RuntimeError, SystemError) as error:
         behind: BaseException | None = error
         while not (behind is None or isinstance(behind, Interrupted)):
             behind = behind.__cause__ or behind.__context__

@@ -90,6 +90,12 @@ def test_what_is_added_is_told_round_by_round():
     assert found["bare"]["page_faults"] == 7
 
 
+def test_a_network_alone_has_nothing_to_be_compared_with():
+    found = summary({"attnzoo": [Pass(time, 7) for time in (11, 22, 31)]}, {"attnzoo": "timm"})["attnzoo"]
+    assert (found["median_ms"], found["page_faults"]) == (22, 7)
+    assert found["added_ms"] is found["of_timm"] is found["over_timm"] is None
+
+
 def test_turns_are_taken_once_a_round_by_each():
     taken: list[str] = []
     passes = in_turns({name: lambda name=name: one_pass(lambda: taken.append(name)) for name in "abc"}, 5)
