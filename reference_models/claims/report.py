@@ -147,7 +147,7 @@ def record(
     made = [result["conditions"] for result in runs]
     return {
         **about,
-        "core hours": round(sum(run["seconds"] * run["conditions"]["threads"] for run in runs) / 3600, 2),
+        "core hours": round(sum(run["seconds"] for run in runs) / 3600, 2),
         "runs made with": [dict(pairs) for pairs in sorted({tuple(sorted(each.items())) for each in made})],
         "budget": {
             "name": budget.name,

@@ -1,7 +1,8 @@
 """One training of one variant on one replicate: its key, its file, and how it is made.
 
 A run's file is small JSON, written whole when the run has ended. Its name carries a hash of everything that decides the
-numbers: the recipe with all values, the number of the replicate, and the fingerprint of who is on which side.
+numbers: the recipe with all values, the number of the replicate, and the fingerprint of who is on which side. Its
+seconds are those of processors, of all threads together: what else a machine does meanwhile, or a pause, is not in them.
 """
 
 from __future__ import annotations
@@ -138,7 +139,7 @@ class Run:
         if self.pretrained:
             recipe = recipe.changed(options={"weights": str(weights)})
         sides = make_sides("synthetic", faces.records, faces, recipe, fold=self.fold)
-        began = time.monotonic()
+        began = time.process_time()
         scratch = folder / SCRATCH / self.path(folder).stem
         shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
         outcome = _MAKERS.get(recipe.network, _network)(recipe, sides, self.replicate, scratch)
@@ -149,7 +150,7 @@ class Run:
             "replicate": self.replicate,
             "configuration": self.configuration,
             "pixels": hashlib.sha256(faces.images.tobytes() + faces.bits.tobytes()).hexdigest(),
-            "seconds": round(time.monotonic() - began, 1),
+            "seconds": round(time.process_time() - began, 1),
             "conditions": dict(conditions),
             **outcome,
         }
