@@ -41,7 +41,7 @@ SUBJECTS = (
         Mutation("no activation", "self.act(pointwise(self.fc1, pooled[0]))", "pointwise(self.fc1, pooled[0])"),
         Mutation("maximum for mean", "global_pool(x, maximum=False)", "global_pool(x)[0].flip(0), x"),
         Mutation("maximum too in the kernel", "channel=True, maxima=False", "channel=True, maxima=True"),
-        Mutation("residual ignored in the kernel", "_GATING, residual=self.residual,", "_GATING, residual=False,"),
+        Mutation("residual ignored in the kernel", "_GATINGS[self.residual]", "_GATINGS[False]"),
         Mutation("blend ignored in the kernel", "blend=blend, in_place=in_place)", "blend=None, in_place=in_place)"),
         Mutation(
             "residual ignored",

@@ -26,9 +26,9 @@ from attnzoo.layer import Layer
 from attnzoo.ops import apply_gates, eligibility, note_gates, squeeze_channels, why_called
 from attnzoo.ops.apply_gates import blended
 from attnzoo.ops.convolution import planar, pointwise, sum_of_pointwise
-from attnzoo.ops.gate_images import BOTTLENECK, Gating, convolution, gate_images
+from attnzoo.ops.gate_images import BOTTLENECK, Gating, convolution, gate_images, gating
 from attnzoo.ops.global_pool import averages_and_maxima
-from attnzoo.ops.reading import Row, table
+from attnzoo.ops.reading import Row
 from attnzoo.registry import register
 
 fx.wrap("apply_gates")
@@ -95,7 +95,7 @@ class SpatialGate(nn.Module):
 
 
 @functools.cache
-def _gating(channel: bool, size: int, norm: type[nn.Module]) -> Gating:
+def _gating(channel: bool, size: int, norm: type[nn.Module], residual: bool) -> Gating:
     """Return what CBAM is made of: with a channel gate or without, a convolution of this size (0: none), this norm."""
     rows: dict[str, Row] = {"": Row()}
     if channel:
@@ -104,7 +104,8 @@ def _gating(channel: bool, size: int, norm: type[nn.Module]) -> Gating:
     if size:
         rows["spatial"] = Row((SpatialGate,))
         rows |= {f"spatial.{name}": row for name, row in convolution(size, norm).items()}
-    return Gating(table(rows), channel, maxima=True, spatial=size > 0, normed=size > 0 and norm is nn.BatchNorm2d)
+    normed = size > 0 and norm is nn.BatchNorm2d
+    return gating(rows, channel=channel, maxima=True, spatial=size > 0, normed=normed, residual=residual)
 
 
 @register(
@@ -211,7 +212,7 @@ class CBAM(Layer):
             ValueError: If its shape does not fit.
         """
         if not torch.compiler.is_dynamo_compiling():
-            y = gate_images(x, self, self._made_of(), residual=self.residual, blend=blend, in_place=in_place)
+            y = gate_images(x, self, self._made_of(), blend=blend, in_place=in_place)
             if y is not None:
                 return y
         gates, x = self._gates(x, blend)
@@ -220,10 +221,10 @@ class CBAM(Layer):
     def _made_of(self) -> Gating:
         spatial: Any = self.spatial
         if spatial is None:
-            return _gating(self.channel is not None, 0, nn.Identity)
+            return _gating(self.channel is not None, 0, nn.Identity, self.residual)
         size = getattr(spatial.conv, "kernel_size", (0,))[0]
         norm: Any = type(spatial.norm)
-        return _gating(self.channel is not None, size, norm)
+        return _gating(self.channel is not None, size, norm, self.residual)
 
     def extra_repr(self) -> str:
         """Return the options that the submodules do not show."""

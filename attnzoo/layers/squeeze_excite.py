@@ -22,15 +22,16 @@ from attnzoo import checks
 from attnzoo.layer import Layer
 from attnzoo.ops import apply_gates, global_pool, note_gates
 from attnzoo.ops.convolution import pointwise
-from attnzoo.ops.gate_images import BOTTLENECK, Gating, gate_images
-from attnzoo.ops.reading import Row, table
+from attnzoo.ops.gate_images import BOTTLENECK, gate_images, gating
+from attnzoo.ops.reading import Row
 from attnzoo.registry import register
 
 fx.wrap("apply_gates")
 fx.wrap("global_pool")
 
-_TABLE = table({"": Row(), **BOTTLENECK, "gate": Row((nn.Sigmoid,))})
-_GATING = Gating(_TABLE, channel=True, maxima=False, spatial=False, normed=False)
+_ROWS = {"": Row(), **BOTTLENECK, "gate": Row((nn.Sigmoid,))}
+_PARTS = {"channel": True, "maxima": False, "spatial": False, "normed": False}
+_GATINGS = [gating(_ROWS, **_PARTS, residual=residual) for residual in (False, True)]
 
 
 @register(
@@ -132,7 +133,7 @@ class SqueezeExcite(Layer):
             ValueError: If a shape does not fit.
         """
         if shortcut is None and not relu and not torch.compiler.is_dynamo_compiling():
-            y = gate_images(x, self, _GATING, residual=self.residual, blend=blend, in_place=in_place)
+            y = gate_images(x, self, _GATINGS[self.residual], blend=blend, in_place=in_place)
             if y is not None:
                 return y
         gates, x = self._gates(x)

@@ -11,7 +11,7 @@ import functools
 import struct
 from collections.abc import Mapping, Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,12 +22,9 @@ from attnzoo.ops.apply_gates import blended
 from attnzoo.ops.apply_gates import reference as applied
 from attnzoo.ops.gate_listener import listened, note_gates
 from attnzoo.ops.global_pool import reference as pooled
-from attnzoo.ops.reading import Row, Table, read, why_not_read
+from attnzoo.ops.reading import Record, Row, Table, call, read, table, why_not_read
 from attnzoo.ops.spatial_conv import reference as convolved
 from attnzoo.ops.squeeze_channels import reference as squeezed
-
-if TYPE_CHECKING:
-    from attnzoo.kernels.cpu.launch_gates import Options, Weights
 
 
 @functools.cache
@@ -73,6 +70,8 @@ class Gating(NamedTuple):
         maxima: Whether that looks at averages and maxima, summed behind the ReLU, or at averages only.
         spatial: Whether there is a spatial gate.
         normed: Whether a norm is behind its convolution.
+        offset: What is added to the product of the gates: 1 or 0; with a blend it counts as much as they do.
+        options: The same for the kernels.
     """
 
     table: Table
@@ -80,16 +79,24 @@ class Gating(NamedTuple):
     maxima: bool
     spatial: bool
     normed: bool
+    offset: float
+    options: bytes
+
+
+OPTIONS = struct.Struct("=4qd")
+"""``AttnzooGateOptions`` of gate_call.cpp: the middle ones of ``Gating``."""
+
+
+def gating(
+    rows: Mapping[str, Row], *, channel: bool, maxima: bool, spatial: bool, normed: bool, residual: bool
+) -> Gating:
+    """Return what a layer is made of: ``rows`` are those of its table; ``residual`` adds 1 to the gates' product."""
+    parts = channel, maxima, spatial, normed, float(residual)
+    return Gating(table(rows), *parts, OPTIONS.pack(*parts))
 
 
 def gate_images(
-    x: Tensor,
-    layer: nn.Module,
-    gating: Gating,
-    *,
-    residual: bool,
-    blend: Tensor | None,
-    in_place: bool = False,
+    x: Tensor, layer: nn.Module, gating: Gating, *, blend: Tensor | None, in_place: bool = False
 ) -> Tensor | None:
     """Return ``x`` times the blended gates, as ``apply_gates`` does, or None where the modules must be called.
 
@@ -100,41 +107,65 @@ def gate_images(
         x: Map (B, C, H, W).
         layer: The layer, whose ``forward`` asks.
         gating: What it is made of.
-        residual: Add 1 to the product of the gates, or the blend.
         blend: How much of each gate counts, of shape () or (1,); None for all of it.
         in_place: Whether ``x`` may be overwritten, where no gradient is wanted.
     """
     if not _is_its_map(x, layer) or not dispatch.native_is_built():
         return None  # on other devices nothing of the CPU's kernels is asked or imported
     x = x if x.is_contiguous() else autograd.dense(x)
-    parts = ((layer, gating.table),)
-    found = read(parts, (x, blend))
-    if found is None:
-        if eligibility.is_noting():
-            eligibility.note("gate_images", "torch", why_not_read(parts, (x, blend)))
-        return None
+    parts, tensors = ((layer, gating.table),), (x, blend)
+    if _leaves_more(layer, gating) or eligibility.is_noting():
+        found: Tensor | Record | None = read(parts, tensors)
+    else:
+        found = call(_kernel(), gating.options, parts, tensors, in_place)
+    if isinstance(found, Tensor):
+        return found
+    if found is not None:
+        return _launched(x, layer, gating, found, in_place)
+    if eligibility.is_noting():
+        eligibility.note("gate_images", "torch", why_not_read(parts, tensors))
+    return None
+
+
+def _leaves_more(layer: nn.Module, gating: Gating) -> bool:
+    """Tell whether more than the map is wanted of the kernel: running statistics, or gates for whoever listens."""
+    return (gating.normed and layer.training) or listened()
+
+
+def _launched(x: Tensor, layer: nn.Module, gating: Gating, found: Record, in_place: bool) -> Tensor | None:
+    """Return what ``gate_images`` returns, of what was read, with a node of the graph where gradients are wanted."""
     record, held = found
-    wants = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in held)
-    listens = listened()
-    launch = _launch()
+    wants = torch.is_grad_enabled() and any([t is not None and t.requires_grad for t in held])  # noqa: C419 - sooner
+    launch, hidden = _launch(), _hidden(gating, held)
     y = x if in_place and not wants else torch.empty_like(x)
-    state = contents = None
-    if wants or listens or (gating.normed and layer.training):
-        contents = _contents(launch, gating, held, record, float(residual))
-        state = launch.gate_state(x, *contents)
-    request = (*gating[1:], float(residual))
-    if not launch.gate_call(record, len(held), request, wants, state, y):
+    state = None
+    if wants or _leaves_more(layer, gating):
+        state = launch.gate_state(x, hidden, maxima=gating.maxima, spatial=gating.spatial)
+    if not launch.gate_images(record, len(held), gating.options, y, state, wants):
         eligibility.note("gate_images", "torch", "a shape, a dtype or an order in memory is not what the kernel takes")
         return None
     eligibility.note("gate_images", "native", None)
-    if contents is None or state is None:
-        return y
-    weights, options = contents
     if wants:
-        y = _Gate.apply(x, (y, state, options), *weights)
-    if listens:
-        note_gates(layer, _gates(x, weights, options, state))
+        end = len(held) - (_STATISTICS if gating.normed else 0)
+        kept = gating, held[end:], record[-_NUMBERS.size :]
+        y = _Gate.apply(x, (y, state, kept), *held[1:end])
+    if state is not None and listened():
+        note_gates(layer, _gates(x, gating, held, state))
     return y
+
+
+_STATISTICS = 3
+"""How many tensors come last that have no gradient: mean, variance and count of a norm."""
+_NUMBERS = struct.Struct("=4d")
+"""A norm's: epsilon, momentum, whether it trains, whether its statistics follow."""
+
+
+@functools.cache
+def _kernel() -> int:
+    """Return where the kernel is."""
+    from attnzoo.kernels.cpu.library import address
+
+    return address("gate_images")
 
 
 def _is_its_map(x: object, layer: nn.Module) -> bool:
@@ -144,82 +175,74 @@ def _is_its_map(x: object, layer: nn.Module) -> bool:
     return x.dim() == 4 and x.shape[1] == layer.channels
 
 
-def _contents(
-    launch: ModuleType, gating: Gating, held: Sequence[Tensor | None], record: bytes, offset: float
-) -> tuple[Weights, Options]:
-    """Return what was read, by name."""
-    rest = list(held[2:])
-    reduce, reduce_bias, expand, expand_bias = (rest.pop(0) for _ in range(4)) if gating.channel else [None] * 4
-    weight, bias = (rest.pop(0) for _ in range(2)) if gating.spatial else [None] * 2
-    gain, shift, mean, variance, tracked = rest if gating.normed else [None] * 5
-    norm = None
-    if gating.normed:
-        epsilon, momentum, trains, follows = struct.unpack("=4d", record[-32:])
-        batch = bool(trains) or mean is None
-        if batch and not (trains and follows):
-            mean = variance = tracked = None
-        norm = launch.Norm(batch, mean, variance, tracked, momentum, epsilon)
-    weights = launch.Weights(reduce, expand, reduce_bias, expand_bias, weight, bias, gain, shift, held[1])
-    return weights, launch.Options(gating.maxima, offset, norm)
+def _hidden(gating: Gating, held: Sequence[Tensor | None]) -> int:
+    """Return the width of the bottleneck; 0 where there is no channel gate."""
+    reduce = held[2] if gating.channel else None
+    return 0 if reduce is None else len(reduce)
 
 
-def _gates(x: Tensor, weights: Weights, options: Options, state: Tensor) -> dict[str, Tensor]:
+class _Named(NamedTuple):
+    """What was read beside the map, by name; None where there is none."""
+
+    blend: Tensor | None
+    reduce: Tensor | None = None
+    reduce_bias: Tensor | None = None
+    expand: Tensor | None = None
+    expand_bias: Tensor | None = None
+    weight: Tensor | None = None
+    bias: Tensor | None = None
+    gain: Tensor | None = None
+    shift: Tensor | None = None
+
+
+def _named(gating: Gating, rest: Sequence[Tensor | None]) -> _Named:
+    """Return by name what was read beside the map, without statistics."""
+    before = () if gating.channel else (None,) * 4
+    return _Named(rest[0], *before, *rest[1:])
+
+
+def _gates(x: Tensor, gating: Gating, held: Sequence[Tensor | None], state: Tensor) -> dict[str, Tensor]:
     """Return the gates that were computed, by name."""
-    channel, logits = _launch().gates_in_state(x, weights, options, state)
+    kinds = {"maxima": gating.maxima, "spatial": gating.spatial}
+    channel, logits = _launch().gates_in_state(state, x, _hidden(gating, held), **kinds)
     found = {} if channel is None else {"channel": channel}
     if logits is not None:
+        named = _named(gating, held[1 : len(held) - (_STATISTICS if gating.normed else 0)])
         center, factor, _ = state[-3:]  # the bias is in the center
         logits = (logits - center) * factor
-        logits = logits if weights.gain is None else logits * weights.gain
-        found["spatial"] = (logits if weights.shift is None else logits + weights.shift).sigmoid()
+        logits = logits if named.gain is None else logits * named.gain
+        found["spatial"] = (logits if named.shift is None else logits + named.shift).sigmoid()
     return found
 
 
-def _backward(
-    dy: Tensor, x: Tensor, weights: Weights, options: Options, state: Tensor, wanted: Sequence[bool]
-) -> tuple[Tensor | None, ...]:
-    dx = torch.empty_like(x)
-    found = [torch.empty_like(t) if wants and t is not None else None for t, wants in zip(weights, wanted, strict=True)]
-    launch = _launch()
-    launch.gate_images_backward(autograd.like(dy, x), x, weights, options, state, dx, launch.Weights._make(found))
-    return dx, *found
+Kept = tuple[Gating, tuple[Tensor | None, ...], bytes]
+"""What a backward pass needs beside the tensors that gradients are taken of: what the layer is made of, and of its norm
+the statistics and the numbers."""
 
 
-def _reference(
-    options: Options,
-    state: Tensor,
-    x: Tensor,
-    reduce: Tensor | None,
-    expand: Tensor | None,
-    reduce_bias: Tensor | None,
-    expand_bias: Tensor | None,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    gain: Tensor | None,
-    shift: Tensor | None,
-    blend: Tensor | None,
-) -> tuple[Tensor]:
+def _reference(kept: Kept, state: Tensor, x: Tensor, *rest: Tensor | None) -> tuple[Tensor]:
     """Compute it by torch."""
+    gating, statistics, numbers = kept
+    named = _named(gating, rest)
     gates: list[Tensor] = []
-    norm = options.norm
-    if reduce is not None and expand is not None:
-        vectors = pooled(x, options.maxima)
-        inner = F.relu(_linear(vectors, reduce, reduce_bias))
-        gates.append(_linear(inner, expand, expand_bias).sum(0).sigmoid()[:, :, None, None])
-    if weight is not None:
+    if named.reduce is not None and named.expand is not None:
+        inner = F.relu(_linear(pooled(x, gating.maxima), named.reduce, named.reduce_bias))
+        gates.append(_linear(inner, named.expand, named.expand_bias).sum(0).sigmoid()[:, :, None, None])
+    if named.weight is not None:
         gate = gates[0] if gates else None
-        gate = gate if gate is None or blend is None else blended(gate, blend)
-        logits = convolved(squeezed(x, gate), weight, bias)
-        if norm is not None and norm.batch:
-            gain, shift = _as(logits, gain, shift)
-            logits = F.batch_norm(logits, None, None, gain, shift, True, 0, norm.epsilon)
-        elif norm is not None:
+        gate = gate if gate is None or named.blend is None else blended(gate, named.blend)
+        logits, bias = convolved(squeezed(x, gate), named.weight, named.bias), named.bias
+        gain, shift = _as(logits, named.gain, named.shift)
+        epsilon, _, trains, _ = _NUMBERS.unpack(numbers) if gating.normed else (0.0,) * 4
+        if gating.normed and (trains or statistics[0] is None):
+            logits = F.batch_norm(logits, None, None, gain, shift, True, 0, epsilon)
+        elif gating.normed:
             center, factor = state[-3], state[-2]
             logits = (logits - (center if bias is None else center + bias.detach())) * factor
             logits = logits if gain is None else logits * gain
             logits = logits if shift is None else logits + shift
         gates.append(logits.sigmoid())
-    return (applied(x, gates, blend, bool(options.offset), None, False),)
+    return (applied(x, gates, named.blend, bool(gating.offset), None, False),)
 
 
 def _linear(vectors: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -234,22 +257,29 @@ class _Gate(torch.autograd.Function):
     """The node of the graph; what is handed to it was computed before."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, computed: tuple[Any, ...], *weights: Tensor | None) -> Tensor:
-        y: Tensor
-        y, state, ctx.options = computed
-        ctx.save_for_backward(x, *weights, state)
+    def forward(ctx: Any, x: Tensor, computed: tuple[Tensor, Tensor, Kept], *rest: Tensor | None) -> Tensor:
+        y, state, ctx.kept = computed
+        ctx.save_for_backward(x, state, *rest)
         ctx.set_materialize_grads(False)
         return y
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None) -> tuple[Tensor | None, ...]:
-        x, *weights, state = ctx.saved_tensors
+        x, state, *rest = ctx.saved_tensors
         if dy is None:
-            return (None,) * (2 + len(weights))
-        launch, options = _launch(), ctx.options
-        if autograd.needs_reference(dy):
-            recompute = lambda *inputs: _reference(options, state, *inputs)  # noqa: E731
-            d_x, *d_weights = autograd.reference_gradients(recompute, [x, *weights], [dy])
-            return d_x, None, *d_weights
-        found = _backward(dy, x, launch.Weights._make(weights), options, state, ctx.needs_input_grad[2:])
-        return found[0], None, *found[1:]
+            return (None,) * (2 + len(rest))
+        gating, statistics, numbers = ctx.kept
+        dx, gradients, found = None, list[Tensor | None](), None
+        if not autograd.needs_reference(dy):
+            wanted = zip(rest, ctx.needs_input_grad[2:], strict=True)
+            gradients = [torch.empty_like(t) if wants and t is not None else None for t, wants in wanted]
+            dx = torch.empty_like(x)
+            nothing = (None,) * len(statistics)
+            found = read((), (x, *rest, *statistics, autograd.like(dy, x), dx, *gradients, *nothing))
+        if found is None:
+            recompute = functools.partial(_reference, ctx.kept, state)
+            dx, *gradients = autograd.reference_gradients(recompute, [x, *rest], [dy])
+        else:
+            record, held = found
+            _launch().gate_images_backward(record + numbers, len(held), gating.options, state)
+        return dx, None, *gradients

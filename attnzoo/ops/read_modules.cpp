@@ -1,5 +1,6 @@
-// Reads what modules hold, by tables that say what the modules must be and which of their tensors and numbers are wanted.
-// What it returns, and when None, is said by `read` in reading.py, whose `read_in_python` does the same.
+// Reads what modules hold, by tables that say what the modules must be and which of their tensors and numbers are wanted,
+// and calls a kernel with it. What it returns, and when None, is said by `read` and `call` in reading.py, whose
+// `read_in_python` does the same.
 //
 // It knows no layer, and of torch only the names of three dictionaries of a module and DLPack's exchange of tensors; what
 // else it asks of torch, `prepare` hands over. It is built for Python's stable interface.
@@ -53,10 +54,10 @@ struct Objects {  // owns all of them
 // What `prepare` is given, for the life of the process.
 const Exchange* exchange;  // null until then
 struct {
-  PyObject *tensor, *parameter;                // types
-  PyObject *is_neg, *is_grad_enabled;          // functions
-  PyObject *asked, *empty;                     // of the surroundings: functions with what they may return; dictionaries
-  PyObject *hooks, *methods;                   // names of a module's dictionaries of hooks, and of methods of its class
+  PyObject *tensor, *parameter;                               // types
+  PyObject *is_neg, *is_grad_enabled, *empty_like, *threads;  // functions
+  PyObject *asked, *empty;    // of the surroundings: functions with what they may return; dictionaries
+  PyObject *hooks, *methods;  // names of a module's dictionaries of hooks, and of methods of its class
 } torch;
 
 PyObject *modules_, *parameters_, *buffers_, *requires_grad_;  // names
@@ -188,6 +189,12 @@ struct Reading {
     });
   }
 
+  bool wants_gradients() const {
+    for (const AttnzooField& field : fields)
+      if (field.requires_grad) return true;
+    return false;
+  }
+
   PyObject* result() const {
     const size_t first = fields.size() * sizeof(AttnzooField), second = numbers.size() * sizeof(double);
     const Ref record(PyBytes_FromStringAndSize(nullptr, (Py_ssize_t)(first + second)));
@@ -205,19 +212,53 @@ struct Reading {
   }
 };
 
-const char kRead[] = "read(parts, tensors)\n--\n\nSee reading.py.";
+const char kWrong[] = "read takes two tuples: parts, tensors; call takes kernel, options, parts, tensors (one at least), in_place";
 
-PyObject* read(PyObject*, PyObject* const* given, Py_ssize_t count) {
-  if (count != 2 || !PyTuple_Check(given[0]) || !PyTuple_Check(given[1]))
-    return PyErr_Format(PyExc_TypeError, "read takes two tuples: parts, tensors");
+// Reads tensors and parts; then `use` makes the answer of what was read. None where anything is unusual.
+template <class Use> PyObject* reading_of(PyObject* parts, PyObject* tensors, Use use) {
+  if (!PyTuple_Check(parts) || !PyTuple_Check(tensors)) return PyErr_Format(PyExc_TypeError, "%s", kWrong);
   if (exchange && nothing_unusual_around()) {
     Reading reading(Ref(PyObject_CallNoArgs(torch.is_grad_enabled)).is(Py_True));
-    const bool good = all_of(given[1], [&](PyObject* each) { return reading.add_tensor(each); }) &&
-                      all_of(given[0], [&](PyObject* part) { return reading.add_part(part); });
-    if (good && !PyErr_Occurred()) return reading.result();
+    const bool good = all_of(tensors, [&](PyObject* each) { return reading.add_tensor(each); }) &&
+                      all_of(parts, [&](PyObject* part) { return reading.add_part(part); });
+    if (good && !PyErr_Occurred()) return use(reading);
   }
   PyErr_Clear();  // torch's own modules meet the same, and raise it
   Py_RETURN_NONE;
+}
+
+const char kRead[] = "read(parts, tensors)\n--\n\nSee reading.py.";
+
+PyObject* read(PyObject*, PyObject* const* given, Py_ssize_t count) {
+  if (count != 2) return PyErr_Format(PyExc_TypeError, "%s", kWrong);
+  return reading_of(given[0], given[1], [](const Reading& reading) { return reading.result(); });
+}
+
+const char kCall[] = "call(kernel, options, parts, tensors, in_place)\n--\n\nSee reading.py.";
+
+PyObject* call(PyObject*, PyObject* const* given, Py_ssize_t count) {
+  void* kernel = count == 5 ? PyLong_AsVoidPtr(given[0]) : nullptr;
+  if (!kernel || !PyBytes_Check(given[1]) || !PyTuple_Check(given[3]) || PyTuple_Size(given[3]) < 1)
+    return PyErr_Format(PyExc_TypeError, "%s", kWrong);
+  const char* options = PyBytes_AsString(given[1]);
+  return reading_of(given[2], given[3], [&](Reading& reading) -> PyObject* {
+    if (reading.wants_gradients()) return reading.result();
+    PyObject* x = reading.tensors.all[0];
+    const Ref threads(PyObject_CallNoArgs(torch.threads));
+    const int64_t many = threads.object ? PyLong_AsLongLong(threads.object) : 0;
+    const Ref y(given[4] == Py_True ? (Py_INCREF(x), x) : PyObject_CallFunctionObjArgs(torch.empty_like, x, nullptr));
+    AttnzooField out;
+    if (many < 1 || !y.object || !reading.describe(y.object, &out)) return nullptr;
+    const int64_t fields = (int64_t)reading.fields.size();
+    reading.fields.resize(fields + reading.numbers.size() * sizeof(double) / sizeof(AttnzooField) + 1);
+    memcpy(reading.fields.data() + fields, reading.numbers.data(), reading.numbers.size() * sizeof(double));
+    PyThreadState* state = PyEval_SaveThread();
+    const int status = ((AttnzooKernel)kernel)(reading.fields.data(), fields, options, many, out.data, nullptr, 0);
+    PyEval_RestoreThread(state);
+    if (status) Py_RETURN_NONE;
+    Py_INCREF(y.object);
+    return y.object;
+  });
 }
 
 const char kPrepare[] =
@@ -226,8 +267,8 @@ const char kPrepare[] =
 
 PyObject* prepare(PyObject*, PyObject* arguments) {
   PyObject* capsule;
-  if (!PyArg_ParseTuple(arguments, "O(OO)(OO)(O!O!)(O!O!)", &capsule, &torch.tensor, &torch.parameter, &torch.is_neg,
-                        &torch.is_grad_enabled, &PyTuple_Type, &torch.asked, &PyTuple_Type, &torch.empty, &PyTuple_Type,
+  if (!PyArg_ParseTuple(arguments, "O(OO)(OOOO)(O!O!)(O!O!)", &capsule, &torch.tensor, &torch.parameter, &torch.is_neg,
+                        &torch.is_grad_enabled, &torch.empty_like, &torch.threads, &PyTuple_Type, &torch.asked, &PyTuple_Type, &torch.empty, &PyTuple_Type,
                         &torch.hooks, &PyTuple_Type, &torch.methods))
     return nullptr;
   Py_INCREF(arguments);  // for the life of the process
@@ -238,6 +279,7 @@ PyObject* prepare(PyObject*, PyObject* arguments) {
 }
 
 PyMethodDef methods[] = {{"read", (PyCFunction)(void (*)(void))read, METH_FASTCALL, kRead},
+                         {"call", (PyCFunction)(void (*)(void))call, METH_FASTCALL, kCall},
                          {"prepare", prepare, METH_VARARGS, kPrepare},
                          {}};
 PyModuleDef definition = {PyModuleDef_HEAD_INIT, "read_modules", "Reads what modules hold.", -1, methods,

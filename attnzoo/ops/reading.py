@@ -1,4 +1,4 @@
-"""Reading all tensors that some modules hold, in one call, for a kernel that does the modules' work.
+"""Reading all tensors that some modules hold, in one call, and calling a kernel that does the modules' work.
 
 A layer that has such a kernel keeps a ``table`` beside it: which modules it must consist of for the kernel to take
 their place, and which of their tensors and numbers the kernel needs. ``read`` goes through the table at every call, so
@@ -187,7 +187,7 @@ def _built() -> ModuleType | None:
     made.prepare(
         exchange,
         (Tensor, nn.Parameter),
-        (Tensor.is_neg, torch.is_grad_enabled),
+        (Tensor.is_neg, torch.is_grad_enabled, torch.empty_like, torch.get_num_threads),
         ((*torch_internals.SURROUNDINGS, *_CHOICES), torch_internals.GLOBAL_HOOKS),
         (torch_internals.INSTANCE_HOOKS, torch_internals.INSTANCE_METHODS),
     )
@@ -216,4 +216,27 @@ def read(parts: Parts, tensors: tuple[Tensor | None, ...]) -> Record | None:
         ``backend("torch")`` was chosen.
     """
     made: Record | None = read_in_python(parts, tensors) if _reader is None else _reader.read(parts, tensors)
+    return made
+
+
+def call(
+    kernel: int, options: bytes, parts: Parts, tensors: tuple[Tensor, *tuple[Tensor | None, ...]], in_place: bool
+) -> Tensor | Record | None:
+    """Return what a kernel makes of what ``read`` finds; where a gradient is wanted, what ``read`` returns.
+
+    Args:
+        kernel: Address of an ``AttnzooKernel`` (field.h), which is given the record, no memory for a state, and memory
+            like the first tensor's to fill.
+        options: What else it is told.
+        parts: Modules, each with its table.
+        tensors: Further tensors for the kernel, which come first in the record; there must be one.
+        in_place: Whether the first tensor's own memory is filled.
+
+    Returns:
+        The tensor that was filled. The record where a gradient is wanted, or the reader was not built in C++: then
+        nothing was computed. None where ``read`` returns None, or the kernel does not take what was read.
+    """
+    if _reader is None:
+        return read_in_python(parts, tensors)
+    made: Tensor | Record | None = _reader.call(kernel, options, parts, tensors, in_place)
     return made

@@ -2,7 +2,7 @@
 
 A run's file is small JSON, written whole when the run has ended. Its name carries a hash of everything that decides the
 numbers: the recipe with all values, the number of the replicate, and the fingerprint of who is on which side. Its
-seconds are those of processors, of all threads together: what else a machine does meanwhile, or a pause, is not in them.
+seconds are those of processors, of all threads together: pauses, and what else a machine does, are not in them.
 """
 
 from __future__ import annotations

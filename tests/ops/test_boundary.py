@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 
-from attnzoo.kernels.cpu import launch_gates, launch_linear, launch_rows, launch_winograd, library
+from attnzoo.kernels.cpu import launch_linear, launch_rows, launch_winograd, library
 from attnzoo.kernels.cpu.igc import launch as launch_igc
 from attnzoo.kernels.cpu.igc import launch_step
 from attnzoo.kernels.cpu.records import Record
+from attnzoo.ops import gate_images
 
 KERNELS = Path(library.__file__).parent
 COMPILER = shutil.which(os.environ.get("CXX", "g++"))
@@ -36,9 +37,7 @@ STRUCTURES: dict[str, Record | type[ctypes.Structure]] = {
     "AttnzooIgc": launch_igc.BLOCK,
     "AttnzooIgcMaps": launch_igc.MAPS,
     "AttnzooIgcStep": launch_step.Step,
-    "AttnzooGate": record(launch_gates.CALL_FIELDS, launch_gates.CALL),
-    "AttnzooGateRequest": launch_gates.REQUEST,
-    "AttnzooGradients": record(launch_gates.GRADIENTS_FIELDS, launch_gates.GRADIENTS),
+    "AttnzooGateOptions": record(gate_images.Gating._fields[1:-1], gate_images.OPTIONS),
     "AttnzooHalve": launch_igc.HALVE,
     "AttnzooLinear": launch_linear.LAYER,
     "AttnzooRows": launch_rows.RowsCall,
@@ -47,8 +46,6 @@ STRUCTURES: dict[str, Record | type[ctypes.Structure]] = {
 """What each structure of C++ is in Python."""
 ELSEWHERE = {"AttnzooField"}
 """What attnzoo/ops/reading.py hands over, which has arrays and tests of its own."""
-INTEGERS = {"AttnzooGate", "AttnzooGradients"}
-"""Structures whose pointers are packed as integers."""
 SIZED = {"q": "int64_t", "i": "int32_t", "d": "double", "f": "float", "P": "pointer"}
 NAMED = {c_int64: "int64_t", c_int32: "int32_t", c_void_p: "pointer", library.Map: "AttnzooMap"}
 SOURCES = sorted(KERNELS.rglob("*.h")) + sorted(KERNELS.rglob("*.cpp"))
@@ -118,8 +115,6 @@ def test_structures_are_the_same_on_both_sides(name: str, of_cpp: dict[str, list
     size, fields = of_python(STRUCTURES[name])
     assert of_cpp[name] == [str(size)]
     found = {field: of_cpp[f"{name}.{field}"] for field in fields}
-    if name in INTEGERS:
-        found = {field: [offset, kind.replace("pointer", "int64_t")] for field, (offset, kind) in found.items()}
     assert found == {field: [str(offset), kind] for field, (offset, kind) in fields.items()}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 import math
 import statistics
 from collections.abc import Callable
@@ -40,14 +41,20 @@ ROUNDING = {torch.float32: 2**-22, torch.bfloat16: 2**-8, torch.float16: 2**-11}
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Count how often whole images are gated."""
     seen: list[str] = []
-    original = launch.gate_call
+    call, launched = gate_images.call, launch.gate_images
+
+    def called(*arguments: Any) -> Any:
+        found = call(*arguments)
+        seen.extend(["call"] * isinstance(found, Tensor))
+        return found
 
     def counted(*arguments: Any) -> bool:
-        done = original(*arguments)
-        seen.extend(["gate_call"] * done)
+        done = launched(*arguments)
+        seen.extend(["launched"] * done)
         return done
 
-    monkeypatch.setattr(launch, "gate_call", counted)
+    monkeypatch.setattr(gate_images, "call", called)
+    monkeypatch.setattr(launch, "gate_images", counted)
     return seen
 
 
@@ -73,6 +80,7 @@ def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Compute by the kernels of one instruction set."""
     kernels = library.Kernels(request.param)
     monkeypatch.setattr(launch, "kernels", lambda: kernels)
+    monkeypatch.setattr(gate_images, "_kernel", lambda: ctypes.cast(kernels.gate_images, ctypes.c_void_p).value)
     return request.param
 
 
@@ -238,16 +246,17 @@ def test_outputs_are_written_whole_and_nothing_beside(name: str, statistics: boo
     norms = [module for module in layer.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         norm.train(not statistics)
-    gating = layer._made_of() if isinstance(layer, CBAM) else squeeze_excite._GATING
+    gating = layer._made_of() if isinstance(layer, CBAM) else squeeze_excite._GATINGS[False]
     record, held = reading.read(((layer, gating.table),), (x, torch.ones(1) if blended else None))
-    weights, options = gate_images._contents(launch, gating, held, record, 0.0)
-    out, request = Guarded(), (*gating[1:], 0.0)
-    state = out(len(launch.gate_state(x, weights, options)))
-    assert launch.gate_call(record, len(held), request, True, state, out(like=x))
+    out, hidden = Guarded(), gate_images._hidden(gating, held)
+    state = out(len(launch.gate_state(x, hidden, maxima=gating.maxima, spatial=gating.spatial)))
+    assert launch.gate_images(record, len(held), gating.options, out(like=x), state, True)
     if statistics or not norms:
-        assert launch.gate_call(record, len(held), request, False, None, out(like=x))
+        assert launch.gate_images(record, len(held), gating.options, out(like=x), None, False)
     if not gating.maxima or not gating.channel or not norms or statistics:
         out.made.pop(0)  # the state keeps places for more than is asked
-    gradients = launch.Weights(*(None if t is None else out(like=t) for t in weights))
-    launch.gate_images_backward(torch.randn_like(x), x, weights, options, state, out(like=x), gradients)
+    numbers, weights = record[104 * len(held) :], [t if t is None or t.requires_grad else None for t in held[2:]]
+    gradients = [None if t is None else out(like=t) for t in (x, held[1], *weights)]
+    record, held = reading.read((), (*held, torch.randn_like(x), *gradients))
+    launch.gate_images_backward(record + numbers, len(held), gating.options, state)
     out.check()

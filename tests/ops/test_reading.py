@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import struct
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from torch.nn.utils import parametrizations, prune
 
 from attnzoo import ops
 from attnzoo.ops import reading
-from attnzoo.ops.reading import Row, contents, left_out, read, read_in_python, table
+from attnzoo.ops.reading import Row, call, contents, left_out, read, read_in_python, table
 from tests.ops.unusual import LOOKED, Marked, Subclass, every_hook, put
 
 TABLE = table(
@@ -232,3 +233,76 @@ def test_wrong_arguments_raise():
                 reading._reader.read(*arguments)
         for part in (3, (made(),), (made(), 3), (made(), (3,)), (made(), ((0, "a"),)), (3, TABLE)):
             assert reading._reader.read((part,), ()) is None
+        x, good = torch.ones(2), (1, b"", (), (torch.ones(2),), False)
+        for arguments in ((), good[:4], (0, *good[1:]), ("1", *good[1:]), (1, "", *good[2:]), (*good[:3], (), False)):
+            with pytest.raises(TypeError, match="call takes kernel, options, parts, tensors"):
+                reading._reader.call(*arguments)
+        assert reading._reader.call(1, b"", ((made(),),), (x,), False) is None
+
+
+class Seen(NamedTuple):
+    """What a kernel was called with."""
+
+    fields: list[dict[str, Any]]
+    numbers: tuple[float, ...]
+    options: bytes
+    threads: int
+    state: int | None
+    training: int
+    y: int
+
+
+@pytest.fixture
+def kernel() -> tuple[int, list[Seen], list[int]]:
+    """Return where a kernel of Python's is, what it will have seen, and the status that it returns."""
+    seen: list[Seen] = []
+    status = [0]
+
+    def call(record: int, count: int, options: int, threads: int, y: int, state: int | None, training: int) -> int:
+        text = ctypes.string_at(record, 104 * count + 16)
+        numbers = struct.unpack("=2d", text[104 * count :])
+        seen.append(Seen(fields(text, count), numbers, ctypes.string_at(options, 3), threads, state, training, y))
+        return status[0]
+
+    pointer, integer = ctypes.c_void_p, ctypes.c_int64
+    made = ctypes.CFUNCTYPE(ctypes.c_int, pointer, integer, pointer, integer, pointer, pointer, integer)(call)
+    seen_by = ctypes.cast(made, pointer).value
+    assert seen_by is not None
+    status.append(made)  # type: ignore[arg-type] # it lives as long
+    return seen_by, seen, status
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_kernel_is_called_with_what_is_read(kernel: tuple[int, list[Seen], list[int]], in_place: bool):
+    where, seen, _ = kernel
+    layer, x = made(), torch.randn(3, 4, 5, 7).to(memory_format=torch.channels_last)
+    with torch.no_grad():
+        record, held = read(((layer, TABLE),), (x, None))
+        y = call(where, b"abc", ((layer, TABLE),), (x, None), in_place)
+    if reading._reader is None:
+        assert y[0] == record
+        return
+    (told,) = seen
+    assert told.fields == fields(record, len(held))
+    assert told.numbers == struct.unpack("=2d", record[104 * len(held) :])
+    assert told[2:6] == (b"abc", torch.get_num_threads(), None, 0)
+    assert (y is x) == in_place
+    assert (y.shape, y.stride(), y.data_ptr()) == (x.shape, x.stride(), told.y)
+
+
+def test_a_kernel_is_not_called_where_gradients_are_wanted_or_it_refuses(
+    kernel: tuple[int, list[Seen], list[int]],
+):
+    where, seen, status = kernel
+    layer, x = made(), torch.randn(3, 4, 5, 7)
+    found = call(where, b"abc", ((layer, TABLE),), (x, None), False)
+    assert not seen
+    assert found is not None
+    assert found[0] == read(((layer, TABLE),), (x, None))[0]
+    with torch.no_grad():
+        status[0] = 4
+        refused = call(where, b"abc", ((layer, TABLE),), (x, None), False)
+        assert (refused is None) == (reading._reader is not None)
+        layer.conv.register_forward_hook(lambda *_: None)
+        assert call(where, b"abc", ((layer, TABLE),), (x, None), False) is None
+    assert len(seen) == (reading._reader is not None)

@@ -55,8 +55,8 @@ def test_gates_of_the_kernel_for_whole_images_are_recorded_too(
     if native:
         from attnzoo.kernels.cpu import launch_gates as launch
 
-        run = launch.gate_call
-        monkeypatch.setattr(launch, "gate_call", lambda *a: calls.append(a) or run(*a))
+        run = launch.gate_images
+        monkeypatch.setattr(launch, "gate_images", lambda *a: calls.append(a) or run(*a))
     model = nn.Sequential(attnzoo.CBAM(8, norm_layer=norm_layer), attnzoo.SqueezeExcite(8, rd_channels=4))
     randomise(model).train(training)
     x = torch.randn(2, 8, 6, 5)

@@ -22,3 +22,8 @@ static inline bool attnzoo_contiguous(const AttnzooField& field) {
   }
   return true;
 }
+
+// A kernel that takes modules' tensors as `reading.py` finds them: the fields, behind them the numbers; options of its
+// own; how many threads may work; what it fills. It returns a status, and writes nothing where anything is unfit.
+typedef int (*AttnzooKernel)(const struct AttnzooField* fields, int64_t count, const void* options, int64_t threads, void* y,
+                             float* state, int64_t training);

@@ -1,22 +1,21 @@
-// SE or CBAM from what their modules hold, as attnzoo/ops/reading.py reads it: everything that the kernel relies on is
+// SE or CBAM from what their modules hold, as attnzoo/ops/reading.py reads it: everything that the kernels rely on is
 // checked here, so that Python need not look at a dozen tensors.
+#include <initializer_list>
+
 #include "field.h"
 #include "gates.h"
 
-ATTNZOO_EXPORT(gate_images)(const AttnzooGate*);
-
-// What is asked beside the fields, as launch_gates.py packs it: every field has eight bytes.
-struct AttnzooGateRequest {
-  int64_t threads, training;             // as in AttnzooGate
-  int64_t channel, maxima, spatial, normed;  // which parts there are: see `take`
+// Which parts there are, as gate_images.py packs it.
+struct AttnzooGateOptions {
+  int64_t channel, maxima, spatial, normed;
   double offset;
-  void* y;
-  float* state;
 };
 
 namespace attnzoo {
 namespace ATTNZOO_ISA {
 namespace {
+
+bool absent(const AttnzooField& field) { return field.dtype == kAttnzooAbsent; }
 
 // The fields one after the other, each for one purpose.
 struct Taker {
@@ -27,7 +26,7 @@ struct Taker {
   bool vector(int64_t count, const void** to) {
     const AttnzooField& field = *next++;
     *to = field.data;
-    return field.dtype == kAttnzooAbsent || (field.dtype == dtype && field.count == count && attnzoo_contiguous(field));
+    return absent(field) || (field.dtype == dtype && field.count == count && attnzoo_contiguous(field));
   }
   bool matrix(int64_t rows, int64_t columns, const void** to) {
     const AttnzooField& field = *next;
@@ -36,7 +35,7 @@ struct Taker {
   }
 };
 
-bool map_fits(const AttnzooField& x, AttnzooGate* call) {
+bool map_fits(const AttnzooField& x, GateCall* call) {
   if (x.rank != 4 || x.count == 0 || x.dtype < kAttnzooFloat32 || x.dtype > kAttnzooFloat16) return false;
   AttnzooField turned = x;
   const int order[] = {0, 2, 3, 1};
@@ -49,34 +48,34 @@ bool map_fits(const AttnzooField& x, AttnzooGate* call) {
 }
 
 // Running statistics and their count, which follow the batch in training where `follows` says so.
-bool norm_fits(const AttnzooField* fields, const double* numbers, AttnzooGate* call) {
+bool norm_fits(const AttnzooField* fields, const double* numbers, GateCall* call) {
   const AttnzooField &mean = fields[0], &variance = fields[1], &tracked = fields[2];
-  const bool trains = numbers[2] != 0, follows = numbers[3] != 0, kept = mean.dtype != kAttnzooAbsent;
+  const bool trains = numbers[2] != 0, follows = numbers[3] != 0, kept = !absent(mean);
   call->normed = 1, call->epsilon = numbers[0], call->momentum = numbers[1];
   call->batch_norm = trains || !kept;
-  if (kept != (variance.dtype != kAttnzooAbsent)) return false;
+  if (kept != !absent(variance)) return false;
   if (!kept || (trains && !follows)) return true;
   if (mean.dtype > kAttnzooFloat16 || mean.dtype != variance.dtype || mean.count != 1 || variance.count != 1) return false;
-  if (tracked.dtype != kAttnzooAbsent && (tracked.dtype != kAttnzooInt64 || tracked.count != 1)) return false;
+  if (!absent(tracked) && (tracked.dtype != kAttnzooInt64 || tracked.count != 1)) return false;
   call->running = mean.dtype, call->mean = mean.data, call->variance = variance.data;
   call->tracked = (int64_t*)tracked.data;
   return true;
 }
 
-// Fields: the map, the blend, the bottleneck's two weights with their biases, the convolution's, the norm's gain and shift
+// Fields: the map, the blend, the bottleneck's two weights, each with its bias, the convolution's, the norm's gain and shift
 // and its statistics; numbers: epsilon, momentum, whether the norm trains, whether it follows.
-bool take(const AttnzooField* fields, const double* numbers, const AttnzooGateRequest& request, AttnzooGate* call) {
+bool take(const AttnzooField* fields, const double* numbers, const AttnzooGateOptions& options, GateCall* call) {
   if (!map_fits(fields[0], call)) return false;
   Taker taker{fields + 1, call->dtype};
-  call->type = call->dtype, call->maxima = request.maxima;
+  call->type = call->dtype, call->maxima = options.maxima, call->offset = options.offset;
   if (!taker.vector(1, &call->blend)) return false;
-  if (request.channel) {
+  if (options.channel) {
     call->hidden = taker.next->sizes[0];
     if (!taker.matrix(call->hidden, call->channels, &call->reduce) || !taker.vector(call->hidden, &call->reduce_bias) ||
         !taker.matrix(call->channels, call->hidden, &call->expand) || !taker.vector(call->channels, &call->expand_bias))
       return false;
   }
-  if (request.spatial) {
+  if (options.spatial) {
     const AttnzooField& weight = *taker.next++;
     call->size = weight.sizes[3];
     const bool odd = call->size == 1 || call->size == 3 || call->size == 5 || call->size == 7;
@@ -87,8 +86,21 @@ bool take(const AttnzooField* fields, const double* numbers, const AttnzooGateRe
     call->plane = weight.strides[1], call->row = weight.strides[2], call->column = weight.strides[3];
     if (!taker.vector(1, &call->bias)) return false;
   }
-  if (!request.normed) return true;
+  if (!options.normed) return true;
   return taker.vector(1, &call->gain) && taker.vector(1, &call->shift) && norm_fits(taker.next, numbers, call);
+}
+
+// The gradients, one after the other as what they are the gradients of; the statistics have none.
+void take_gradients(const AttnzooField* next, const AttnzooGateOptions& options, GateGradients* out) {
+  out->dx = next++->data, out->blend = next++->data;
+  if (options.channel)
+    for (void** to : std::initializer_list<void**>{&out->reduce, &out->reduce_bias, &out->expand, &out->expand_bias})
+      *to = next++->data;
+  if (options.spatial) {
+    out->weight = next->data, out->plane = next->strides[1], out->row = next->strides[2], out->column = next->strides[3];
+    out->bias = (++next)->data, ++next;
+  }
+  if (options.normed) out->gain = next->data, out->shift = next[1].data;
 }
 
 }  // namespace
@@ -97,12 +109,27 @@ bool take(const AttnzooField* fields, const double* numbers, const AttnzooGateRe
 
 using namespace attnzoo::ATTNZOO_ISA;
 
-// Fills `call` and computes the gated map; kUnfit where anything is not as it must be, before anything is written.
-ATTNZOO_EXPORT(gate_call)(const AttnzooField* fields, int64_t count, const AttnzooGateRequest* request) {
-  AttnzooGate call = {};
-  if (!take(fields, (const double*)(fields + count), *request, &call)) return kUnfit;
-  if (call.batch_norm && request->state == nullptr) return kUnfit;
-  call.threads = request->threads, call.training = request->training, call.offset = request->offset;
-  call.y = request->y, call.state = request->state;
-  return ATTNZOO_NAME(gate_images, ATTNZOO_ISA)(&call);
+// Computes the gated map; kUnfit where anything is not as it must be, before anything is written.
+ATTNZOO_EXPORT(gate_images)(const AttnzooField* fields, int64_t count, const void* options, int64_t threads, void* y,
+                            float* state, int64_t training) {
+  GateCall call = {};
+  if (!take(fields, (const double*)(fields + count), *(const AttnzooGateOptions*)options, &call)) return kUnfit;
+  if (call.batch_norm && state == nullptr) return kUnfit;
+  call.threads = threads, call.training = training, call.y = y, call.state = state;
+  return gated(&call);
+}
+
+// The same backward, from the state that was left in training. Behind the fields of before come those of dy, which is the
+// map's like, and of the gradients that are wanted: of the map and all others, in the same order.
+ATTNZOO_EXPORT(gate_images_backward)(const AttnzooField* fields, int64_t count, const void* options, int64_t threads, void*,
+                                     float* state, int64_t) {
+  const AttnzooGateOptions& parts = *(const AttnzooGateOptions*)options;
+  const AttnzooField* dy = fields + count / 2;
+  GateCall call = {};
+  GateGradients out = {};
+  if (count % 2 == 0 || !take(fields, (const double*)(fields + count), parts, &call)) return kUnfit;
+  call.threads = threads, call.training = 1, call.state = state;
+  out.dy = dy->data;
+  take_gradients(dy + 1, parts, &out);
+  return gated_backward(&call, &out);
 }

@@ -71,7 +71,7 @@ void multiply(const T* weight, const T* bias, float times, const float* vectors,
 
 // Rows [first, end) of the inner layer for some images, whose vectors are given: what goes into the ReLU, and the sum of
 // what comes out of it.
-inline int reduce(const AttnzooGate& call, const float* pooled, int64_t each, int64_t images, int64_t first, int64_t end,
+inline int reduce(const GateCall& call, const float* pooled, int64_t each, int64_t images, int64_t first, int64_t end,
                   float* inner, float* sums) {
   const int64_t hidden = call.hidden;
   return with_storage((int)call.type, [&](auto type) {
@@ -92,7 +92,7 @@ inline int reduce(const AttnzooGate& call, const float* pooled, int64_t each, in
 }
 
 // What goes into the sigmoids of channels [first, end).
-inline int expand(const AttnzooGate& call, const float* sums, int64_t each, int64_t images, int64_t first, int64_t end,
+inline int expand(const GateCall& call, const float* sums, int64_t each, int64_t images, int64_t first, int64_t end,
                   float* gates) {
   return with_storage((int)call.type, [&](auto type) {
     multiply(type.in(call.expand), type.in(call.expand_bias), each, sums, images, call.channels, call.hidden, first, end,
@@ -133,7 +133,7 @@ inline float join(const float* moments, int64_t images, int64_t pixels, double e
 }
 
 // Takes the batch into the running statistics, as torch's norm does in training.
-inline void follow(const AttnzooGate& call, double mean, double variance) {
+inline void follow(const GateCall& call, double mean, double variance) {
   if (call.mean == nullptr) return;
   if (call.tracked) ++*call.tracked;
   const double count = (double)call.batch * call.height * call.width;
@@ -147,13 +147,8 @@ inline void follow(const AttnzooGate& call, double mean, double variance) {
   with_storage((int)call.running, [&](auto type) { return blend(type, call.variance, variance * count / (count - 1)); });
 }
 
-}  // namespace ATTNZOO_ISA
-}  // namespace attnzoo
-
-using namespace attnzoo::ATTNZOO_ISA;
-
 // y = x * (channel gate * spatial gate + offset), the gates blended; y may be x itself.
-ATTNZOO_EXPORT(gate_images)(const AttnzooGate* call) {
+int gated(const GateCall* call) {
   const int64_t channels = call->channels, pixels = call->height * call->width, hidden = call->hidden;
   const int64_t batch = call->batch, planar = call->size ? pixels : 0, each = call->maxima ? 2 : 1;
   const int64_t image_bytes = channels * pixels * bytes(call->dtype);
@@ -165,7 +160,7 @@ ATTNZOO_EXPORT(gate_images)(const AttnzooGate* call) {
   // sums of the inner layer, of each image; a spatial gate and blended channel gates, of each thread; a state, if none is
   // wanted
   const int64_t own = planar + channels;
-  const Scratch scratch(batch * hidden + call->threads * own + (call->state ? 0 : attnzoo_gate_floats(batch, *call)));
+  const Scratch scratch(batch * hidden + call->threads * own + (call->state ? 0 : gate_floats(batch, *call)));
   if (scratch.failed()) return kNoMemory;
   float *sums = scratch.data(), *locals = sums + batch * hidden;
   const State state(call->state ? call->state : locals + call->threads * own, batch, *call);
@@ -258,3 +253,6 @@ ATTNZOO_EXPORT(gate_images)(const AttnzooGate* call) {
   state.whole[1] = last.factor;
   return status;
 }
+
+}  // namespace ATTNZOO_ISA
+}  // namespace attnzoo

@@ -216,13 +216,8 @@ inline void through_norm(const Spatial& norm, const float* logits, const double*
   for (int64_t i = 0; i < pixels; ++i) d[i] *= scale;
 }
 
-}  // namespace ATTNZOO_ISA
-}  // namespace attnzoo
-
-using namespace attnzoo::ATTNZOO_ISA;
-
-// dx, and the gradients of the weights, from the state that gate_images left in training.
-ATTNZOO_EXPORT(gate_images_backward)(const AttnzooGate* call, const AttnzooGradients* out) {
+// dx, and the gradients of the weights, from the state that `gated` left in training.
+int gated_backward(const GateCall* call, const GateGradients* out) {
   const int64_t channels = call->channels, height = call->height, pixels = height * call->width;
   const int64_t image_bytes = channels * pixels * bytes(call->dtype), batch = call->batch, hidden = call->hidden;
   const Blend blend(*call);
@@ -418,3 +413,6 @@ ATTNZOO_EXPORT(gate_images_backward)(const AttnzooGate* call, const AttnzooGradi
   }));
   return status;
 }
+
+}  // namespace ATTNZOO_ISA
+}  // namespace attnzoo

@@ -3,8 +3,7 @@
 
 #include <stdint.h>
 
-// As launch_gates.py packs it: every field has eight bytes.
-struct AttnzooGate {
+struct GateCall {
   int64_t batch, channels, height, width, channels_last, dtype, threads;  // the map
   int64_t training;  // whether the whole state is asked for
   const void* x;
@@ -33,9 +32,8 @@ struct AttnzooGate {
   double offset;      // y = x * (product of the gates, each blended with 1, + blend * offset)
 };
 
-// The gradients, as launch_gates.py packs them, like what they are the gradients of. Those of weights may be null: what
-// is not there, or not wanted.
-struct AttnzooGradients {
+// The gradients, like what they are the gradients of. Those of weights may be null: what is not there, or not wanted.
+struct GateGradients {
   const void* dy;
   void *dx, *reduce, *expand, *reduce_bias, *expand_bias;
   void* weight;  // (2, size, size), of the convolution
@@ -44,7 +42,7 @@ struct AttnzooGradients {
 };
 
 // Floats of the state of some images: see State in gates.h.
-inline int64_t attnzoo_gate_floats(int64_t images, const AttnzooGate& call) {
+inline int64_t gate_floats(int64_t images, const GateCall& call) {
   const int64_t each = call.maxima ? 2 : 1, pixels = call.size ? call.height * call.width : 0;
   const int64_t vectors = call.hidden ? (each + 1) * call.channels + each * call.hidden : 0;
   return images * (vectors + call.channels + 4 * pixels + 2) + 3;

@@ -20,7 +20,7 @@ struct State {
   float* moments;   // (2): average of the convolution, and sum of the squares of what differs from it
   float* whole;     // (3), not of each image: center, factor and, of the batch, variance: see Spatial
 
-  State(float* data, int64_t images, const AttnzooGate& call) : each(call.maxima ? 2 : 1) {
+  State(float* data, int64_t images, const GateCall& call) : each(call.maxima ? 2 : 1) {
     const int64_t pixels = call.size ? call.height * call.width : 0, channels = call.hidden ? call.channels : 0;
     const auto take = [&](int64_t floats) {
       float* part = data;
@@ -39,10 +39,14 @@ struct State {
   }
 };
 
+// The kernels: see gate_images.cpp and gate_images_backward.cpp.
+int gated(const GateCall*);
+int gated_backward(const GateCall*, const GateGradients*);
+
 // How the threads divide the work: whole images each or, of few images, parts of each image.
 struct Shares {
   int inside;  // threads that share an image
-  explicit Shares(const AttnzooGate& call) {
+  explicit Shares(const GateCall& call) {
     const int threads = (int)call.threads;
     const bool few = call.batch < threads || (call.batch < 4 * threads && call.batch % threads);
     inside = few ? threads : 1;
@@ -58,7 +62,7 @@ template <class Task> void pieces(Team& team, const Shares& shares, int64_t task
   }
 }
 
-inline AttnzooMap map_of(const AttnzooGate& call, int threads) {
+inline AttnzooMap map_of(const GateCall& call, int threads) {
   return {1, call.channels, call.height * call.width, (int32_t)call.channels_last, (int32_t)call.dtype, threads};
 }
 
@@ -66,7 +70,7 @@ inline int64_t bytes(int64_t dtype) { return dtype == 0 ? 4 : 2; }
 
 // Whether the bottleneck is computed for all images at once, where its weights outweigh an image; else with each image,
 // while that is in the cache.
-inline bool at_once(const AttnzooGate& call) {
+inline bool at_once(const GateCall& call) {
   return 4 * call.hidden * bytes(call.type) > call.height * call.width * bytes(call.dtype);
 }
 
@@ -82,7 +86,7 @@ struct Spatial {
   bool batch = false;  // center and factor are those of the batch
   float weight[2 * 7 * 7];
 
-  explicit Spatial(const AttnzooGate& call) {
+  explicit Spatial(const GateCall& call) {
     const int type = (int)call.type, running = (int)call.running, size = (int)call.size, area = size * size;
     for (int i = 0; i < 2 * area && size <= 7; ++i)
       weight[i] = number(call.weight, type, i / area * call.plane + i / size % size * call.row + i % size * call.column);
@@ -103,7 +107,7 @@ struct Spatial {
 struct Blend {
   float share = 1, offset;
 
-  explicit Blend(const AttnzooGate& call) {
+  explicit Blend(const GateCall& call) {
     if (call.blend) share = number(call.blend, (int)call.type);
     offset = share * (float)call.offset;
   }

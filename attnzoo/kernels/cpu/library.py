@@ -33,6 +33,8 @@ class Map(ctypes.Structure):
 
 _MAP = ctypes.POINTER(Map)
 _STEPS = [f"igc_step_{name}{way}" for way in ("", "_backward") for name in ("first", "second", "third", "last")]
+_OF_FIELDS = (c_void_p, c_int64, c_void_p, c_int64, c_void_p, c_void_p, c_int64)
+"""``AttnzooKernel`` of field.h."""
 _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "global_pool": (_MAP, *[c_void_p] * 4),
     "global_pool_backward": (_MAP, *[c_void_p] * 7),
@@ -40,9 +42,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "squeeze_channels_backward": (_MAP, *[c_void_p] * 8),
     "apply_gates": (_MAP, *[c_void_p] * 3, c_float, c_float, c_void_p, c_int, c_void_p),
     "apply_gates_backward": (_MAP, *[c_void_p] * 4, c_float, c_float, c_void_p, c_int, *[c_void_p] * 4),
-    "gate_images": (c_void_p,),
-    "gate_call": (c_void_p, c_int64, c_void_p),
-    "gate_images_backward": (c_void_p, c_void_p),
+    **dict.fromkeys(("gate_images", "gate_images_backward"), _OF_FIELDS),
     "llam_gate": (_MAP, *[c_void_p] * 4, c_float, c_int, *[c_void_p] * 2),
     "llam_gate_backward": (_MAP, *[c_void_p] * 4, c_float, *[c_void_p] * 4),
     "igc_block": (c_int, *[c_void_p] * 3),
