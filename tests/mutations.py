@@ -40,7 +40,7 @@ SUBJECTS = (
         Mutation("no sigmoid", "self.gate(logits)[", "logits["),
         Mutation("no activation", "self.act(pointwise(self.fc1, pooled[0]))", "pointwise(self.fc1, pooled[0])"),
         Mutation("maximum for mean", "global_pool(x, maximum=False)", "global_pool(x)[0].flip(0), x"),
-        Mutation("maximum too in the kernel", "channel=True, maxima=False", "channel=True, maxima=True"),
+        Mutation("maximum too in the kernel", '"maxima": False', '"maxima": True'),
         Mutation("residual ignored in the kernel", "_GATINGS[self.residual]", "_GATINGS[False]"),
         Mutation("blend ignored in the kernel", "blend=blend, in_place=in_place)", "blend=None, in_place=in_place)"),
         Mutation(
@@ -76,7 +76,7 @@ SUBJECTS = (
             "self._made_of(), residual=False,",
         ),
         Mutation("maximum left out in the kernel", "channel, maxima=True", "channel, maxima=False"),
-        Mutation("norm left out in the kernel", "normed=size > 0 and norm is nn.BatchNorm2d", "normed=False"),
+        Mutation("norm left out in the kernel", "normed = size > 0 and norm is nn.BatchNorm2d", "normed = False"),
         Mutation("blend ignored in the spatial gate", "blended(channel, blend)", "channel"),
         Mutation("H and W swapped", "planar(self.conv, planes)", "planar(self.conv, planes.mT).mT"),
         Mutation("planes swapped", "planar(self.conv, planes)", "planar(self.conv, planes.flip(1))"),

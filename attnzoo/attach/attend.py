@@ -26,7 +26,6 @@ from torch import Tensor, nn
 from attnzoo.attach.context import Frame
 from attnzoo.attach.layout import from_map, to_map
 from attnzoo.attach.sites import Spot
-from attnzoo.ops import why_called
 
 Init = Literal["identity", "paper"]
 
@@ -115,10 +114,6 @@ class Attend(nn.Module):
             "is by itself: the two are the same at 0 and at 1 only. Load it with the version that wrote it, or set the "
             "blend to 1 and train on"
         )
-
-    def is_observed(self) -> bool:
-        """Tell whether hooks on this module or on the layer may keep what passes through."""
-        return why_called(self, self.layer) is not None
 
     def forward(self, x: Tensor, *beside: Tensor, in_place: bool = False) -> Tensor:
         """Return ``x``, in its own layout, attended to.

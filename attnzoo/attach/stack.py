@@ -10,7 +10,7 @@ from torch import nn
 from attnzoo.attach import context, symbolic
 from attnzoo.attach.fresh import is_fresh, is_last_use
 from attnzoo.attach.passes import Pass, remember
-from attnzoo.ops import why_called
+from attnzoo.ops.reading import nobody_waits
 
 CHILD = "attnzoo"
 MAPS = "attention_maps"
@@ -124,9 +124,14 @@ class AttentionStack(nn.ModuleDict):
         than to attend to it.
         """
         entries: Any = self._modules.values()
-        in_place = dies and not any(entry.is_observed() for entry in entries)
+        in_place = dies and all([nobody_waits(entry, entry.layer) for entry in entries])  # noqa: C419 - sooner
         for entry in entries:
-            output = _attended(output, entry.spot.path, entry, frame, in_place)
+            if entry.spot.path:
+                output = _attended(output, entry.spot.path, entry, frame)
+            elif in_place:
+                output = entry(output, *entry.receive(output, frame), in_place=True)
+            else:
+                output = entry(output, *entry.receive(output, frame))
         return output
 
     def forward(self, x: Any, *_: Any, **__: Any) -> Any:
@@ -156,17 +161,16 @@ class SlotStack(AttentionStack):
 
     def forward(self, x: Any, *_: Any, **__: Any) -> Any:
         """Return ``x``, attended to."""
-        last_use = is_last_use(x) and why_called(self) is None
-        return self._attended(x, _NOTHING, last_use)
+        last_use = is_last_use(x)  # by itself: as an argument of the call below it would have one holder more
+        return self._attended(x, _NOTHING, last_use and nobody_waits(self))
 
 
-def _attended(output: Any, path: tuple[int | str, ...], entry: Any, frame: context.Frame, in_place: bool) -> Any:
+def _attended(output: Any, path: tuple[int | str, ...], entry: Any, frame: context.Frame) -> Any:
     """Return ``output`` with the tensor at ``path`` attended to; the caller's containers stay as they are."""
     if not path:
-        beside = entry.receive(output, frame)
-        return entry(output, *beside, in_place=True) if in_place else entry(output, *beside)
+        return entry(output, *entry.receive(output, frame))
     key, rest = path[0], path[1:]
-    new = _attended(output[key], rest, entry, frame, False)
+    new = _attended(output[key], rest, entry, frame)
     if isinstance(output, dict):
         return type(output)({**output, key: new})
     items = [new if index == key else item for index, item in enumerate(output)]

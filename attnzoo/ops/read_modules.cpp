@@ -83,8 +83,12 @@ PyObject* item(PyObject* tuple, Py_ssize_t i) { return PyTuple_GetItem(tuple, i)
 PyObject* attribute(PyObject* own, PyObject* name) { return PyDict_GetItemWithError(own, name); }  // borrowed
 PyObject* type_of(PyObject* object) { return (PyObject*)Py_TYPE(object); }
 
+bool nothing_waits_for_all() {
+  return all_of(torch.empty, [](PyObject* each) { return PyDict_Size(each) == 0; });
+}
+
 bool nothing_unusual_around() {
-  return all_of(torch.empty, [](PyObject* each) { return PyDict_Size(each) == 0; }) &&
+  return nothing_waits_for_all() &&
          all_of(torch.asked, [](PyObject* pair) {
            const Ref answer(PyObject_CallNoArgs(item(pair, 0)));
            return answer.object && any_of(item(pair, 1), [&](PyObject* allowed) { return equal(answer.object, allowed); });
@@ -261,6 +265,18 @@ PyObject* call(PyObject*, PyObject* const* given, Py_ssize_t count) {
   });
 }
 
+const char kNobodyWaits[] = "nobody_waits(*modules)\n--\n\nSee reading.py.";
+
+PyObject* nobody_waits(PyObject*, PyObject* const* modules, Py_ssize_t count) {
+  bool good = exchange && nothing_waits_for_all();
+  for (Py_ssize_t i = 0; good && i < count; ++i) {
+    const Ref own(PyObject_GenericGetDict(modules[i], nullptr));
+    good = own.object && unwatched(own.object);
+  }
+  PyErr_Clear();
+  return PyBool_FromLong(good);
+}
+
 const char kPrepare[] =
     "prepare(exchange, types, functions, surroundings, names)\n--\n\n"
     "Take what is asked of torch: DLPack's capsule, and pairs that are said at `torch` in read_modules.cpp.";
@@ -280,6 +296,7 @@ PyObject* prepare(PyObject*, PyObject* arguments) {
 
 PyMethodDef methods[] = {{"read", (PyCFunction)(void (*)(void))read, METH_FASTCALL, kRead},
                          {"call", (PyCFunction)(void (*)(void))call, METH_FASTCALL, kCall},
+                         {"nobody_waits", (PyCFunction)(void (*)(void))nobody_waits, METH_FASTCALL, kNobodyWaits},
                          {"prepare", prepare, METH_VARARGS, kPrepare},
                          {}};
 PyModuleDef definition = {PyModuleDef_HEAD_INIT, "read_modules", "Reads what modules hold.", -1, methods,

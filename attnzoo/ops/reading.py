@@ -240,3 +240,14 @@ def call(
         return read_in_python(parts, tensors)
     made: Tensor | Record | None = _reader.call(kernel, options, parts, tensors, in_place)
     return made
+
+
+def nobody_waits(*modules: nn.Module) -> bool:
+    """Tell whether no hook waits for these modules to be called, and nobody has replaced what they do.
+
+    It is what ``eligibility.why_called`` says, which also looks at the weights where this was not built in C++.
+    """
+    if _reader is None:
+        return eligibility.why_called(*modules) is None
+    made: bool = _reader.nobody_waits(*modules)
+    return made
