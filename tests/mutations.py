@@ -72,8 +72,8 @@ SUBJECTS = (
         Mutation("residual ignored", "(x, gates, blend=blend, residual=self.residual)", "(x, gates, blend=blend)"),
         Mutation(
             "residual ignored in the kernel",
-            "self._made_of(), residual=self.residual,",
-            "self._made_of(), residual=False,",
+            "normed=normed, residual=residual)",
+            "normed=normed, residual=False)",
         ),
         Mutation("maximum left out in the kernel", "channel, maxima=True", "channel, maxima=False"),
         Mutation("norm left out in the kernel", "normed = size > 0 and norm is nn.BatchNorm2d", "normed = False"),

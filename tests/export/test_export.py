@@ -98,6 +98,25 @@ def test_an_attached_model_in_onnxruntime_at_any_batch_and_size(tmp_path: Path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize(("layer", "gates"), [("se", 1), ("cbam", 2)])
+def test_a_blended_gate_is_one_node_more(layer: str, gates: int, tmp_path: Path):
+    """The product and the sum of a blend would be two, for each gate of each site."""
+    nodes = {}
+    for init in ("paper", "identity"):
+        torch.manual_seed(4)
+        model = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3))
+        attachment = attnzoo.attach(model, layer, ["1", "2"], init=init, example_inputs=torch.zeros(2, 3, 16, 16))
+        for name, parameter in attachment.named_parameters():
+            if name.endswith("blend"):
+                nn.init.constant_(parameter, 0.3)
+        x, path = torch.randn(3, 3, 16, 16), tmp_path / f"{init}.onnx"
+        export_onnx(model.eval(), torch.zeros(2, 3, 16, 16), path)
+        nodes[init] = len(onnx.load(path).graph.node)
+        with torch.no_grad():
+            torch.testing.assert_close(computed(path, x), [model(x)], rtol=TOLERANCE, atol=TOLERANCE)
+    assert nodes["identity"] - nodes["paper"] == 2 * gates
+
+
 def test_outputs_by_name_keep_their_names(tmp_path: Path):
     layer = attnzoo.create("region_mask", 4).eval()
     exported = export_onnx(layer, torch.rand(2, 4, 16, 12), tmp_path / "regions.onnx", dynamic=("batch",))
