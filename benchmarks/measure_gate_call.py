@@ -48,7 +48,7 @@ class Timed:
 def measure(rounds: int) -> list[dict[str, Any]]:
     """Return a row for each dtype and shape."""
     with torch.no_grad():
-        attnzoo.CBAM(8)(torch.zeros(1, 8, 2, 2))  # C++ takes the kernel's address before Python's is another
+        attnzoo.CBAM(8).eval()(torch.zeros(1, 8, 2, 2))  # C++ takes the kernel's address before Python's is another
     kernels().gate_images = kernel = Timed()
     return [_row(Case("cbam", shape, dtype, "NCHW", "forward"), kernel, rounds) for dtype in DTYPES for shape in SHAPES]
 
