@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
+from types import MappingProxyType
 
 from reference_models.data.folds import group_of
 from reference_models.data.records import Record
@@ -24,15 +25,18 @@ class KnownPersonsError(ValueError):
     """A network was trained on persons that it should be scored on."""
 
 
-def hashed(population: str, records: Iterable[Record]) -> frozenset[str]:
+def hashed(
+    population: str, records: Iterable[Record], shown: Mapping[str, str] = MappingProxyType({})
+) -> frozenset[str]:
     """Return the hashes of the persons of records.
 
     Args:
         population: Name of the dataset that names them.
         records: Of any number of frames.
+        shown: Whom a picture shows, where the population has another name for a person than the records.
     """
     people = _SAME_PEOPLE.get(population, population)
-    names = {group_of(record) for record in records}
+    names = {shown.get(record.image) or group_of(record) for record in records}
     return frozenset(hashlib.sha256(f"{people}/{name}".encode()).hexdigest()[:_DIGITS] for name in names)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from reference_models.data.augmentation import augmentation
 from reference_models.data.dataset import FaceDataset, Pictures
-from reference_models.data.folds import Selection, Side, make_folds
+from reference_models.data.folds import Selection, Side, group_of, make_folds
 from reference_models.data.manifest import make_manifest
 from reference_models.data.records import Record
 from reference_models.training.persons import Persons, check_unknown, hashed
@@ -27,6 +27,7 @@ class Sides:
         fingerprint: Hash of the manifest that says who is on which side, and of the number of the fold.
         others: Further faces to score, by name, without: another style of synthetic faces.
         population: Name of the dataset whose persons these are.
+        shown: Whom a picture shows, where the population has another name for a person than the records.
         source: Where the faces come from, as plain values, for the model's record.
 
     Raises:
@@ -39,19 +40,21 @@ class Sides:
     fingerprint: str
     others: Mapping[str, FaceDataset] = field(default_factory=dict)
     population: str = ""
+    shown: Mapping[str, str] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for scored in (self.test, *self.others.values()):
-            check_unknown(self.persons, hashed(self.population, scored.records))
-        if both := frozenset(self.persons["train"]) & frozenset(self.persons["validation"]):
+            check_unknown(self.persons, hashed(self.population, scored.records, self.shown))
+        trained, chosen_by = (set(map(group_of, side.records)) for side in (self.train, self.validation))
+        if both := trained & chosen_by:
             raise ValueError(f"{len(both)} persons are both trained on and chosen by")
 
     @cached_property
     def persons(self) -> Persons:
         """Hashes of the persons of each side."""
         sides = {"train": self.train, "validation": self.validation, "test": self.test}
-        return {name: hashed(self.population, side.records) for name, side in sides.items()}
+        return {name: hashed(self.population, side.records, self.shown) for name, side in sides.items()}
 
 
 def make_sides(
@@ -62,7 +65,6 @@ def make_sides(
     *,
     fold: int = 1,
     selection: Selection = "validation",
-    population: str = "",
 ) -> Sides:
     """Return the sides of one fold.
 
@@ -73,7 +75,6 @@ def make_sides(
         recipe: Labels, threshold, image size and augmentation.
         fold: Number of the fold, from 1.
         selection: On which side the best epoch is chosen.
-        population: Whose persons these are, if not those of the dataset itself.
 
     Raises:
         ValueError: If no record has the recipe's labels, or there is no such fold.
@@ -96,7 +97,7 @@ def make_sides(
         side("validation"),
         side("test"),
         f"{manifest.fingerprint}/{fold}",
-        population=population or dataset,
+        population=dataset,
     )
 
 

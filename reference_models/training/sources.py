@@ -12,6 +12,7 @@ from reference_models.data.dataset import Pictures
 from reference_models.data.folds import Selection
 from reference_models.data.layouts import list_layouts, read
 from reference_models.data.records import Record
+from reference_models.data.tree import SYNTHETIC as MANIFEST
 from reference_models.preparation.pictures import PreparedPictures
 from reference_models.training.recipes import Recipe
 from reference_models.training.sides import Sides, faces, make_sides
@@ -85,11 +86,19 @@ class Source:
         else:
             records, pictures = self._prepared(recipe)
         sides = make_sides(self.data, records, pictures, recipe, fold=self.fold, selection=self.selection)
-        sides = replace(sides, source=self.plain())
+        sides = replace(sides, source=self.plain(), **self._people())
         if not self.unseen:
             return sides
         records, pictures = self._rendered(recipe, told, HELD_OUT, self.unseen)
         return replace(sides, others={HELD_OUT: faces(records, pictures, recipe)})
+
+    def _people(self) -> dict[str, Any]:
+        """Return whose persons these are, where those of a dataset's layout are synthetic ones: with other names."""
+        if self.root is None or not (self.root / MANIFEST).exists():
+            return {}
+        from reference_models.data.synthetic import shown
+
+        return {"population": SYNTHETIC, "shown": shown(self.root)}
 
     def _rendered(
         self, recipe: Recipe, told: Callable[[int, int], None] | None, style: str, identities: int

@@ -11,6 +11,6 @@ from reference_models.data.synthetic.render import Picture
 from reference_models.data.synthetic.sheet import contact_sheet
 from reference_models.data.synthetic.shots import Shot, plan
 from reference_models.data.synthetic.styles import list_styles
-from reference_models.data.synthetic.writing import write
+from reference_models.data.synthetic.writing import shown, write
 
-__all__ = ["LAYOUTS", "UNITS", "Picture", "Shot", "SyntheticPictures", "contact_sheet", "list_styles", "plan", "write"]
+__all__ = ["LAYOUTS", "UNITS", "Picture", "Shot", "SyntheticPictures", "contact_sheet", "list_styles", "plan", "shown", "write"]

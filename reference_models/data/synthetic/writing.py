@@ -103,6 +103,25 @@ def write(
     return Written(root, len(missing), kept)
 
 
+def shown(root: Path) -> dict[str, str]:
+    """Return whom each picture shows of a folder that :func:`write` has made: its path in it to a shot's subject.
+
+    Raises:
+        DataError: If the folder does not say what it was made of.
+    """
+    try:
+        said = json.loads((root / SYNTHETIC).read_text())
+        if said["format"] != FORMAT:
+            raise ValueError(f"format {said['format']!r}")
+        chosen, frames = writing(said["layout"]), said["frames"]
+        shots = plan(
+            chosen.kind, identities=said["identities"], frames=frames, seed=said["seed"], style_name=said["style"]
+        )
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{root / SYNTHETIC} must be as 'reference-models synth' writes it: {error}") from error
+    return {chosen.image(shot, frames): shot.subject for shot in shots}
+
+
 def encode(picture: Picture, path: str) -> bytes:
     """Return the file of a picture, PNG or JPEG by the ending of ``path``."""
     file = io.BytesIO()

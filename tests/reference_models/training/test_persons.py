@@ -9,7 +9,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from reference_models.cli import app
+from reference_models.data.layouts import read
 from reference_models.data.records import Record
+from reference_models.data.synthetic import shown, write
+from reference_models.data.tree import DataError
 from reference_models.training.budgets import for_synthetic
 from reference_models.training.fit import Hardware, fit
 from reference_models.training.persons import KnownPersonsError, check_unknown, hashed
@@ -29,8 +32,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def command(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(app, [*map(str, arguments), "--no-cache"], env={"COLUMNS": "300"}, catch_exceptions=False)
+def command(*arguments: object, cache: str | None = "--no-cache") -> Result:
+    words = [*map(str, arguments), *([cache] if cache else [])]
+    return CliRunner().invoke(app, words, env={"COLUMNS": "300"}, catch_exceptions=False)
 
 
 def test_a_model_knows_the_persons_of_every_side_and_names_none(run: Path):
@@ -67,6 +71,31 @@ def test_known_persons_are_refused(run: Path, tmp_path: Path, options: tuple[str
 @pytest.mark.parametrize("options", [("--data-seed", "4"), ("--style", "held-out")])
 def test_new_persons_are_scored(run: Path, options: tuple[str, ...]):
     assert command("eval", run / "best.safetensors", *options).exit_code == 0
+
+
+@pytest.mark.parametrize(("seed", "code"), [(0, 2), (4, 0)])
+def test_a_folder_of_synthetic_faces_shows_persons_that_a_run_may_know(run: Path, tmp_path: Path, seed: int, code: int):
+    """The same faces as `train` renders, under the names of a dataset's layout."""
+    copy, prepared = tmp_path / "copy", tmp_path / "prepared"
+    made = command(*"synth --layout raf-db --identities 12 --frames 3 --seed".split(), seed, "-o", copy, cache=None)
+    assert made.exit_code == 0, made.stderr
+    made = command("prepare", copy, "-o", prepared, "--dataset", "raf-db", "--for", run / "model.safetensors", cache=None)
+    assert made.exit_code == 0, made.stderr
+    result = command("eval", run, "--data", "raf-db", "--root", copy, "--prepared", prepared)
+    assert result.exit_code == code, result.stderr
+    assert ("persons (or pictures) that would be scored" in result.stderr) == (code == 2)
+
+
+def test_what_a_folder_was_made_of_is_read_or_refused(tmp_path: Path):
+    write(tmp_path, "disfa+", identities=2, frames=1, size=32)
+    said = shown(tmp_path)
+    assert set(said.values()) == {"studio-0-0000", "studio-0-0001"}
+    assert {record.image for record in read("disfa+", tmp_path).records} <= set(said)
+    manifest = tmp_path / "synthetic.json"
+    for text in ("", "{}", "[]", manifest.read_text().replace("synth 1", "synth 9")):
+        manifest.write_text(text)
+        with pytest.raises(DataError, match=r"synthetic\.json must be as 'reference-models synth' writes it"):
+            shown(tmp_path)
 
 
 def test_persons_of_two_sides_are_refused_wherever_sides_are_made():
