@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 CLAIMS_HEADER = ("claim", "paper", "first", "second", "difference", "n", "verdict")
-SCORES_HEADER = ("network", "faces", "size", "score", "mean", "standard deviation", "n", "core seconds a run")
+SCORES_HEADER = ("network", "faces", "size", "score", "mean", "standard deviation", "n", "seconds a run")
 _GIGA = 1e9
 
 

@@ -13,4 +13,15 @@ from reference_models.data.synthetic.shots import Shot, plan
 from reference_models.data.synthetic.styles import list_styles
 from reference_models.data.synthetic.writing import shown, write
 
-__all__ = ["LAYOUTS", "UNITS", "Picture", "Shot", "SyntheticPictures", "contact_sheet", "list_styles", "plan", "shown", "write"]
+__all__ = [
+    "LAYOUTS",
+    "UNITS",
+    "Picture",
+    "Shot",
+    "SyntheticPictures",
+    "contact_sheet",
+    "list_styles",
+    "plan",
+    "shown",
+    "write",
+]

@@ -77,9 +77,13 @@ def test_new_persons_are_scored(run: Path, options: tuple[str, ...]):
 def test_a_folder_of_synthetic_faces_shows_persons_that_a_run_may_know(run: Path, tmp_path: Path, seed: int, code: int):
     """The same faces as `train` renders, under the names of a dataset's layout."""
     copy, prepared = tmp_path / "copy", tmp_path / "prepared"
-    made = command(*"synth --layout raf-db --identities 12 --frames 3 --seed".split(), seed, "-o", copy, cache=None)
+    made = command(
+        *["synth", "--layout", "raf-db", "--identities", "12", "--frames", "3", "--seed"], seed, "-o", copy, cache=None
+    )
     assert made.exit_code == 0, made.stderr
-    made = command("prepare", copy, "-o", prepared, "--dataset", "raf-db", "--for", run / "model.safetensors", cache=None)
+    made = command(
+        "prepare", copy, "-o", prepared, "--dataset", "raf-db", "--for", run / "model.safetensors", cache=None
+    )
     assert made.exit_code == 0, made.stderr
     result = command("eval", run, "--data", "raf-db", "--root", copy, "--prepared", prepared)
     assert result.exit_code == code, result.stderr
