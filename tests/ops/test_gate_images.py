@@ -237,6 +237,24 @@ def test_forward_mode_goes_another_way(calls: list[str]):
     torch.testing.assert_close(y[0], layer(x))
 
 
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_blend_counts_as_in_torch(name: str, calls: list[str]):
+    """With gradients and without, in what is computed and in what is learned."""
+    layer, x = randomise(LAYERS[name](21)).eval(), torch.randn(3, 21, 9, 11, requires_grad=True)
+    blend = torch.tensor([0.3], requires_grad=True)
+    leaves = [x, blend, *layer.parameters()]
+    with ops.backend("torch"):
+        expected = layer(x, blend=blend)
+    y = layer(x, blend=blend)
+    with torch.no_grad():
+        assert torch.equal(layer(x, blend=blend), y)
+        assert torch.equal(layer(x, blend=torch.zeros(1)), x)
+    assert len(calls) == 3
+    torch.testing.assert_close(y, expected)
+    found, exact = (torch.autograd.grad(value.square().mean(), leaves) for value in (y, expected))
+    torch.testing.assert_close(found, exact, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("blended", [False, True])
 @pytest.mark.parametrize("statistics", [False, True])
 @pytest.mark.parametrize("name", ["se", "cbam", "cbam_channel", "cbam_spatial", "cbam_plain"])
