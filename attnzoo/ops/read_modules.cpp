@@ -259,7 +259,8 @@ PyObject* call(PyObject*, PyObject* const* given, Py_ssize_t count) {
     PyThreadState* state = PyEval_SaveThread();
     const int status = ((AttnzooKernel)kernel)(reading.fields.data(), fields, options, many, out.data, nullptr, 0);
     PyEval_RestoreThread(state);
-    if (status) Py_RETURN_NONE;
+    if (status == kAttnzooUnfit) Py_RETURN_NONE;
+    if (status) return PyErr_Format(PyExc_RuntimeError, "a kernel failed with status %d; memory may be full", status);
     Py_INCREF(y.object);
     return y.object;
   });
@@ -284,8 +285,8 @@ const char kPrepare[] =
 PyObject* prepare(PyObject*, PyObject* arguments) {
   PyObject* capsule;
   if (!PyArg_ParseTuple(arguments, "O(OO)(OOOO)(O!O!)(O!O!)", &capsule, &torch.tensor, &torch.parameter, &torch.is_neg,
-                        &torch.is_grad_enabled, &torch.empty_like, &torch.threads, &PyTuple_Type, &torch.asked, &PyTuple_Type, &torch.empty, &PyTuple_Type,
-                        &torch.hooks, &PyTuple_Type, &torch.methods))
+                        &torch.is_grad_enabled, &torch.empty_like, &torch.threads, &PyTuple_Type, &torch.asked,
+                        &PyTuple_Type, &torch.empty, &PyTuple_Type, &torch.hooks, &PyTuple_Type, &torch.methods))
     return nullptr;
   Py_INCREF(arguments);  // for the life of the process
   auto* offered = (const Exchange*)PyCapsule_GetPointer(capsule, "dlpack_exchange_api");

@@ -235,6 +235,9 @@ def call(
     Returns:
         The tensor that was filled. The record where a gradient is wanted, or the reader was not built in C++: then
         nothing was computed. None where ``read`` returns None, or the kernel does not take what was read.
+
+    Raises:
+        RuntimeError: If the kernel failed, as where memory is full: the tensor that is filled may be half written.
     """
     if _reader is None:
         return read_in_python(parts, tensors)

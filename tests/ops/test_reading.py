@@ -318,6 +318,12 @@ def test_a_kernel_is_not_called_where_gradients_are_wanted_or_it_refuses(
         status[0] = 4
         refused = call(where, b"abc", ((layer, TABLE),), (x, None), False)
         assert (refused is None) == (reading._reader is not None)
+        if reading._reader is not None:  # what it has half written must not be taken for its input
+            status[0] = 2
+            with pytest.raises(RuntimeError, match="a kernel failed with status 2"):
+                call(where, b"abc", ((layer, TABLE),), (x, None), True)
+            assert len(seen) == 2
+            seen.pop()
         layer.conv.register_forward_hook(lambda *_: None)
         assert call(where, b"abc", ((layer, TABLE),), (x, None), False) is None
     assert len(seen) == (reading._reader is not None)

@@ -3,6 +3,7 @@
 
 #include <stdint.h>
 
+enum { kAttnzooUnfit = 4 };  // the status of a kernel that does not take what it is given, as kUnfit of kernel.h
 enum { kAttnzooAbsent = -1, kAttnzooFloat32, kAttnzooBfloat16, kAttnzooFloat16, kAttnzooInt64, kAttnzooAxes = 4 };
 
 struct AttnzooField {

@@ -108,6 +108,7 @@ void take_gradients(const AttnzooField* next, const AttnzooGateOptions& options,
 }  // namespace attnzoo
 
 using namespace attnzoo::ATTNZOO_ISA;
+static_assert((int)kUnfit == (int)kAttnzooUnfit, "read_modules.cpp knows it by the other name");
 
 // Computes the gated map; kUnfit where anything is not as it must be, before anything is written.
 ATTNZOO_EXPORT(gate_images)(const AttnzooField* fields, int64_t count, const void* options, int64_t threads, void* y,
