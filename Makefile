@@ -12,27 +12,27 @@ test:
 	$(PYTHON) -m pytest
 
 bench:  ## what is measured, then what is counted; each writes its results under benchmarks/results
-	$(PYTHON) -m benchmarks.measure_ops
-	$(PYTHON) -m benchmarks.measure_gate_call
-	$(PYTHON) -m benchmarks.measure_layers
-	$(PYTHON) -m benchmarks.measure_resnet50
-	$(PYTHON) -m benchmarks.measure_graphs
-	$(PYTHON) -m benchmarks.measure_cednn
-	$(PYTHON) -m benchmarks.measure_networks
-	$(PYTHON) -m benchmarks.bench_attach_overhead
-	$(PYTHON) benchmarks/sweep_attach.py
+	$(PYTHON) -m benchmarks.speed.ops
+	$(PYTHON) -m benchmarks.speed.gate_call
+	$(PYTHON) -m benchmarks.speed.layers
+	$(PYTHON) -m benchmarks.speed.resnet50
+	$(PYTHON) -m benchmarks.speed.graphs
+	$(PYTHON) -m benchmarks.speed.cednn
+	$(PYTHON) -m benchmarks.speed.networks
+	$(PYTHON) -m benchmarks.speed.attach_overhead
+	$(PYTHON) -m benchmarks.sweeps.attach
 	reference-models ledger --json benchmarks/results/ledger.json
-	$(PYTHON) -m benchmarks.build_triton
+	$(PYTHON) -m benchmarks.triton.build
 
 sanitize:  ## the CPU kernels under AddressSanitizer and UBSan, over the tests of the operations
-	$(PYTHON) -m benchmarks.sanitize
+	$(PYTHON) -m benchmarks.robustness.sanitize
 
 fuzz:  ## ten thousand calls and two thousand damaged files
-	$(PYTHON) -m benchmarks.fuzz --calls 10000 --files 2000
+	$(PYTHON) -m tests.fuzz --calls 10000 --files 2000
 
 docs:  ## bring the generated tables up to date, then build the site, where any warning is an error
-	$(PYTHON) docs/generate.py
+	$(PYTHON) -m docs.generate
 	$(PYTHON) -m mkdocs build --strict
 
 report:  ## one page of cost and speed from the committed results
-	attnzoo report -o report.html
+	$(PYTHON) -m benchmarks.report -o report.html

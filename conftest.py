@@ -28,6 +28,6 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     """Say in which environment the benchmarks are run, and by which versions."""
     if not config.option.benchmark_only:
         return []
-    from benchmarks.interleaved import conditions
+    from benchmarks.speed.interleaved import conditions
 
     return [f"benchmarks: {conditions()}"]

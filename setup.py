@@ -27,7 +27,7 @@ FLAGS = ["-std=gnu++17", "-O3", "-fPIC", "-fopenmp", "-fno-math-errno", "-fno-tr
 FLAGS += ["-fvisibility=hidden", "-g0", "-Wno-maybe-uninitialized"]  # GCC 12 warns of its own AVX-512 header
 SANITIZERS = ["-g1", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 SANITIZERS += ["-Wno-uninitialized"]  # of GCC 12's own AVX headers, which leave what is masked undefined
-if os.environ.get("ATTNZOO_SANITIZE") != "1":  # python -m benchmarks.sanitize sets it
+if os.environ.get("ATTNZOO_SANITIZE") != "1":  # python -m benchmarks.robustness.sanitize sets it
     SANITIZERS = []
 X86 = {
     "avx2": ["-mavx2", "-mfma", "-mf16c"],

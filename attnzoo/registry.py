@@ -1,6 +1,7 @@
 """The registry: every attention by name, its own facts beside it, and one way to make it.
 
-A layer registers itself where it is defined; nothing else keeps a list. ``timm``'s attentions are reachable as
+A layer registers itself where it is defined; nothing else keeps a list. The project's own layers are imported when
+somebody first asks for a layer. ``timm``'s attentions are reachable as
 ``timm/<name>`` and are looked up in the installed ``timm`` only when somebody asks for one.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import importlib
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,10 +20,7 @@ from typing import Any, Literal, TypeVar, get_args
 from torch import nn
 
 from attnzoo import timm_layers
-
-Kind = Literal["unary", "paired", "pyramid", "guided", "split"]
-"""What a layer takes: ``unary`` x -> x; ``paired`` (previous, current) -> current; ``pyramid`` [maps] -> vector or
-maps; ``guided`` (x, maps) -> x; ``split`` x -> named regions."""
+from attnzoo.kinds import Kind
 
 Kept = Literal["shape", "dtype", "device", "memory_format"]
 """A property of the input that the output shares."""
@@ -145,11 +144,12 @@ def layer_info(name: str) -> LayerInfo:
     Raises:
         ValueError: If the name is unknown; the message has the closest names.
     """
-    if name in _registered:
-        return _registered[name]
+    known = _layers()
+    if name in known:
+        return known[name]
     if isinstance(name, str) and name.startswith(timm_layers.PREFIX):
         return _timm_info(name)
-    raise ValueError(_unknown(f"no layer named {name!r}", str(name), _registered))
+    raise ValueError(_unknown(f"no layer named {name!r}", str(name), known))
 
 
 def list_layers(*, kind: Kind | None = None, filter: str = "*") -> list[str]:  # noqa: A002 - timm's word
@@ -168,8 +168,14 @@ def list_layers(*, kind: Kind | None = None, filter: str = "*") -> list[str]:  #
     if filter.startswith(timm_layers.PREFIX):
         names = [timm_layers.PREFIX + name for name in timm_layers.names()] if kind in {None, "unary"} else []
     else:
-        names = [name for name, info in _registered.items() if kind in {None, info.kind}]
+        names = [name for name, info in _layers().items() if kind in {None, info.kind}]
     return sorted(fnmatch.filter(names, filter))
+
+
+def _layers() -> Mapping[str, LayerInfo]:
+    """Return what is registered, the project's own layers among it: a layer imports this file, so it comes later."""
+    importlib.import_module("attnzoo.layers")
+    return _registered
 
 
 def _timm_info(name: str) -> LayerInfo:
@@ -187,8 +193,8 @@ def _timm_info(name: str) -> LayerInfo:
 
 
 def _check_free(name: str) -> None:
-    if name in _registered:
-        raise ValueError(f"name {name!r} is taken by {_registered[name].cls!r}; choose another")
+    if taken := _layers().get(name):
+        raise ValueError(f"name {name!r} is taken by {taken.cls!r}; choose another")
 
 
 def _check_layer_signature(name: str, cls: type[nn.Module]) -> None:

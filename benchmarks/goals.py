@@ -1,6 +1,6 @@
 """Everything that speed is held to beside what the committed results say, lost goals among them.
 
-``python docs/generate.py`` keeps ``results/goals.json`` in step with the results; the report shows it.
+``python -m docs.generate`` keeps ``results/goals.json`` in step with the results; the report shows it.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any
 
 from rich.table import Table
 
-from benchmarks.ops_goals import Verdict, verdicts
+from benchmarks import RESULTS
+from benchmarks.speed.ops_goals import Verdict, verdicts
 
-RESULTS = Path(__file__).with_name("results")
 Rows = Sequence[Mapping[str, Any]]
 SAVED = 1.2
 """Maps that CBAM may keep for its backward pass, in the worst case."""
@@ -50,7 +50,7 @@ def record(folder: Path = RESULTS) -> dict[str, Any]:
     }
     found = [verdict for name, goals in parts.items() for verdict in goals(_rows(folder, name))]
     rows = [{**each._asdict(), "measured": round(each.measured, 3)} for each in found]
-    return {"command": "python docs/generate.py", "rows": rows}
+    return {"command": "python -m docs.generate", "rows": rows}
 
 
 def operations(rows: Rows) -> Iterator[Verdict]:

@@ -21,12 +21,12 @@ from huggingface_hub.errors import EntryNotFoundError
 from torch import nn
 
 from attnzoo.files import write_atomically
-from reference_models.cednn import CEDNN
 from reference_models.data.labels import Labels
-from reference_models.dba_net import DBANet
 from reference_models.label_order import KEY
-from reference_models.lla_net import LLANet
-from reference_models.tra_net import TRANet
+from reference_models.networks.cednn import CEDNN
+from reference_models.networks.dba_net import DBANet
+from reference_models.networks.lla_net import LLANet
+from reference_models.networks.tra_net import TRANet
 from reference_models.weights import load_weights, read_weights, save_weights
 
 WEIGHTS = "model.safetensors"

@@ -25,6 +25,7 @@ def seed() -> None:
 @pytest.fixture
 def own_layers() -> Iterator[None]:
     """Remove again what the test registers."""
+    registry.list_layers()  # what is imported later is not registered again
     before = dict(registry._registered)
     yield
     registry._registered.clear()

@@ -59,7 +59,7 @@ SUBJECTS = (
             "self.fc2 = nn.Conv2d(hidden, channels, 1, bias=bias, device=device, dtype=dtype)",
             "self.fc2 = nn.Conv2d(hidden, channels, 1, bias=bias, device=device)",
         ),
-        also=("tests/ops/test_gate_images.py", "tests/ops/test_eligibility.py"),
+        also=("tests/ops/gates/test_gate_images.py", "tests/ops/test_eligibility.py"),
     ),
     _layer(
         "cbam",
@@ -84,7 +84,7 @@ SUBJECTS = (
         Mutation(
             "spatial=False ignored", "norm_layer, device, dtype) if spatial else None", "norm_layer, device, dtype)"
         ),
-        also=("tests/ops/test_gate_images.py", "tests/ops/test_eligibility.py"),
+        also=("tests/ops/gates/test_gate_images.py", "tests/ops/test_eligibility.py"),
     ),
     _layer(
         "region_mask",
@@ -113,7 +113,7 @@ SUBJECTS = (
         Mutation("relu ignored", "shortcut=shortcut, relu=relu)", "shortcut=shortcut)"),
     ),
     Subject(
-        "attnzoo/ops/convolution.py",
+        "attnzoo/ops/dense/convolution.py",
         ("tests/layers/test_llam.py",),
         (
             Mutation(
@@ -128,7 +128,7 @@ SUBJECTS = (
         ),
     ),
     Subject(
-        "attnzoo/ops/llam_gate.py",
+        "attnzoo/ops/gates/llam_gate.py",
         ("tests/layers/test_llam.py",),
         (
             Mutation("second map ignored", "a if b is None else a + b", "a"),
@@ -211,8 +211,8 @@ SUBJECTS = (
         ),
     ),
     Subject(
-        "attnzoo/ops/apply_gates.py",
-        ("tests/ops/test_apply_gates.py",),
+        "attnzoo/ops/gates/apply_gates.py",
+        ("tests/ops/gates/test_apply_gates.py",),
         (
             Mutation("blend ignored", "blend * gate + (1 - blend)", "gate + 0 * blend"),
             Mutation("wider gate widens the map", "return gated.to(x.dtype)", "return gated"),
@@ -253,13 +253,13 @@ SUBJECTS = (
         ),
     ),
     Subject(
-        "attnzoo/ops/linear.py",
+        "attnzoo/ops/dense/linear.py",
         ("tests/ops/test_readable.py tests/layers/test_contract_weights.py",),
         (Mutation("memory of weight, bias read", "eligibility.plain(weight, bias)", "True"),),
     ),
     Subject(
-        "attnzoo/ops/onednn.py",
-        ("tests/ops/test_onednn.py",),
+        "attnzoo/ops/dense/onednn.py",
+        ("tests/ops/dense/test_onednn.py",),
         (
             Mutation("counters ignored", " or not eligibility.plain_eager()", ""),
             Mutation("taken where it is switched off", " and torch_internals.onednn_enabled()", ""),

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import shlex
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from PIL import Image
@@ -17,8 +15,9 @@ import attnzoo.cli
 import reference_models.cli
 import reference_models.data
 import reference_models.faces
-import reference_models.ledger
+import reference_models.papers.ledger
 import reference_models.preparation
+from docs.generate import pages, results
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
@@ -29,16 +28,6 @@ PAGES = sorted(
 IN_ONE_GO = "docs/first-model.md"  # its commands and snippets need one another: tests/test_first_model.py
 SHELL = re.compile(r"^```sh\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 SNIPPET = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-
-
-def load_generator() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("docs_generate", ROOT / "docs/generate.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-GENERATOR = load_generator()
 
 
 def shell_lines(program: str) -> list[str]:
@@ -65,23 +54,22 @@ def test_snippets_of_a_page_run_one_after_the_other(page, tmp_path, monkeypatch)
         exec(compile("\n" * line + snippet[1], ROOT / page, "exec"), names)  # noqa: S102 - our own pages
 
 
-@pytest.mark.parametrize("page", [path.relative_to(ROOT).as_posix() for path in GENERATOR.files()])
+@pytest.mark.parametrize("page", [path.relative_to(ROOT).as_posix() for path in pages.files()])
 def test_generated_parts_are_up_to_date(page):
     path = ROOT / page
-    assert GENERATOR.updated(path) == path.read_text(), "run: python docs/generate.py"
+    assert pages.updated(path) == path.read_text(), "run: python -m docs.generate"
 
 
 def test_an_outdated_part_is_noticed(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- generated: layer se -->\nold\n<!-- end -->\nafter\n")
-    written = GENERATOR.updated(page)
+    written = pages.updated(page)
     assert written.startswith("before\n<!-- generated: layer se -->\n| `se` |")
     assert written.endswith("<!-- end -->\nafter\n")
     assert "old" not in written
 
 
 def test_results_become_a_table_that_says_where_they_were_made(tmp_path, monkeypatch):
-    (tmp_path / "benchmarks/results").mkdir(parents=True)
     result = {
         "command": "python benchmarks/bench_x.py",
         "commit": "abc1234",
@@ -89,9 +77,9 @@ def test_results_become_a_table_that_says_where_they_were_made(tmp_path, monkeyp
         "versions": {"torch": "2.15.0"},
         "rows": [{"layer": "se", "time ms": 1.23456, "bytes": 4096}, {"layer": "a|b", "time ms": 20.0, "bytes": 1}],
     }
-    (tmp_path / "benchmarks/results/x.json").write_text(json.dumps(result))
-    monkeypatch.setattr(GENERATOR, "ROOT", tmp_path)
-    assert GENERATOR.results(tmp_path / "page.md", "x") == (
+    (tmp_path / "x.json").write_text(json.dumps(result))
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    assert results.results(tmp_path / "page.md", "x") == (
         "| layer | time ms | bytes |\n| --- | --- | --- |\n| se | 1.235 | 4,096 |\n| a\\|b | 20 | 1 |\n\n"
         "`python benchmarks/bench_x.py`, commit abc1234; cores 2, torch 2.15.0."
     )
@@ -102,7 +90,7 @@ def test_the_committed_ledger_holds_the_claims_of_today():
     committed = json.loads((ROOT / "benchmarks/results/ledger.json").read_text())["figures"]
     today = [
         (one.network, one.variant, one.source, claim.quantity, claim.convention, claim.paper, claim.reason)
-        for one in reference_models.ledger.subjects()
+        for one in reference_models.papers.ledger.subjects()
         for claim in one.claims
     ]
     assert [tuple(figure[key] for key in keys) for figure in committed] == today

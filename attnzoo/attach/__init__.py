@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from attnzoo import checks
 from attnzoo.attach.attachment import Attachment, next_number, require_all_or_none
 from attnzoo.attach.attend import Init
-from attnzoo.attach.find import find_sites
-from attnzoo.attach.paired import Mismatch
-from attnzoo.attach.prepare import Prepared, prepare
+from attnzoo.attach.find.search import find_sites
+from attnzoo.attach.insert.paired import Mismatch
+from attnzoo.attach.insert.prepare import Prepared, prepare
+from attnzoo.attach.insert.swap import refusal
 from attnzoo.attach.pyramid import PyramidClassifier, with_pyramid_head
 from attnzoo.attach.sites import Site, Spot
 from attnzoo.attach.source import Source, layer_source
-from attnzoo.attach.swap import refusal
 from attnzoo.attach.table import Plan, PlanRow
 
 __all__ = [

@@ -13,10 +13,10 @@ from torch.utils.hooks import RemovableHandle
 
 from attnzoo.attach import checkpoint
 from attnzoo.attach.attend import Attend
-from attnzoo.attach.placement import Placement
+from attnzoo.attach.insert.placement import Placement
+from attnzoo.attach.insert.stack import AttentionStack
 from attnzoo.attach.sites import Site
 from attnzoo.attach.source import Source
-from attnzoo.attach.stack import AttentionStack
 from attnzoo.attach.table import Plan
 
 _REPARAMETRISED = re.compile(r"\.(?:parametrizations\.(\w+)\.original\d*)$")

@@ -41,7 +41,7 @@ class Attend(nn.Module):
         layer: The attention.
         spot: Layout, prefix tokens and grid of the tensor.
         init: ``identity`` starts with ``a = 0``; ``paper`` has no blend.
-        folds: Whether the layer blends its gates itself, see :mod:`attnzoo.attach.construct`.
+        folds: Whether the layer blends its gates itself, see :mod:`attnzoo.attach.insert.construct`.
         device: Device of the blend.
         dtype: Floating dtype of the blend.
     """

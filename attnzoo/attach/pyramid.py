@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attnzoo.attach.prepare import placed
-from attnzoo.attach.probe import probe
+from attnzoo.attach.find.probe import probe
+from attnzoo.attach.insert.prepare import placed
 from attnzoo.attach.source import layer_source
 
 

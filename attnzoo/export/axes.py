@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from attnzoo import checks
-from attnzoo.attach.probe import REFUSALS
+from attnzoo.attach.find.probe import REFUSALS
 
 Free = Literal["batch", "size"]
 FREE: tuple[Free, ...] = ("batch", "size")

@@ -24,10 +24,10 @@ from torch import Tensor, fx, nn
 from attnzoo import checks
 from attnzoo.layer import Layer
 from attnzoo.ops import apply_gates, eligibility, note_gates, squeeze_channels, why_called
-from attnzoo.ops.apply_gates import blended
-from attnzoo.ops.convolution import planar, pointwise, sum_of_pointwise
-from attnzoo.ops.gate_images import BOTTLENECK, Gating, convolution, gate_images, gating
-from attnzoo.ops.global_pool import averages_and_maxima
+from attnzoo.ops.dense.convolution import planar, pointwise, sum_of_pointwise
+from attnzoo.ops.gates.apply_gates import blended
+from attnzoo.ops.gates.gate_images import BOTTLENECK, Gating, convolution, gate_images, gating
+from attnzoo.ops.gates.global_pool import averages_and_maxima
 from attnzoo.ops.reading import Row
 from attnzoo.registry import register
 

@@ -28,7 +28,7 @@ from torch import Tensor, fx
 from attnzoo import checks
 from attnzoo.layer import Layer
 from attnzoo.ops import note_gates
-from attnzoo.ops.apply_gates import blended
+from attnzoo.ops.gates.apply_gates import blended
 from attnzoo.ops.memory_format import memory_format
 from attnzoo.registry import register
 

@@ -22,7 +22,7 @@ from torch import Tensor, fx, nn
 from attnzoo import checks
 from attnzoo.layer import Layer
 from attnzoo.ops import llam_gate, note_gates
-from attnzoo.ops.convolution import of_two
+from attnzoo.ops.dense.convolution import of_two
 from attnzoo.ops.gate_listener import listened
 from attnzoo.registry import register
 

@@ -21,8 +21,8 @@ from torch import Tensor, fx, nn
 from attnzoo import checks
 from attnzoo.layer import Layer
 from attnzoo.ops import apply_gates, global_pool, note_gates
-from attnzoo.ops.convolution import pointwise
-from attnzoo.ops.gate_images import BOTTLENECK, gate_images, gating
+from attnzoo.ops.dense.convolution import pointwise
+from attnzoo.ops.gates.gate_images import BOTTLENECK, gate_images, gating
 from attnzoo.ops.reading import Row
 from attnzoo.registry import register
 

@@ -1,18 +1,18 @@
 """The operations that the layers share, each computed by the fastest backend that can."""
 
-from attnzoo.ops.apply_gates import apply_gates
+from attnzoo.ops.dense.linear import LinearLayer, linear, linears
+from attnzoo.ops.dense.winograd import convolve
 from attnzoo.ops.dispatch import BackendInfo, backend, backends
 from attnzoo.ops.eligibility import Decision, why_called
 from attnzoo.ops.explain import explain
 from attnzoo.ops.gate_listener import note_gates
-from attnzoo.ops.global_pool import Pooled, global_pool
-from attnzoo.ops.linear import LinearLayer, linear, linears
-from attnzoo.ops.llam_gate import llam_gate
+from attnzoo.ops.gates.apply_gates import apply_gates
+from attnzoo.ops.gates.global_pool import Pooled, global_pool
+from attnzoo.ops.gates.llam_gate import llam_gate
+from attnzoo.ops.gates.spatial_conv import spatial_conv
+from attnzoo.ops.gates.split_rows import split_rows
+from attnzoo.ops.gates.squeeze_channels import Squeezed, squeeze_channels
 from attnzoo.ops.memory_format import channels_last
-from attnzoo.ops.spatial_conv import spatial_conv
-from attnzoo.ops.split_rows import split_rows
-from attnzoo.ops.squeeze_channels import Squeezed, squeeze_channels
-from attnzoo.ops.winograd import convolve
 
 __all__ = [
     "BackendInfo",

@@ -18,7 +18,7 @@ import reference_models
 from reference_models.faces.alignment import AlignedFace
 from reference_models.faces.images import RGBImage
 from reference_models.faces.landmarks import Face
-from reference_models.ledger import Claim, subjects
+from reference_models.papers.ledger import Claim, subjects
 from reference_models.preparation.preparation import PREPARATIONS
 
 SECONDS_A_NETWORK = 1.0

@@ -14,13 +14,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from attnzoo.files import check_writable, write_output
-from reference_models import overlay
 from reference_models.demo.backbone import BACKBONE, Attended, attend
 from reference_models.demo.networks import NetworkRun, align, plans, run_networks
 from reference_models.extras import load
 from reference_models.faces.images import RGBImage, read_image
 from reference_models.faces.landmarks import choose, detect
-from reference_models.ledger import OPERATIONS, Claim
+from reference_models.figures import overlay
+from reference_models.papers.ledger import OPERATIONS, Claim
 from reference_models.preparation.preparation import PREPARATIONS
 
 UNTRAINED = (

@@ -9,13 +9,12 @@ from typing import Any, Literal, Protocol
 from numpy.typing import NDArray
 
 from attnzoo.checks import one_of
+from reference_models.choices import NoFacePolicy, Policy
 from reference_models.faces.geometry import Points
 from reference_models.faces.point_sets import select
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels."""
-Policy = Literal["largest", "raise", "skip"]
-NoFacePolicy = Literal["raise", "skip"]
 Outcome = Literal["one", "largest", "no face", "several"]
 OUTCOMES: tuple[Outcome, ...] = ("one", "largest", "no face", "several")
 """What can be said of a photograph: one face; several, of which the largest was taken; skipped for want of a face;

@@ -69,14 +69,8 @@ def run(
         ValueError: If ``model`` is unknown, the weights do not fit, or ``neutral`` is missing or not wanted.
     """
     by_file = model.endswith(".safetensors") or Path(model).is_dir()
-    if not by_file:
-        if model not in NETWORKS:
-            known = ", ".join(NETWORKS)
-            raise ValueError(f"--model must be one of {known}, or a model that 'train' has written, got {model!r}")
-        if neutral is not None and model != "cednn":
-            raise ValueError(f"--neutral is for cednn, whose difference maps it gives, got --model {model}")
-    elif weights is not None:
-        raise ValueError("--weights must be left out: the model has its own")
+    model = model if by_file else model.replace("-", "_")
+    _check(model, by_file, neutral, weights)
     check_writable(output, ".png")
     if page is not None:
         check_writable(page, ".html")
@@ -98,6 +92,19 @@ def run(
     console.print(f"Sheet: [bold]{escape(str(output))}[/bold]")
     if page is not None:
         console.print(f"Page: [bold]{escape(str(page))}[/bold]")
+
+
+def _check(model: str, by_file: bool, neutral: Path | None, weights: Path | None) -> None:
+    """Check that the model is known and that what is given is for it."""
+    if by_file:
+        if weights is not None:
+            raise ValueError("--weights must be left out: the model has its own")
+        return
+    if model not in NETWORKS:
+        known = ", ".join(NETWORKS)
+        raise ValueError(f"--model must be one of {known}, or a model that 'train' has written, got {model!r}")
+    if neutral is not None and model != "cednn":
+        raise ValueError(f"--neutral is for cednn, whose difference maps it gives, got --model {model}")
 
 
 def _by_name(image: Path, model: str, neutral: Path | None, weights: Path | None) -> _Subject:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 from reference_models.extras import load
-from reference_models.overlay import ACCENT, DPI, INK, PAPER, SECOND, as_png
+from reference_models.figures.overlay import ACCENT, DPI, INK, PAPER, SECOND, as_png
 from reference_models.prediction.predict import Prediction
 
 _ROW, _WIDTH = 2.6, 9.0  # inches

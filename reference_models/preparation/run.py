@@ -42,6 +42,12 @@ class Report:
     stages: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(STAGES, 0.0)))
     workers: int = 1
 
+    def count(self, result: Done) -> None:
+        """Add a photograph that has an outcome."""
+        self.outcomes[result.entry.outcome] += 1
+        self.kept += result.kept
+        self.stages.update(result.seconds)
+
     @property
     def done(self) -> int:
         """Number of photographs with an outcome."""
@@ -72,9 +78,8 @@ def prepare(
 ) -> Report:
     """Prepare photographs and write the results and their manifest.
 
-    However often it is interrupted, by a kill too, and run again: in the end the folder holds the same bytes. Results
-    are used again if they are intact and preparation, search, versions and contents are the same. In a script this
-    stands under ``if __name__ == "__main__":``, as everything that starts processes.
+    However often it is killed and run again: in the end the folder holds the same bytes. Results are used again if
+    they are intact and made in the same way. It starts processes: a script calls it under a guard of ``__main__``.
 
     Args:
         root: Folder of the photographs.
@@ -97,35 +102,39 @@ def prepare(
     root, out = Path(root).absolute(), Path(out).absolute()  # processes may have another working directory
     items = [_absolute(item) for item in items]
     positive_int("workers", workers)
-    sought = search.detector != "aligned" and any(item.points is None for item in items)
-    for module, package in (*_NEEDED, *((("dlib", "dlib-bin"),) if sought else ())):
-        load(module, package=package, extra="faces")
+    _load_packages(items, search)
     report = Report(workers=workers)
     failures = dict(problems or {})
-    start = time.perf_counter()
-    store = Store(out, identity(preparation, search), redo=redo)
+    start, store = time.perf_counter(), Store(out, identity(preparation, search), redo=redo)
     try:
         tasks = ((item, store.before.get(item.name)) for item in items)
         for item, result in results(tasks, root, out, preparation, search, workers=workers):
             if isinstance(result, Done):
                 store.keep(item.name, result.entry)
-                report.outcomes[result.entry.outcome] += 1
-                report.kept += result.kept
-                report.stages.update(result.seconds)
+                report.count(result)
             elif isinstance(result, OutputError | MissingExtraError):
                 raise result
             else:
                 failures[item.name] = _said(result)
-            report.failures = failures
-            report.seconds = time.perf_counter() - start
+            report.failures, report.seconds = failures, time.perf_counter() - start
             if advanced is not None:
                 advanced(report)
-        report.failures = dict(sorted(failures.items()))
         store.finish(failures)
     finally:
         store.close()
-    report.seconds = time.perf_counter() - start
+    report.failures, report.seconds = dict(sorted(failures.items())), time.perf_counter() - start
     return report
+
+
+def _load_packages(items: Sequence[Item], search: Search) -> None:
+    """Load what is needed, dlib only if a face has to be found.
+
+    Raises:
+        MissingExtraError: If a package is not installed.
+    """
+    sought = search.detector != "aligned" and any(item.points is None for item in items)
+    for module, package in (*_NEEDED, *((("dlib", "dlib-bin"),) if sought else ())):
+        load(module, package=package, extra="faces")
 
 
 def _absolute(item: Item) -> Item:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from attnzoo import attach
 from reference_models.data.dataset import Batch
-from reference_models.registry import create
+from reference_models.networks.registry import create
 from reference_models.training.baselines import PREFIX, classifier
 from reference_models.training.recipes import Recipe
 

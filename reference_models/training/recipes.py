@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from attnzoo import DIFFERENCE_THRESHOLDS
 from reference_models import checks
-from reference_models.cednn import CK_PLUS_AUS, DISFA_PLUS_AUS
 from reference_models.data.labels import EXPRESSIONS, Labels
+from reference_models.networks.cednn import CK_PLUS_AUS, DISFA_PLUS_AUS
 from reference_models.preparation.preparation import PREPARATIONS, Network, Preparation
 from reference_models.training.schedules import Constant, ExponentialAfter, Poly, Schedule, Step
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import attnzoo
-from attnzoo.attach.placement import Placement
+from attnzoo.attach.insert.placement import Placement
 from tests.attach.cases import images, model_of, snapshot
 
 

@@ -11,7 +11,7 @@ from timm import create_model
 from torch import Tensor, fx, nn
 from torchvision.models import get_model
 
-from attnzoo.attach.find import find_sites
+from attnzoo.attach.find.search import find_sites
 from attnzoo.attach.sites import Site, Spot
 
 

@@ -1,4 +1,4 @@
-"""The site lists of families, as they are pinned; `benchmarks/sweep_attach.py` compares all, this a few small ones."""
+"""The site lists of families, as they are pinned; `benchmarks/sweeps/attach.py` compares all, this a few small ones."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import timm
 import torch
 import torchvision
 
-from attnzoo.attach.find import Finder
-from attnzoo.attach.probe import probe
+from attnzoo.attach.find.probe import probe
+from attnzoo.attach.find.search import Finder
 from attnzoo.attach.sites import Site
 
 PINS = Path(__file__).parent / "sites"
@@ -59,5 +59,5 @@ def test_sites_are_those_that_are_pinned(name: str) -> None:
 def test_every_family_is_pinned() -> None:
     pinned = {json.loads(path.read_text())["family"] for path in PINS.glob("*.json")}
     assert {f"timm/{module}" for module in timm.models.list_modules()} <= pinned
-    models = Path(__file__).parents[2] / "benchmarks" / "attach_models.json"
+    models = Path(__file__).parents[2] / "benchmarks" / "sweeps" / "attach_models.json"
     assert set(json.loads(models.read_text())) == pinned

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import attnzoo
-from attnzoo.attach.stack import SlotStack
+from attnzoo.attach.insert.stack import SlotStack
 from tests.attach.cases import set_blends
 from tests.ops.cases import native_only
 

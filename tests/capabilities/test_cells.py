@@ -1,7 +1,7 @@
 """Every quick cell of the capability table, and the table that is published.
 
 A capability that a subject has not stands in its ``exceptions`` with the reason, and must really be missing. What is
-slow (graphs of whole models, inductor) is tried by ``python -m benchmarks.measure_capabilities``, which writes what is
+slow (graphs of whole models, inductor) is tried by ``python -m tests.capabilities``, which writes what is
 published.
 """
 

@@ -18,10 +18,10 @@ from scipy.io import savemat
 from torch import nn
 
 import attnzoo
-from attnzoo.recorder.command import _read as read_photograph
+from attnzoo.cli.look import _read as read_photograph
 from reference_models.data import DataError, Finding, Labels, read
 from reference_models.data.check import open_everything
-from reference_models.data.folds_command import manifest_of
+from reference_models.data.folding import manifest_of
 from reference_models.data.landmark_files import read_landmarks
 from reference_models.data.manifest import read_manifest
 from reference_models.faces.given import LandmarkError, read_points

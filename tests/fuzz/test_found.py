@@ -15,8 +15,9 @@ from torch import nn
 from typer.testing import CliRunner, Result
 
 import attnzoo
-from attnzoo import cli
-from attnzoo.recorder.command import _read as read_photograph
+from attnzoo.cli.app import app
+from attnzoo.cli.console import first_line
+from attnzoo.cli.look import _read as read_photograph
 from reference_models.data import read
 from reference_models.label_order import read_labels
 from reference_models.preparation.items import PreparationError
@@ -173,7 +174,7 @@ def test_sparse_maps_are_refused():
 
 
 def called(*arguments: str) -> Result:
-    return CliRunner().invoke(cli.app, list(arguments), catch_exceptions=False)
+    return CliRunner().invoke(app, list(arguments), catch_exceptions=False)
 
 
 def test_a_regular_expression_that_is_none():
@@ -192,5 +193,5 @@ def test_pretrained_weights_without_a_network(tmp_path: Path, monkeypatch: pytes
 
 
 def test_an_error_without_a_message_has_a_name():
-    assert cli.first_line(AssertionError()) == "AssertionError"
-    assert cli.first_line(ValueError("\n one\ntwo")) == "one"
+    assert first_line(AssertionError()) == "AssertionError"
+    assert first_line(ValueError("\n one\ntwo")) == "one"

@@ -1,4 +1,4 @@
-"""A little fuzzing in every run, the same each time; ``python -m benchmarks.fuzz`` does much of it."""
+"""A little fuzzing in every run, the same each time; ``python -m tests.fuzz`` does much of it."""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@ import pytest
 
 pytest.importorskip("triton", reason="triton is not installed, there are no kernels to compile")
 
-from benchmarks.triton_cases import LAYOUTS, MAPS, Case
-from benchmarks.triton_compile import Build, compiled
+from benchmarks.triton.cases import LAYOUTS, MAPS, Case
+from benchmarks.triton.compiled import Build, compiled
 
 LEAN = ("spatial_conv", "spatial_conv backward", "global_pool, averages", "squeeze_channels, inference", "llam_gate")
 """Launches that are tested on their own, or of a kernel of which another needs more."""

@@ -15,11 +15,13 @@ from typing import Any
 
 import pytest
 
-from attnzoo.kernels.cpu import launch_linear, launch_rows, launch_winograd, library
+from attnzoo.kernels.cpu import library
+from attnzoo.kernels.cpu.dense import launch_linear, launch_winograd
+from attnzoo.kernels.cpu.gates import launch_rows
 from attnzoo.kernels.cpu.igc import launch as launch_igc
 from attnzoo.kernels.cpu.igc import launch_step
 from attnzoo.kernels.cpu.records import Record
-from attnzoo.ops import gate_images
+from attnzoo.ops.gates import gate_images
 
 KERNELS = Path(library.__file__).parent
 COMPILER = shutil.which(os.environ.get("CXX", "g++"))

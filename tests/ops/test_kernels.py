@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from attnzoo import ops
-from attnzoo.kernels.cpu import launch, launch_llam, launch_rows, library
+from attnzoo.kernels.cpu import launch, library
+from attnzoo.kernels.cpu.gates import launch_llam, launch_rows
 from tests.ops import cases
 from tests.ops.cases import OPERATIONS, native_only
 

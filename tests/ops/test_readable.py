@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from attnzoo import CBAM, ops
-from attnzoo.ops import eligibility, igc, winograd
+from attnzoo.ops import eligibility, igc
+from attnzoo.ops.dense import winograd
 from tests.layers.cases import randomise
 from tests.ops.cases import native_only
 from tests.ops.halved import Halved

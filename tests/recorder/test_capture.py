@@ -53,7 +53,7 @@ def test_gates_of_the_kernel_for_whole_images_are_recorded_too(
     native = attnzoo.ops.backends()["native"].available
     calls = []
     if native:
-        from attnzoo.kernels.cpu import launch_gates as launch
+        from attnzoo.kernels.cpu.gates import launch_gates as launch
 
         run = launch.gate_images
         monkeypatch.setattr(launch, "gate_images", lambda *a: calls.append(a) or run(*a))

@@ -23,7 +23,6 @@ from attnzoo.ops.igc.block import (
 )
 from attnzoo.ops.igc.stage import Stage
 from attnzoo.ops.igc.torch_path import Folded, fold, reference
-from attnzoo.ops.named import make
 
 _TOGETHER = 1 << 21
 """Elements up to which the inputs of several images are one call's; measured."""
@@ -136,8 +135,8 @@ def _native(x: Tensor, links: Sequence[IGCLink]) -> Tensor:
         weights, norms = as_floats([stage.weight for stage in stages]), [t for stage in stages for t in stage[1:6]]
         own_gate = None if gate is None else as_float(gate)
         epsilons = [stage.epsilon for stage in stages]
-        own = (weights, as_floats(norms), epsilons, groups, pool, guides, float(residual), own_gate, read, None)
-        made.append(make(launch.Link, own))
+        norms = as_floats(norms)
+        made.append(launch.Link(weights, norms, epsilons, groups, pool, guides, float(residual), own_gate, read, None))
     if len(x):
         launch.igc_blocks(x, made)
     return read

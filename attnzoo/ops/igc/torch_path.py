@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attnzoo.ops import eligibility, onednn
+from attnzoo.ops import eligibility
+from attnzoo.ops.dense import onednn
 from attnzoo.ops.igc.stage import Stage
 from attnzoo.ops.memory_format import channels_last
 

@@ -66,6 +66,46 @@ def _lit(
 
 
 @compiled
+def _shade_skin(
+    p: Color,
+    n: Color,
+    mask: tuple[float, float, float, float],
+    sky: float,
+    shade: float,
+    looks: tuple[Skin, Hair, Eyes, Creases, Light, Backdrop],
+    lattice: Array,
+) -> Color:
+    """Return the colour of the skin at ``p`` with normal ``n``, darker in creases and in the mouth."""
+    skin, hair, _, depth, light, back = looks
+    paint = skin_paint(p, mask, skin, hair, back, lattice)
+    fold = crease(p, depth, lattice)
+    dim = 1.0 - 0.36 * fold
+    paint = (
+        paint[0] * dim,
+        paint[1] * dim * (1.0 - 0.08 * fold),
+        paint[2] * dim * (1.0 - 0.08 * fold),
+        paint[3] * skin.shine,
+    )
+    hollow = 1.0 - min(1.0, 1.5 * mask[1])
+    return _lit(paint, n, sky * (0.25 + 0.75 * hollow), shade * (0.25 + 0.75 * hollow), 0.38, light)
+
+
+@compiled
+def _shade_eye(p: Color, n: Color, shade: float, eye_centers: Array, eyes: Eyes, light: Light, lattice: Array) -> Color:
+    """Return the colour of the eyeball at ``p`` with normal ``n``; lids shade it, from above most."""
+    ball = 0 if p[0] > 0.0 else 1
+    dx, dy, dz = p[0] - eye_centers[ball, 0], p[1] - eye_centers[ball, 1], p[2] - eye_centers[ball, 2]
+    r = np.sqrt(dx * dx + dy * dy + dz * dz)
+    dx, dy, dz = dx / r, dy / r, dz / r
+    lids = (
+        (0.30 + 0.70 * smooth(0.62, 0.16, dy))
+        * (0.72 + 0.28 * smooth(-0.62, -0.25, dy))
+        * (0.62 + 0.38 * smooth(0.85, 0.45, abs(dx)))
+    )
+    return _lit(eye_paint((dx, dy, dz), eyes, lattice), n, 0.80 * lids, 0.80 * lids * shade, 0.25, light)
+
+
+@compiled
 def shade_cell(
     face: int,
     x: float,
@@ -82,7 +122,7 @@ def shade_cell(
     lattice: Array,
 ) -> Color:
     """Return the colour of triangle ``face`` where it covers the point (x, y) of the screen."""
-    skin, hair, eyes, depth, light, back = looks
+    hair, eyes, light = looks[1], looks[2], looks[4]
     a, b, c = triangles[face, 0], triangles[face, 1], triangles[face, 2]
     ax, ay, bx, by = screen[a, 0], screen[a, 1], screen[b, 0], screen[b, 1]
     cx, cy = screen[c, 0], screen[c, 1]
@@ -103,29 +143,9 @@ def shade_cell(
             _at(masks, 2, a, b, c, u, v, w),
             _at(masks, 3, a, b, c, u, v, w),
         )
-        paint = skin_paint(p, mask, skin, hair, back, lattice)
-        fold = crease(p, depth, lattice)
-        dim = 1.0 - 0.36 * fold
-        paint = (
-            paint[0] * dim,
-            paint[1] * dim * (1.0 - 0.08 * fold),
-            paint[2] * dim * (1.0 - 0.08 * fold),
-            paint[3] * skin.shine,
-        )
-        hollow = 1.0 - min(1.0, 1.5 * mask[1])
-        return _lit(paint, n, sky * (0.25 + 0.75 * hollow), shade * (0.25 + 0.75 * hollow), 0.38, light)
+        return _shade_skin(p, n, mask, sky, shade, looks, lattice)
     if part == EYE:
-        ball = 0 if p[0] > 0.0 else 1
-        dx, dy, dz = p[0] - eye_centers[ball, 0], p[1] - eye_centers[ball, 1], p[2] - eye_centers[ball, 2]
-        r = np.sqrt(dx * dx + dy * dy + dz * dz)
-        dx, dy, dz = dx / r, dy / r, dz / r
-        # lids shade the ball: from above most
-        lids = (
-            (0.30 + 0.70 * smooth(0.62, 0.16, dy))
-            * (0.72 + 0.28 * smooth(-0.62, -0.25, dy))
-            * (0.62 + 0.38 * smooth(0.85, 0.45, abs(dx)))
-        )
-        return _lit(eye_paint((dx, dy, dz), eyes, lattice), n, 0.80 * lids, 0.80 * lids * shade, 0.25, light)
+        return _shade_eye(p, n, shade, eye_centers, eyes, light, lattice)
     if part == TEETH:
         return _lit(teeth_paint(p, masks[a, 0] > 0.5, eyes), (n[0], n[1], abs(n[2])), 0.80, 0.75 * shade, 0.3, light)
     if part == HAIR:
@@ -159,6 +179,17 @@ def _behind(x: float, y: float, back: Backdrop, camera: Camera, lattice: Array) 
         + 0.4 * noise(lattice, x * 21.0, y * 21.0, (camera.seed & 1023) * 0.37)
     )
     return r * rough, g * rough, b * rough
+
+
+@compiled
+def _developed(value: float, channel: int, noisy: float, camera: Camera) -> np.uint8:
+    """Return what the camera makes of the light ``value`` in a channel, 0 to 255."""
+    value = value * camera.balance[channel] * camera.exposure
+    value = value * (1.0 + 0.25 * value) / (1.0 + value * 0.72)  # highlights roll off
+    level = np.sqrt(max(0.0, value))
+    level = level + camera.contrast * (level - 0.5) * level * (1.0 - min(1.0, level)) * 2.0
+    level = 255.0 * level + noisy * (1.0 if channel == 1 else 1.15)
+    return np.uint8(min(255.0, max(0.0, np.floor(level + 0.5))))
 
 
 @compiled
@@ -219,10 +250,6 @@ def shade_picture(
                     r, g, b = r + color[0] / count, g + color[1] / count, b + color[2] / count
             noisy = camera.noise * grain(camera.seed, row, column)
             for channel in range(3):
-                value = (r if channel == 0 else (g if channel == 1 else b)) * camera.balance[channel] * camera.exposure
-                value = value * (1.0 + 0.25 * value) / (1.0 + value * 0.72)  # highlights roll off
-                level = np.sqrt(max(0.0, value))
-                level = level + camera.contrast * (level - 0.5) * level * (1.0 - min(1.0, level)) * 2.0
-                level = 255.0 * level + noisy * (1.0 if channel == 1 else 1.15)
-                picture[row, column, channel] = np.uint8(min(255.0, max(0.0, np.floor(level + 0.5))))
+                value = r if channel == 0 else (g if channel == 1 else b)
+                picture[row, column, channel] = _developed(value, channel, noisy, camera)
     return picture

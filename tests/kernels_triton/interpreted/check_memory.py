@@ -8,8 +8,8 @@ import triton
 import triton.language as tl
 from triton.runtime.errors import InterpreterError
 
-from benchmarks.triton_cases import DTYPES, LAYOUTS, MAPS, Case
-from benchmarks.triton_meter import metered
+from benchmarks.triton.cases import DTYPES, LAYOUTS, MAPS, Case
+from benchmarks.triton.meter import metered
 
 SHAPES = [(2, 130, 3, 5), (1, 3, 11, 13), (2, 16, 4, 4), (1, 5, 1, 1)]
 NAMES = list(Case(SHAPES[0], "fp32", "NCHW").works())

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from reference_models.cli import app
+from reference_models.cli.app import app
 from tests.reference_models.data import trees
 
 MAKE = {

@@ -11,7 +11,7 @@ import torch
 from torchvision import tv_tensors
 from typer.testing import CliRunner, Result
 
-from reference_models.cli import app
+from reference_models.cli.app import app
 from reference_models.data.augmentation import augmentation, list_augmentations
 from reference_models.export.subject import VALUES, subject
 from reference_models.training.networks import build

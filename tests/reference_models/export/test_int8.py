@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 from typer.testing import CliRunner
 
-from reference_models.cli import app
+from reference_models.cli.app import app
 from reference_models.data.dataset import collate
 from reference_models.export.int8 import quantize
 from reference_models.export.onnx_network import OnnxNetwork

@@ -10,7 +10,7 @@ from PIL import Image
 from scipy.io import savemat
 from typer.testing import CliRunner
 
-from reference_models.cli import app
+from reference_models.cli.app import app
 from reference_models.data import FaceDataset, Labels, read
 from reference_models.faces.alignment import align_chip, align_tra_net
 from reference_models.faces.difference import difference

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from reference_models.cli import app
+from reference_models.cli.app import app
 from reference_models.demo.networks import align
 from reference_models.faces import GivenDetector, choose, select
 from reference_models.faces.geometry import inverse, move

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from reference_models.cli import app
+from reference_models.cli.app import app
 from reference_models.faces.alignment import align_chip, align_tra_net, crop
 from reference_models.faces.difference import difference
 from reference_models.faces.images import read_image
@@ -27,9 +27,9 @@ from reference_models.preparation.preparation import PREPARATIONS, SEARCHES, Pre
 from reference_models.preparation.prepared import Prepared
 from reference_models.preparation.run import prepare
 from reference_models.preparation.store import JOURNAL, MANIFEST, inside
+from tests.reference_models.cli.test_app import told
+from tests.reference_models.faces.test_images import png_that_claims
 from tests.reference_models.preparation.folders import contents, fill, small
-from tests.reference_models.test_cli import told
-from tests.reference_models.test_images import png_that_claims
 
 CHIP = Preparation(size=96)
 

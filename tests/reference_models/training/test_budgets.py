@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from reference_models.cli import train as command
 from reference_models.data.dataset import Batch
-from reference_models.training import command
 from reference_models.training.budgets import SYNTHETIC, for_synthetic, persons, precision
 from reference_models.training.networks import build, inputs_of, logits_of
 from reference_models.training.recipes import RECIPES

@@ -8,7 +8,7 @@ import torch
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import f1_score
 
-from benchmarks.synthetic_learning import icc
+from benchmarks.synthetic.learning import icc
 from reference_models.training.calibration import Calibration
 from reference_models.training.outputs import Outputs
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from reference_models.cli import app
+from reference_models.cli.app import app
 from reference_models.data.layouts import read
 from reference_models.data.records import Record
 from reference_models.data.synthetic import shown, write

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from reference_models.cli import app
+from reference_models.cli.app import app
 from reference_models.data import DataError, FaceDataset, read
 from reference_models.data.landmark_files import read_landmarks
 from reference_models.data.synthetic import LAYOUTS, plan, write

@@ -1,0 +1,241 @@
+"""Tiny forward passes of a copy of the model: what is called, which tensors matter, and which axes are the grid.
+
+Everything runs on a copy, in evaluation mode and float32, so that the model itself, its buffers, flags, hooks and the
+random number generators stay as they were.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attnzoo.attach.attend import Attend
+from attnzoo.attach.find.trace import Trace, record
+from attnzoo.attach.tensors import Path, replace, walk
+
+REFUSALS = (
+    RuntimeError,
+    AssertionError,
+    ValueError,
+    TypeError,
+    IndexError,
+    KeyError,
+    AttributeError,
+    ZeroDivisionError,
+)
+"""What models raise on an input size that they cannot take."""
+
+_SIZES = (96, 64, 128, 160, 192, 224, 240, 256, 288, 299, 320, 384, 448, 512)
+_BATCH = 2
+_SEED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """The copy and the forward passes that were made with it.
+
+    Attributes:
+        model: The copy.
+        inputs: What it was called with.
+        square: The forward pass at the model's own or a small size.
+        wide: The forward pass at twice the width, or None if the model takes no other aspect ratio.
+    """
+
+    model: nn.Module
+    inputs: tuple[Any, ...]
+    square: Trace
+    wide: Trace | None
+
+
+def probe(model: nn.Module, example_inputs: tuple[Any, ...] | None = None) -> Probe:
+    """Run a copy of ``model`` at two aspect ratios.
+
+    Args:
+        model: The model; it is not touched.
+        example_inputs: Positional arguments of its forward; by default images (2, C, S, S) of a size that it takes.
+
+    Returns:
+        The copy and its forward passes.
+
+    Raises:
+        ValueError: If no size works (the message has the last error), or the model cannot be copied.
+    """
+    rng = torch.random.fork_rng(devices=_cuda_devices(model))
+    with torch.inference_mode(mode=False), rng, warnings.catch_warnings():
+        # said by reentrant checkpointing wherever no gradient is wanted, as in these passes
+        warnings.filterwarnings("ignore", message="None of the inputs have requires_grad")
+        torch.manual_seed(_SEED)
+        twin = _twin(model)
+        inputs, square = _first(twin, model, example_inputs)
+        return Probe(twin, inputs, square, _telling(square, _wide(twin, inputs)))
+
+
+def alive(probed: Probe, names: Iterable[str]) -> dict[tuple[str, Path], Tensor]:
+    """Return, for each tensor that the modules ``names`` give, where the model's output depends on it.
+
+    A leaf of zeros is added to each of those tensors and a random projection of the model's output is
+    differentiated. Weights that are zero (``zero_init_last``, a new head) were randomised in the copy, so that they
+    hide nothing.
+
+    Returns:
+        By (name, path) a boolean tensor of the same shape, True where the gradient is not zero.
+    """
+    leaves: dict[tuple[str, Path], Tensor] = {}
+    handles = []
+    for name in names:
+
+        def add(_: nn.Module, _args: tuple[Any, ...], output: Any, name: str = name) -> Any:
+            def zero(path: Path, tensor: Tensor) -> Tensor:
+                leaf = leaves.setdefault((name, path), torch.zeros_like(tensor, requires_grad=True))
+                return tensor + leaf
+
+            return replace(output, zero)
+
+        handles.append(probed.model.get_submodule(name).register_forward_hook(add))
+    try:
+        rng = torch.random.fork_rng(devices=_cuda_devices(probed.model))
+        with rng, torch.inference_mode(mode=False), torch.enable_grad():
+            torch.manual_seed(_SEED)
+            # Reentrant checkpointing gives no gradient to what is inside, if none is wanted of what goes in.
+            inputs = replace(probed.inputs, lambda _, tensor: tensor.detach().requires_grad_())
+            outputs = [tensor for _, tensor in walk(probed.model(*inputs)) if tensor.requires_grad]
+            if outputs and leaves:
+                total = sum(((tensor * torch.randn_like(tensor)).sum() for tensor in outputs), torch.zeros(()))
+                total.backward()  # type: ignore[no-untyped-call]
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {key: torch.zeros_like(leaf) != 0 if leaf.grad is None else leaf.grad != 0 for key, leaf in leaves.items()}
+
+
+def _cuda_devices(model: nn.Module) -> list[torch.device]:
+    return list({p.device for p in model.parameters() if p.device.type == "cuda"})
+
+
+def _twin(model: nn.Module) -> nn.Module:
+    if any(parameter.is_meta for parameter in model.parameters()):
+        raise ValueError(
+            f"{type(model).__name__} is on the meta device, where nothing can be run; give it memory first"
+        )
+    try:
+        twin = copy.deepcopy(model)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"{type(model).__name__} cannot be copied, and sites are probed on a copy: {error}") from error
+    for module in twin.modules():
+        if not isinstance(module, torch.jit.ScriptModule):
+            # a user's hooks may keep what they see
+            module._forward_hooks.clear()  # noqa: SLF001
+            module._forward_pre_hooks.clear()  # noqa: SLF001
+        if isinstance(module, Attend):  # what is attached already may want maps that nobody has here
+            module.active = False
+    _dequantise(twin)
+    twin.eval().float().requires_grad_(requires_grad=False)
+    for parameter in twin.parameters():
+        if parameter.numel() and parameter.abs().max() < 1e-3:
+            parameter.normal_(std=0.1)
+    return twin
+
+
+def _dequantise(twin: nn.Module) -> None:
+    """Replace quantised weights by what they are worth: no gradient comes through arithmetic in whole numbers."""
+    for module in twin.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if type(parameter) is not nn.Parameter and parameter.is_floating_point():
+                with contextlib.suppress(RuntimeError):  # it is of another kind
+                    setattr(module, name, nn.Parameter(parameter.detach().dequantize(), requires_grad=False))
+
+
+def _first(twin: nn.Module, model: nn.Module, example: tuple[Any, ...] | None) -> tuple[tuple[Any, ...], Trace]:
+    if example is not None:
+        inputs = tuple(_probed(value) for value in example)
+        try:
+            return inputs, record(twin, inputs)
+        except REFUSALS as error:
+            raise ValueError(f"{type(model).__name__} does not run on example_inputs: {error}") from error
+    device = next((p.device for p in twin.parameters()), torch.device("cpu"))
+    last: Exception | None = None
+    tried = []
+    for size in _sizes(twin):
+        for channels in _channels(twin):
+            inputs = (torch.randn(_BATCH, channels, *size, device=device),)
+            try:
+                return inputs, record(twin, inputs)
+            except REFUSALS as error:
+                last = error
+                tried.append(size)
+    raise ValueError(
+        f"{type(model).__name__} ran on no probe image of {sorted(set(tried))}; pass example_inputs. "
+        f"Its last error: {type(last).__name__}: {last}"
+    )
+
+
+def _probed(value: Any) -> Any:
+    """Return an example argument as the copy takes it: in float32, and no tensor of inference mode."""
+    if not isinstance(value, Tensor):
+        return value
+    value = value.clone() if value.is_inference() else value
+    return value.float() if value.is_floating_point() else value
+
+
+def _wide(twin: nn.Module, inputs: tuple[Any, ...]) -> Trace | None:
+    if len(inputs) != 1 or not isinstance(inputs[0], Tensor) or inputs[0].dim() != 4:
+        return None
+    image = inputs[0]
+    height, width = image.shape[2:]
+    wider = (torch.cat([image, image.flip(-1)], dim=-1),)
+    try:
+        return record(twin, wider)
+    except REFUSALS:
+        if not hasattr(twin, "set_input_size"):
+            return None
+    other = copy.deepcopy(twin)
+    try:
+        other.set_input_size(img_size=(height, 2 * width))  # type: ignore[operator]
+        return record(other, wider)
+    except REFUSALS:
+        return None
+
+
+def _telling(square: Trace, wide: Trace | None) -> Trace | None:
+    """Return the second pass if it shows anything: a model that resizes its input (CrossViT) shows nothing."""
+    if wide is None:
+        return None
+    names = [name for name in square.calls if name in wide.calls]
+    same = all([s.shape for s in square.gave(name)] == [s.shape for s in wide.gave(name)] for name in names)
+    return None if same else wide
+
+
+def _config(model: nn.Module) -> dict[str, Any]:
+    config = getattr(model, "pretrained_cfg", None) or getattr(model, "default_cfg", None)
+    return dict(config) if isinstance(config, dict) else {}
+
+
+def _sizes(model: nn.Module) -> Iterator[tuple[int, int]]:
+    config = _config(model)
+    own = getattr(getattr(model, "patch_embed", None), "img_size", None) or getattr(model, "image_size", None)
+    own = (own, own) if isinstance(own, int) else own
+    sizes: list[tuple[int, int]] = []
+    if own is not None:
+        sizes.append((int(own[0]), int(own[1])))
+    fixed = (int(config["input_size"][1]), int(config["input_size"][2])) if config.get("input_size") else None
+    if fixed is not None and config.get("fixed_input_size"):
+        sizes.append(fixed)
+    sizes += [(size, size) for size in _SIZES]
+    if fixed is not None:
+        sizes.append(fixed)
+    yield from dict.fromkeys(sizes)
+
+
+def _channels(model: nn.Module) -> list[int]:
+    counts = [getattr(model, "in_chans", None), *(_config(model).get("input_size") or ())[:1]]
+    convolution = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
+    if convolution is not None:
+        counts.append(convolution.in_channels)
+    return list(dict.fromkeys([count for count in counts if isinstance(count, int)])) or [3]

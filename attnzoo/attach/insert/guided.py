@@ -1,0 +1,73 @@
+"""A guided layer at a site: the maps are an argument of the whole model's forward, ``model(x, attention_maps=maps)``.
+
+At each site the maps are brought to the size of its own: pooled by their maximum where the site is smaller (a pixel
+that moved stays moved), repeated (nearest) where it is larger.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from attnzoo.attach.attend import Attend
+from attnzoo.attach.context import Frame, holder
+from attnzoo.attach.insert import passes
+from attnzoo.attach.insert.stack import MAPS
+from attnzoo.attach.sites import Spot
+
+
+class GuidedAttend(Attend):
+    """A layer called as ``layer(x, maps)``.
+
+    Args:
+        layer: The attention.
+        spot: The tensor.
+        key: Under which the model's call hands over the maps (B, n, H, W), see :mod:`attnzoo.attach.context`.
+        **kwargs: As for :class:`Attend`.
+    """
+
+    def __init__(self, layer: nn.Module, spot: Spot, *, key: str, **kwargs: Any) -> None:
+        super().__init__(layer, spot, **kwargs)
+        self.key = key
+
+    def receive(self, x: Tensor, frame: Frame) -> tuple[Tensor, ...]:  # noqa: ARG002
+        """Return the maps of the model's call that is running, or that gradient checkpointing computes again."""
+        held = holder(self.key, frame)
+        maps = passes.recalled(self.key) if held is None else held[self.key]
+        return () if maps is None else (maps,)
+
+    def forward(self, x: Tensor, *beside: Tensor, **options: Any) -> Tensor:
+        """Return ``x``, in its own layout, attended to."""
+        y = super().forward(x, *beside, **options)
+        passes.follow(self.key, y)
+        return y
+
+    def inputs(self, x: Tensor, *beside: Tensor) -> tuple[Tensor, ...]:
+        """Return (x, maps), the maps in the size of ``x``.
+
+        Raises:
+            TypeError: If the model was called without maps.
+        """
+        if not beside or beside[0] is None:
+            raise TypeError(f"the model has a guided attention: call it as model(x, {MAPS}=maps)")
+        return x, resized_maps(beside[0], x)
+
+
+def resized_maps(maps: Tensor, x: Tensor) -> Tensor:
+    """Return the maps (B, n, H', W') in the height and width of ``x``, see the module's docstring.
+
+    Raises:
+        ValueError: If ``maps`` has no four dimensions.
+    """
+    if maps.dim() != 4:
+        raise ValueError(f"{MAPS} must have shape (B, n, H, W), got {tuple(maps.shape)}")
+    size = x.shape[2:]
+    if maps.device != x.device:  # a model whose parts are on several devices
+        maps = maps.to(x.device)
+    if maps.shape[2:] == size:
+        return maps
+    if maps.shape[2] >= size[0] and maps.shape[3] >= size[1]:
+        return F.adaptive_max_pool2d(maps, (size[0], size[1]))
+    return F.interpolate(maps, size=size, mode="nearest")

@@ -1,0 +1,27 @@
+"""A model of timm by its name."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from attnzoo.cli.console import fail
+
+
+def timm_model(name: str, num_classes: int | None, *, pretrained: bool = False) -> Any:
+    """Return the timm model, by default with random weights.
+
+    Raises:
+        typer.Exit: If timm has none of that name, or not with that many classes.
+    """
+    import timm
+
+    if not timm.is_model(name):
+        close = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.4)
+        fail(f"timm has no model {name!r}" + (f"; did you mean {', '.join(close)}?" if close else ""))
+    try:
+        return timm.create_model(
+            name, pretrained=pretrained, **({} if num_classes is None else {"num_classes": num_classes})
+        )
+    except (OSError, RuntimeError, ValueError) as error:  # OSError: weights that cannot be downloaded
+        fail(f"timm cannot make {name!r}: {str(error).strip().splitlines()[0]}")

@@ -1,0 +1,1 @@
+"""Kernels for gates on the CPU, and the functions that launch them."""

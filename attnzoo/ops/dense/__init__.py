@@ -1,0 +1,1 @@
+"""Dense operations: convolutions by Winograd's algorithm and by oneDNN, and linear layers."""

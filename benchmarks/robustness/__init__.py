@@ -1,0 +1,1 @@
+"""What kills, full disks, sanitizers, other versions and other machines do to the project."""

@@ -1,0 +1,1 @@
+"""How fast operations, layers, networks and exported files are, beside those of other libraries."""

@@ -1,0 +1,1 @@
+"""Attaching and exporting, tried on every model family of a library."""

@@ -1,0 +1,1 @@
+"""The synthetic faces, and the networks that are trained on them."""

@@ -1,0 +1,1 @@
+"""The Triton kernels, built and measured without a GPU."""

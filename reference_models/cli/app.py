@@ -1,0 +1,89 @@
+"""The ``reference-models`` command: its subcommands, one a file, and its version.
+
+What a user got wrong is told in one sentence on the error stream, with exit code 2. Heavy packages are imported by the
+commands that need them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from reference_models.cli.check_data import check_data_command
+from reference_models.cli.claims import claims_command
+from reference_models.cli.demo import demo_command
+from reference_models.cli.difference import difference_command
+from reference_models.cli.eval import eval_command
+from reference_models.cli.export import export_command
+from reference_models.cli.folds import folds_command
+from reference_models.cli.ledger import ledger_command
+from reference_models.cli.list import list_command
+from reference_models.cli.look import look_command
+from reference_models.cli.predict import predict_command
+from reference_models.cli.prepare import prepare_command
+from reference_models.cli.quantize import quantize_command
+from reference_models.cli.synth import synth_command
+from reference_models.cli.train import train_command
+from reference_models.interrupts import Interrupted, interruptible
+
+app = typer.Typer(
+    name="reference-models",
+    help="Four published networks for facial behaviour, built from attnzoo.",
+    epilog="Start with [bold]reference-models demo[/bold].",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+
+def main() -> None:
+    """Run the command and exit.
+
+    0 if all went well, 2 if the input was wrong; 130 after Ctrl-C and 143 after SIGTERM, with what is kept of the work.
+    """
+    try:
+        with interruptible():
+            app()
+    except Interrupted as interrupted:
+        typer.echo(f"reference-models: {interrupted}", err=True)
+        sys.stdout.flush()
+        os._exit(interrupted.exit_code)  # without waiting for processes and threads that still work
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from attnzoo import __version__
+
+        typer.echo(f"reference-models {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command("demo")(demo_command)
+app.command("check-data")(check_data_command)
+app.command("folds")(folds_command)
+app.command("synth")(synth_command)
+app.command("difference")(difference_command)
+app.command("prepare")(prepare_command)
+app.command("look")(look_command)
+app.command("train")(train_command)
+app.command("eval")(eval_command)
+app.command("predict")(predict_command)
+app.command("claims")(claims_command)
+app.command("export")(export_command)
+app.command("quantize")(quantize_command)
+app.command("list")(list_command)
+app.command("ledger")(ledger_command)

@@ -1,0 +1,173 @@
+"""``reference-models claims``: the papers' claims, tested on synthetic faces."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from reference_models.cli.console import fail
+from reference_models.cli.options import Json
+
+Budget = Annotated[str, typer.Option(help="smoke (a minute a claim), small (two hours of two cores) or full (a GPU).")]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Claims to test: a paper (tra-net, cednn, dba-net, lla-net), a name or a pattern (cednn/beats-*); may "
+        "be given several times. All of them by default, with the baselines beside.",
+        show_default=False,
+    ),
+]
+SweepFolder = Annotated[Path, typer.Option("--output", "-o", help="The folder of the sweep.")]
+Processes = Annotated[int, typer.Option(min=1, help="Processes that train side by side.")]
+Weights = Annotated[
+    Path | None,
+    typer.Option(
+        help="MobileNetV2's ImageNet weights, mobilenet_v2-b0353104.pth, for the pretrained baselines.",
+        show_default=False,
+    ),
+]
+Collect = Annotated[bool, typer.Option("--collect", help="Train nothing: a table of the runs that are there.")]
+
+
+def claims_command(
+    *,
+    budget: Budget = "small",
+    only: Only = None,
+    output: SweepFolder = Path("claims"),
+    processes: Processes = 1,
+    weights: Weights = None,
+    collect: Collect = False,
+    json_path: Json = None,
+) -> None:
+    """Test what the papers claim, on faces that anyone can make.
+
+    Trains both networks of each claim on the same synthetic persons, from the same seed and in the same order, several
+    times, and says of each claim whether it holds, does not hold, or is undecided, by one rule.
+
+    A sweep that was interrupted goes on with the same command; several commands may work on one folder. The first
+    replicate of everything comes first: --collect makes a table at any time, claims-BUDGET.json and .md in the folder.
+
+    Examples:
+
+    reference-models claims --budget small --processes 2 -o claims
+
+    reference-models claims --only tra-net --only cednn/maps -o claims
+
+    reference-models claims --collect -o claims --json claims-small.json
+    """  # noqa: D412 - typer keeps only paragraphs apart
+    from reference_models.checks import one_of
+    from reference_models.extras import MissingExtraError, require
+
+    try:
+        require("train", "synth", "faces")
+        from reference_models.papers.claims.budget import BUDGETS
+        from reference_models.papers.claims.conditions import about
+        from reference_models.papers.claims.registry import chosen
+        from reference_models.papers.claims.report import collected, record
+        from reference_models.papers.claims.sweep import left_out, runs_for
+
+        one_of("budget", budget, BUDGETS)
+        if weights is not None and not weights.is_file():
+            raise ValueError(f"--weights must name a file, got {weights}")
+        if json_path is not None and not json_path.parent.is_dir():
+            raise ValueError(f"--json must name a file in an existing directory, got {json_path}")
+        claims = chosen(only or [])
+        runs = runs_for(claims, BUDGETS[budget], baselines=not only)
+        if not collect:
+            _train(runs, output, weights, processes)
+        results = collected(runs, output)
+        made = record(claims, results, BUDGETS[budget], about(_command(budget, only or [])), left_out(runs, results))
+        _write(made, output, json_path)
+    except (MissingExtraError, ValueError, TypeError, RuntimeError) as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"cannot write to {output}: {error.strerror or error}; finished runs are kept")
+    _show(made)
+
+
+def _train(runs: Any, output: Path, weights: Path | None, processes: int) -> None:
+    """Train every run that is not finished yet, those that need weights only if there are any."""
+    from reference_models import interrupts
+    from reference_models.papers.claims.conditions import of_a_run
+    from reference_models.papers.claims.sweep import Work, sweep, threads_for
+
+    threads = threads_for(processes)
+    work = Work(
+        runs=[run for run in runs if weights is not None or not run.pretrained],
+        folder=output.resolve(),
+        conditions=of_a_run(threads),
+        weights=None if weights is None else weights.resolve(),
+        threads=threads,
+    )
+    with interrupts.keeping("finished runs are kept, and the same command resumes"):
+        _swept(work, sweep, processes)
+
+
+def _command(budget: str, only: list[str]) -> str:
+    """Return the command that anyone would make this with."""
+    return shlex.join(
+        ["reference-models", "claims", "--budget", budget, *(part for o in only for part in ("--only", o))]
+    )
+
+
+def _swept(work: Any, sweep: Any, processes: int) -> None:
+    """Do the work under a progress bar, with a line for each run that is being made."""
+    columns = (
+        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    )  # fmt: skip
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, speed_estimate_period=3600) as progress:
+        done = sum(run.result(work.folder) is not None for run in work.runs)
+        bar = progress.add_task("all runs", total=len(work.runs), completed=done)
+        current: dict[str, Any] = {}
+
+        def told(event: str, title: str) -> None:
+            if event == "began":
+                current[title] = progress.add_task(f"  {title}", total=None)
+            elif title in current:
+                progress.remove_task(current.pop(title))
+                progress.update(bar, completed=sum(run.result(work.folder) is not None for run in work.runs))
+                if event == "ended" and not console.is_terminal:
+                    console.print(f"{title}: done")
+
+        sweep(work, processes=processes, told=told)
+        progress.update(bar, completed=len(work.runs))
+
+
+def _write(made: Any, output: Path, json_path: Path | None) -> None:
+    import json
+
+    from attnzoo.files import write_atomically
+    from reference_models.papers.claims.tables import as_markdown
+
+    output.mkdir(parents=True, exist_ok=True)
+    text = (json.dumps(made, indent=1, allow_nan=False) + "\n").encode()
+    name = f"claims-{made['budget']['name']}"
+    for path in (output / f"{name}.json", *([] if json_path is None else [json_path])):
+        write_atomically(path, text)
+    write_atomically(output / f"{name}.md", as_markdown(made).encode())
+
+
+def _show(made: Any) -> None:
+    from reference_models.papers.claims.tables import CLAIMS_HEADER, SCORES_HEADER, claim_cells, counted, score_cells
+
+    console = Console()
+    colours = {"holds": "green", "does not hold": "red", "undecided": "yellow"}
+    claims = Table(*CLAIMS_HEADER, box=box.SIMPLE_HEAD)
+    for row in made["rows"]:
+        claims.add_row(*claim_cells(row), style=colours[row["verdict"]] if row["verdict"] != "undecided" else None)
+    scores = Table(*SCORES_HEADER, box=box.SIMPLE_HEAD)
+    for row in made["scores"]:
+        scores.add_row(*score_cells(row))
+    console.print(claims)
+    console.print(scores)
+    for name, reason in made["left out"].items():
+        console.print(f"left out: {name}: {reason}", highlight=False)
+    console.print(counted(made["rows"]), highlight=False)
