@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from attnzoo import registry
-from attnzoo.registry import Kind
+from attnzoo.kinds import Kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

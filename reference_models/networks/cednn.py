@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -97,7 +97,7 @@ class CEDNN(nn.Module):
         self.attention_blocks = attention_blocks
         self.map_form = map_form
         self.image_size = image_size
-        factory = {"device": device, "dtype": dtype}
+        factory: dict[str, Any] = {"device": device, "dtype": dtype}
 
         def squeeze_excite(channels: int) -> SqueezeExcite:
             return SqueezeExcite(channels, rd_ratio=se_rd_ratio, bias=False, **factory)

@@ -87,7 +87,7 @@ class IGCNet(nn.Module):
         checks.positive_int("secondary", secondary)
         checks.multiple_of("image_size", image_size, 32)
         self.image_size = image_size
-        factory = {"device": device, "dtype": dtype}
+        factory: dict[str, Any] = {"device": device, "dtype": dtype}
         widths = [groups * secondary * 2**stage for stage in range(4)]
         self.stem = nn.Sequential(
             nn.Conv2d(3, widths[0], 3, padding=1, **factory), nn.BatchNorm2d(widths[0], **factory), nn.ReLU()

@@ -171,7 +171,7 @@ class TRANet(nn.Module):
         flags = {"hard_mask": hard_mask, "residual": residual, "freeze": freeze}
         for name, value in ({f"{half}_attention": on for half, on in halves.items()} | flags).items():
             checks.flag(name, value)
-        factory = {"device": device, "dtype": dtype}
+        factory: dict[str, Any] = {"device": device, "dtype": dtype}
         self.image_size = checks.positive_int("image_size", image_size)
         self.freeze = freeze
         channels = 4 * checks.multiple_of("width", width, 16)  # of the decoded map
