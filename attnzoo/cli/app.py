@@ -13,6 +13,7 @@ import typer
 from attnzoo import __version__
 from attnzoo.cli.attach import attach_command
 from attnzoo.cli.cost import cost_command
+from attnzoo.cli.doctor import doctor_command
 from attnzoo.cli.export import export_command
 from attnzoo.cli.info import info_command
 from attnzoo.cli.list import list_command
@@ -22,7 +23,7 @@ app = typer.Typer(
     name="attnzoo",
     help="Plug-in attention for any PyTorch vision backbone.",
     epilog="Start with [bold]attnzoo list[/bold], then [bold]attnzoo info cbam[/bold].",
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -56,3 +57,4 @@ app.command("cost")(cost_command)
 app.command("attach")(attach_command)
 app.command("look")(look_command)
 app.command("export")(export_command)
+app.command("doctor")(doctor_command)

@@ -34,4 +34,5 @@ Layers = Annotated[
     list[str] | None,
     typer.Argument(help="Attentions to attach, from attnzoo list or timm/NAME; none for a model that has its own."),
 ]
+Json = Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.", show_default=False)]
 Init = Annotated[str, typer.Option(help="identity (starts as the bare model) or paper.")]

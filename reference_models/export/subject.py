@@ -67,8 +67,8 @@ def subject(model: str, size: int | None) -> Subject:
     """Return a network.
 
     Args:
-        model: A name of :data:`NETWORKS`, which has random weights (seed 0), or the path of a model
-            that :func:`reference_models.training.trained.read_model` reads.
+        model: A name of :data:`NETWORKS`, written with ``_`` or ``-``, which has random weights (seed 0), or the path
+            of a model that :func:`reference_models.training.trained.read_model` reads.
         size: Side of the picture, for a network by name; None for the paper's.
 
     Raises:
@@ -76,6 +76,8 @@ def subject(model: str, size: int | None) -> Subject:
         ValueError: If there is no such network, the file is damaged, or ``size`` is given for one that is trained.
     """
     trained: Trained | None = None
+    name = model.replace("-", "_")
+    model = name if name in NETWORKS else model
     if model not in NETWORKS and (model.endswith(".safetensors") or Path(model).is_dir()):
         if size is not None:
             raise ValueError(f"--size must be left out: {model} was trained at its own")

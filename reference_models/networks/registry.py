@@ -26,15 +26,16 @@ def list_models() -> list[str]:
 
 
 def model_class(name: str) -> type[nn.Module]:
-    """Return the class of the network ``name``.
+    """Return the class of the network ``name``, written with ``_`` or ``-``.
 
     Raises:
         ValueError: If the name is unknown; the message has the closest ones.
     """
-    if name not in _MODELS:
-        close = difflib.get_close_matches(str(name), _MODELS, n=2, cutoff=0.3) or list_models()
+    key = str(name).replace("-", "_")
+    if key not in _MODELS:
+        close = difflib.get_close_matches(key, _MODELS, n=2, cutoff=0.3) or list_models()
         raise ValueError(f"no network named {name!r}; did you mean {', '.join(close)}?")
-    return _MODELS[name]
+    return _MODELS[key]
 
 
 def create(name: str, **kwargs: Any) -> nn.Module:

@@ -169,7 +169,8 @@ def chosen(patterns: Sequence[str]) -> list[Claim | CostClaim]:
     """
     found: set[str] = set()
     for pattern in patterns:
-        matching = {name for name in CLAIMS if fnmatchcase(name, pattern) or name.startswith(f"{pattern}/")}
+        wanted = pattern.replace("_", "-")
+        matching = {name for name in CLAIMS if fnmatchcase(name, wanted) or name.startswith(f"{wanted}/")}
         if not matching:
             close = difflib.get_close_matches(pattern, CLAIMS, n=3, cutoff=0.3) or list(CLAIMS)[:3]
             raise ValueError(f"no claim is named {pattern!r}; did you mean {', '.join(close)}?")

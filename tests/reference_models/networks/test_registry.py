@@ -18,3 +18,8 @@ def test_unknown_names_raise_with_the_closest():
 def test_misspelt_arguments_raise():
     with pytest.raises(TypeError, match="num_classes_"):
         reference_models.create("lla_net", num_classes_=3)
+
+
+@pytest.mark.parametrize("name", ["lla-net", "lla_net"])
+def test_names_may_be_written_with_either_dash(name: str):
+    assert reference_models.model_class(name) is reference_models.LLANet
