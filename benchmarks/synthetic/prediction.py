@@ -1,11 +1,12 @@
-"""Whether ``predict``, and an export through its own preparation, say what ``eval`` says of the same new faces.
+"""Whether ``predict``, an export and a prepared folder give the scores that ``eval`` gives of the same new faces.
 
     python -m benchmarks.synthetic.prediction RUN... [--faces 200] [--seed 1000] [--json FILE]
 
 Each RUN is the folder of a ``reference-models train`` on synthetic faces. Persons whom it never saw are rendered as
-photographs of 256 pixels and written to files. ``eval`` scores them aligned by their exact landmarks; ``predict`` finds
-the faces in the files; the export is run by onnxruntime on what ``predict`` finds. The scores are those by which a
-network's best epoch is kept: ICC of action units, F1 of expressions.
+photographs of 224 pixels and written to files. ``eval`` scores them aligned by their exact landmarks; ``predict`` finds
+the faces in the files; the export is run by onnxruntime on what ``predict`` finds; ``prepare`` makes frames of the same
+files with the same detector, which ``eval`` scores as those of a dataset. The scores are those by which a network's
+best epoch is kept: ICC of action units, F1 of expressions.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +31,15 @@ from reference_models.faces.face import NoFaceError
 from reference_models.papers.claims.conditions import about
 from reference_models.prediction.predict import aligned
 from reference_models.prediction.predictor import Predictor, read_predictor
+from reference_models.preparation import Item, PreparedPictures, prepare
 from reference_models.preparation.preparation import SEARCHES
 from reference_models.training.evaluate import scores_of
 from reference_models.training.metrics import scores
 from reference_models.training.outputs import Outputs
-from reference_models.training.rendered import RenderedFaces
+from reference_models.training.rendered import PHOTOGRAPH, RenderedFaces
 from reference_models.training.sides import faces
 from reference_models.training.trained import Trained, read_model
 
-SIDE = 256
 FRAMES = 4
 
 
@@ -65,7 +67,27 @@ def compare(run: Path, count: int, seed: int) -> dict[str, Any]:
         }
         for name, predictor in (("predict", read_predictor(run)), ("onnx", exported)):
             row[name] = round(_scored(predictor, trained, dataset, [found[s] for s in scored if s in found], score), 4)
+        row["prepared"] = round(_prepared(trained, [shot for shot in scored if shot in found], Path(folder))[score], 4)
     return row
+
+
+def _prepared(trained: Trained, shots: Sequence[Shot], folder: Path) -> dict[str, float]:
+    """Return the scores of the frames that ``prepare`` makes of the files, by the detector that ``predict`` uses."""
+    rows, items = [], []
+    for number, shot in enumerate(shots):
+        name, rest = f"photographs/{number}.png", f"photographs/{number}-rest.png"
+        _written(shot, folder / name)
+        neutral = None
+        if trained.preparation.difference:
+            _written(shot.neutral, folder / rest)
+            neutral = rest
+        items.append(Item(name, neutral=neutral))
+        rows.append(replace(shot.record(), image=name, neutral=neutral))
+    search = SEARCHES[trained.recipe.preparation]
+    prepare(folder, folder / "frames", items, trained.preparation, search)
+    pictures = PreparedPictures(folder / "frames", trained.preparation)
+    dataset = faces([row for row in rows if pictures.has(row)], pictures, trained.recipe)
+    return scores_of(trained.network, trained.recipe, dataset, calibration=trained.calibration)
 
 
 def _export(run: Path, folder: Path) -> Predictor:
@@ -94,7 +116,8 @@ def _found(trained: Trained, shots: Sequence[Shot], folder: Path) -> Iterator[tu
 
 
 def _written(shot: Shot, path: Path) -> Path:
-    Image.fromarray(shot.take(SIDE).image).save(path)
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(shot.take(PHOTOGRAPH).image).save(path)
     return path
 
 

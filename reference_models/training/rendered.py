@@ -34,8 +34,14 @@ from reference_models.processors import cores
 
 Faces = dict[str, tuple[RGBImage, Pixels | None]]
 """Name of a record's picture to the aligned face and its grey difference, None if none is asked for."""
-_LARGER = 1.25  # a frame is rendered larger than the aligned face, which is cut out of it
-_SMALLEST = 96  # pixels of a frame: dlib's landmarks are worse in smaller ones
+PHOTOGRAPH = 224
+"""Side in pixels of the pictures that faces are cut out of, as ``reference-models synth`` writes them.
+
+A camera's noise and blur belong to its pixels: they are smaller in a face that is reduced from a larger picture, and a
+network that was trained on faces rendered at their final size finds other difference maps in photographs.
+"""
+_LARGER = 1.25
+"""Side of the picture, at least, in units of the aligned face that is cut out of it."""
 
 
 class RenderedFaces:
@@ -46,6 +52,7 @@ class RenderedFaces:
         preparation: What is made of each face.
         told: Is called with the number of shots done, now and then.
         workers: Processes that render; as many as there are processors by default.
+        side: Side of the pictures in pixels; :data:`PHOTOGRAPH`, or 1.25 times the face if that is larger, by default.
         kept: Folder in which what was rendered is kept, for whoever asks for the same again, within the limits of
             :mod:`reference_models.data.cache`; None keeps it in memory alone.
     """
@@ -57,31 +64,32 @@ class RenderedFaces:
         *,
         told: Callable[[int], None] | None = None,
         workers: int | None = None,
+        side: int | None = None,
         kept: Path | None = None,
     ) -> None:
+        side = side or max(PHOTOGRAPH, round(preparation.size * _LARGER))
         self.records: tuple[Record, ...] = tuple(shot.record() for shot in shots)
         self.preparation = preparation
-        path = None if kept is None else kept / f"faces-{_name(shots, preparation)}.npz"
+        path = None if kept is None else kept / f"faces-{_name(shots, preparation, side)}.npz"
         kept_faces = None if path is None else _read(path, self.records)
         if kept_faces is not None:
             self._faces = kept_faces
             return
-        self._faces = self._rendered(shots, preparation, cores() if workers is None else workers, told)
+        rendering = _Rendering(shots, preparation, side)
+        self._faces = self._rendered(rendering, cores() if workers is None else workers, told)
         if path is not None:
             _write(path, self._faces)
 
-    def _rendered(
-        self, shots: Sequence[Shot], preparation: Preparation, workers: int, told: Callable[[int], None] | None
-    ) -> Faces:
-        rendering = DataLoader(
-            _Rendering(shots, preparation),
+    def _rendered(self, rendering: _Rendering, workers: int, told: Callable[[int], None] | None) -> Faces:
+        loader = DataLoader(
+            rendering,
             batch_size=None,
             collate_fn=_as_it_is,
             num_workers=workers,
             multiprocessing_context="forkserver" if workers else None,
         )
         faces: Faces = {}
-        for record, face in zip(self.records, rendering, strict=True):
+        for record, face in zip(self.records, loader, strict=True):
             faces[record.image] = face
             if told is not None:
                 told(len(faces))
@@ -111,6 +119,7 @@ class RenderedFaces:
 class _Rendering(Dataset[Any]):
     shots: Sequence[Shot]
     preparation: Preparation
+    side: int
     _at_rest: dict[Shot, AlignedFace] = field(default_factory=dict, init=False)
 
     def __len__(self) -> int:
@@ -131,7 +140,7 @@ class _Rendering(Dataset[Any]):
         return self._at_rest[shot]
 
     def _aligned(self, shot: Shot) -> AlignedFace:
-        picture = shot.take(max(round(self.preparation.size * _LARGER), _SMALLEST))
+        picture = shot.take(self.side)
         points = points_from(picture.image, select(picture.landmarks, 5))
         return self.preparation.frame(picture.image, GivenDetector(points).detect(picture.image)[0])
 
@@ -140,9 +149,9 @@ def _as_it_is(face: tuple[RGBImage, Pixels | None]) -> tuple[RGBImage, Pixels | 
     return face
 
 
-def _name(shots: Sequence[Shot], preparation: Preparation) -> str:
+def _name(shots: Sequence[Shot], preparation: Preparation, side: int) -> str:
     """Return what decides the pixels, as a hash; the thresholds of the maps do not."""
-    made_of = (_made_by(), tuple(shots), preparation.pixels())
+    made_of = (_made_by(), tuple(shots), preparation.pixels(), side)
     return hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]
 
 

@@ -65,6 +65,12 @@ class StoredFaces:
         return np.unpackbits(self.bits[self._rows[record.image]], axis=-1, count=self.images.shape[2])
 
 
+LARGER = 1.25
+"""Side of a rendered picture in units of the aligned face, which is cut out of it."""
+SMALLEST = 96
+"""Least side in pixels: dlib finds landmarks worse in smaller pictures. Both are small for the sweep's sake."""
+
+
 @dataclass(frozen=True)
 class Population:
     """The persons of a replicate and how their faces are made ready.
@@ -141,7 +147,8 @@ def _render(population: Population, path: Path, workers: int) -> None:
         if path.exists():
             return
         shots = plan(population.kind, identities=population.identities, frames=population.frames, seed=population.seed)
-        faces = RenderedFaces(shots, population.preparation, workers=workers)
+        side = max(SMALLEST, round(population.preparation.size * LARGER))
+        faces = RenderedFaces(shots, population.preparation, workers=workers, side=side)
         maps = [bits for record in faces.records if (bits := faces.maps(record)) is not None]
         buffer = io.BytesIO()
         np.savez(
