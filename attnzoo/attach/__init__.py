@@ -8,11 +8,12 @@ from contextlib import ExitStack
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from attnzoo import checks
 from attnzoo.attach.attachment import Attachment, next_number, require_all_or_none
 from attnzoo.attach.attend import Init
+from attnzoo.attach.find.inputs import Inputs
 from attnzoo.attach.find.search import find_sites
 from attnzoo.attach.insert.paired import Mismatch
 from attnzoo.attach.insert.prepare import Prepared, prepare
@@ -49,7 +50,7 @@ def attach(
     init: Init = "identity",
     previous: str = "input",
     on_mismatch: Mismatch = "skip",
-    example_inputs: Tensor | tuple[Any, ...] | None = None,
+    example_inputs: Any = None,
     **layer_kwargs: Any,
 ) -> Attachment:
     """Attach an attention to a built model, in place.
@@ -71,8 +72,9 @@ def attach(
             ``"first_conv"`` (the output of the first ``nn.Conv2d`` inside it), or the name of a module inside it.
         on_mismatch: For a paired layer, what happens where the two maps differ in shape: ``"skip"`` the site, or
             ``"project"`` the previous map by a learned 1x1 convolution and resize it.
-        example_inputs: What the model is called with to find out shapes; a tensor or a tuple of arguments. By default
-            an image of the size that the model was made for.
+        example_inputs: What the model is called with to find out shapes: a tensor, a tuple of positional arguments, a
+            mapping of keyword arguments, or a tuple and a mapping for both; tensors may lie in lists, tuples and
+            mappings. By default an image of the size that the model was made for.
         **layer_kwargs: Options of the layer.
 
     Returns:
@@ -108,7 +110,7 @@ def plan(
     init: Init = "identity",
     previous: str = "input",
     on_mismatch: Mismatch = "skip",
-    example_inputs: Tensor | tuple[Any, ...] | None = None,
+    example_inputs: Any = None,
     **layer_kwargs: Any,
 ) -> Plan:
     """Return what :func:`attach` would do, with the same arguments and the same errors, and change nothing.
@@ -131,7 +133,7 @@ def _prepared(
     init: Init,
     previous: str,
     on_mismatch: Mismatch,
-    example_inputs: Tensor | tuple[Any, ...] | None,
+    example_inputs: Any,
     layer_kwargs: dict[str, Any],
 ) -> tuple[Source, Prepared]:
     _check_model(model)
@@ -143,7 +145,7 @@ def _prepared(
     _check_kind(source, previous, on_mismatch)
     if source.kind == "guided" and (reason := refusal(model)):
         raise ValueError(f"cannot hand maps to the model: {reason}")
-    inputs = (example_inputs,) if isinstance(example_inputs, Tensor) else example_inputs
+    inputs = None if example_inputs is None else Inputs.of(example_inputs)
     # made inside inference mode, parameters could never be trained, and sites are found by gradients
     with torch.inference_mode(mode=False):
         sites = _sites(model, where, stages, inputs)
@@ -173,9 +175,7 @@ def _check_kind(source: Source, previous: str, on_mismatch: str) -> None:
         raise ValueError(f"previous and on_mismatch are for paired layers; {source.name!r} is {source.kind}")
 
 
-def _sites(
-    model: nn.Module, where: Where, stages: Sequence[int] | None, inputs: tuple[Any, ...] | None
-) -> Sequence[Site]:
+def _sites(model: nn.Module, where: Where, stages: Sequence[int] | None, inputs: Inputs | None) -> Sequence[Site]:
     given = [site for site in where if isinstance(site, Site)] if isinstance(where, list | tuple) else []
     if given:
         wanted = given if stages is None else [site for site in given if site.stage in stages]

@@ -6,18 +6,19 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from attnzoo.attach.find.probe import probe
 from attnzoo.attach.insert.prepare import placed
 from attnzoo.attach.source import layer_source
+from attnzoo.attach.tensors import walk
 
 
 class PyramidClassifier(nn.Module):
     """A backbone's maps through a pyramid layer to class scores; :func:`with_pyramid_head` makes it.
 
     Args:
-        features: Returns a list of maps (B, C_i, H_i, W_i), shallow to deep, or a dict of them.
+        features: Returns maps (B, C_i, H_i, W_i), shallow to deep, in a list, a tuple, a mapping or a dataclass.
         attention: Takes the list, returns a vector (B, D).
         classifier: Takes the vector.
     """
@@ -30,7 +31,7 @@ class PyramidClassifier(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the class scores (B, num_classes) of the images ``x``."""
-        maps = _as_list(self.features(x))
+        maps = _maps(self.features(x), x)
         scores: Tensor = self.classifier(self.attention(maps))
         return scores
 
@@ -52,8 +53,8 @@ def with_pyramid_head(
     model of timm it is removed in place, as timm's own feature extractors do.
 
     Args:
-        backbone: A model of timm, one whose forward already returns maps (``features_only=True``), or, with node
-            names, any model that torch.fx can trace (torchvision's).
+        backbone: A model of timm, one whose forward returns several maps (``features_only=True``, an FPN, a backbone
+            of transformers, an encoder), or, with node names, any model that torch.fx can trace (torchvision's).
         layer: A pyramid layer's registry name, class, or factory called with the list of channel counts.
         num_classes: Outputs of the linear layer; 0 for none, so that the pyramid's vector is returned.
         features: For timm, indices of the feature maps, the last four at most by default; else names of graph nodes
@@ -70,15 +71,25 @@ def with_pyramid_head(
     source = layer_source(layer, layer_kwargs)
     if isinstance(layer, str) and source.kind != "pyramid":
         raise TypeError(f"{source.name!r} is a {source.kind} layer; a pyramid head needs a pyramid layer such as 'dba'")
-    images = probe(backbone).inputs[0].to(placed(backbone, backbone)[1]) if example_inputs is None else example_inputs
+    images = probe(backbone).inputs.image if example_inputs is None else example_inputs
+    if images is None or not images.is_floating_point():
+        raise ValueError("example_inputs must be given: the backbone takes no image by itself")
+    images = images.to(placed(backbone, backbone)[1])
     extractor = _extractor(backbone, features)
     training = extractor.training
     with torch.no_grad():
-        maps = _as_list(extractor.eval()(images))
+        output = extractor.eval()(images)
+    maps = _maps(output, images)
+    if isinstance(output, Tensor) or len(maps) < 2:
+        extractor.train(training)
+        raise TypeError(
+            f"features must name the graph nodes of a {type(backbone).__name__}, such as ['layer1', 'layer4']: its "
+            "forward does not return several maps"
+        )
     for index, each in enumerate(maps):
-        if not isinstance(each, Tensor) or each.dim() != 4:
-            shape = tuple(each.shape) if isinstance(each, Tensor) else type(each).__name__
-            raise ValueError(f"features[{index}] must be a map (B, C, H, W), got {shape}")
+        if each.dim() != 4:
+            extractor.train(training)
+            raise ValueError(f"features[{index}] must be a map (B, C, H, W), got {tuple(each.shape)}")
     attention = source.make([each.shape[1] for each in maps], maps[0].device, maps[0].dtype)
     with torch.no_grad():
         vector = attention.eval()(maps)
@@ -96,7 +107,13 @@ def _extractor(backbone: nn.Module, features: Sequence[str] | Sequence[int] | No
     if features is not None and names and len(names) == len(features):
         from torchvision.models.feature_extraction import create_feature_extractor
 
-        extractor: nn.Module = create_feature_extractor(backbone, return_nodes=names)
+        try:
+            extractor: nn.Module = create_feature_extractor(backbone, return_nodes=names)
+        except fx.proxy.TraceError as error:
+            raise ValueError(
+                f"features name graph nodes, but torch.fx cannot trace {type(backbone).__name__}: {error}; pass a backbone "
+                "whose forward returns the maps"
+            ) from error
         return extractor
     if hasattr(backbone, "forward_intermediates"):
         from timm.models._features import FeatureGetterNet
@@ -106,13 +123,9 @@ def _extractor(backbone: nn.Module, features: Sequence[str] | Sequence[int] | No
         return getter
     if features is not None:
         raise TypeError(f"features must be names of graph nodes for a {type(backbone).__name__}, got {features!r}")
-    if not hasattr(backbone, "feature_info"):
-        raise TypeError(
-            f"features must name the graph nodes of a {type(backbone).__name__}, such as ['layer1', 'layer4']: it does "
-            "not say itself which maps it has"
-        )
     return backbone
 
 
-def _as_list(maps: Any) -> list[Tensor]:
-    return list(maps.values()) if isinstance(maps, dict) else list(maps)
+def _maps(output: Any, x: Tensor) -> list[Tensor]:
+    """Return the maps in a backbone's output; encoders may give the image ``x`` itself first, and maps of no channel."""
+    return [tensor for _, tensor in walk(output) if tensor is not x and tensor.dim() > 1 and tensor.shape[1]]

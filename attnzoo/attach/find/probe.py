@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from attnzoo.attach.attend import Attend
+from attnzoo.attach.find.inputs import Inputs
 from attnzoo.attach.find.trace import Trace, record
 from attnzoo.attach.tensors import Path, replace, walk
 
@@ -49,17 +50,18 @@ class Probe:
     """
 
     model: nn.Module
-    inputs: tuple[Any, ...]
+    inputs: Inputs
     square: Trace
     wide: Trace | None
 
 
-def probe(model: nn.Module, example_inputs: tuple[Any, ...] | None = None) -> Probe:
+def probe(model: nn.Module, example_inputs: Any = None) -> Probe:
     """Run a copy of ``model`` at two aspect ratios.
 
     Args:
         model: The model; it is not touched.
-        example_inputs: Positional arguments of its forward; by default images (2, C, S, S) of a size that it takes.
+        example_inputs: Arguments of its forward, see :meth:`Inputs.of`; by default images (2, C, S, S) of a size that
+            it takes.
 
     Returns:
         The copy and its forward passes.
@@ -72,8 +74,15 @@ def probe(model: nn.Module, example_inputs: tuple[Any, ...] | None = None) -> Pr
         # said by reentrant checkpointing wherever no gradient is wanted, as in these passes
         warnings.filterwarnings("ignore", message="None of the inputs have requires_grad")
         torch.manual_seed(_SEED)
-        twin = _twin(model)
-        inputs, square = _first(twin, model, example_inputs)
+        example = None if example_inputs is None else Inputs.of(example_inputs)
+        try:
+            twin = _twin(model, hooks=False)
+            inputs, square = _first(twin, model, example)
+        except ValueError:
+            if not _has_hooks(model):
+                raise
+            twin = _twin(model, hooks=True)  # transformers collects hidden states by hooks, timm features
+            inputs, square = _first(twin, model, example)
         return Probe(twin, inputs, square, _telling(square, _wide(twin, inputs)))
 
 
@@ -82,11 +91,27 @@ def alive(probed: Probe, names: Iterable[str]) -> dict[tuple[str, Path], Tensor]
 
     A leaf of zeros is added to each of those tensors and a random projection of the model's output is
     differentiated. Weights that are zero (``zero_init_last``, a new head) were randomised in the copy, so that they
-    hide nothing.
+    hide nothing. Where a gradient is zero everywhere it is computed in float64 as well: it may have been too small.
 
     Returns:
         By (name, path) a boolean tensor of the same shape, True where the gradient is not zero.
     """
+    names = list(names)
+    live = _depends(probed, names)
+    if all(bool(where.any()) for where in live.values()):
+        return live
+    try:
+        probed.model.double()
+        exact = Probe(probed.model, probed.inputs.changed(Tensor.double), probed.square, probed.wide)
+        return {key: live[key] | where for key, where in _depends(exact, names).items() if key in live}
+    except REFUSALS:  # an operation that float64 lacks
+        return live
+    finally:
+        probed.model.float()
+
+
+def _depends(probed: Probe, names: Iterable[str]) -> dict[tuple[str, Path], Tensor]:
+    """Return where the model's output depends on the tensors of these modules, in the dtype of the copy."""
     leaves: dict[tuple[str, Path], Tensor] = {}
     handles = []
     for name in names:
@@ -104,8 +129,8 @@ def alive(probed: Probe, names: Iterable[str]) -> dict[tuple[str, Path], Tensor]
         with rng, torch.inference_mode(mode=False), torch.enable_grad():
             torch.manual_seed(_SEED)
             # Reentrant checkpointing gives no gradient to what is inside, if none is wanted of what goes in.
-            inputs = replace(probed.inputs, lambda _, tensor: tensor.detach().requires_grad_())
-            outputs = [tensor for _, tensor in walk(probed.model(*inputs)) if tensor.requires_grad]
+            inputs = probed.inputs.changed(lambda tensor: tensor.detach().requires_grad_())
+            outputs = [tensor for _, tensor in walk(inputs.call(probed.model)) if tensor.requires_grad]
             if outputs and leaves:
                 total = sum(((tensor * torch.randn_like(tensor)).sum() for tensor in outputs), torch.zeros(()))
                 total.backward()  # type: ignore[no-untyped-call]
@@ -119,7 +144,11 @@ def _cuda_devices(model: nn.Module) -> list[torch.device]:
     return list({p.device for p in model.parameters() if p.device.type == "cuda"})
 
 
-def _twin(model: nn.Module) -> nn.Module:
+def _has_hooks(model: nn.Module) -> bool:
+    return any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())  # noqa: SLF001
+
+
+def _twin(model: nn.Module, *, hooks: bool) -> nn.Module:
     if any(parameter.is_meta for parameter in model.parameters()):
         raise ValueError(
             f"{type(model).__name__} is on the meta device, where nothing can be run; give it memory first"
@@ -129,7 +158,7 @@ def _twin(model: nn.Module) -> nn.Module:
     except (RuntimeError, TypeError) as error:
         raise ValueError(f"{type(model).__name__} cannot be copied, and sites are probed on a copy: {error}") from error
     for module in twin.modules():
-        if not isinstance(module, torch.jit.ScriptModule):
+        if not hooks and not isinstance(module, torch.jit.ScriptModule):
             # a user's hooks may keep what they see
             module._forward_hooks.clear()  # noqa: SLF001
             module._forward_pre_hooks.clear()  # noqa: SLF001
@@ -152,9 +181,9 @@ def _dequantise(twin: nn.Module) -> None:
                     setattr(module, name, nn.Parameter(parameter.detach().dequantize(), requires_grad=False))
 
 
-def _first(twin: nn.Module, model: nn.Module, example: tuple[Any, ...] | None) -> tuple[tuple[Any, ...], Trace]:
+def _first(twin: nn.Module, model: nn.Module, example: Inputs | None) -> tuple[Inputs, Trace]:
     if example is not None:
-        inputs = tuple(_probed(value) for value in example)
+        inputs = example.changed(_probed)
         try:
             return inputs, record(twin, inputs)
         except REFUSALS as error:
@@ -164,7 +193,7 @@ def _first(twin: nn.Module, model: nn.Module, example: tuple[Any, ...] | None) -
     tried = []
     for size in _sizes(twin):
         for channels in _channels(twin):
-            inputs = (torch.randn(_BATCH, channels, *size, device=device),)
+            inputs = Inputs((torch.randn(_BATCH, channels, *size, device=device),))
             try:
                 return inputs, record(twin, inputs)
             except REFUSALS as error:
@@ -176,20 +205,17 @@ def _first(twin: nn.Module, model: nn.Module, example: tuple[Any, ...] | None) -
     )
 
 
-def _probed(value: Any) -> Any:
-    """Return an example argument as the copy takes it: in float32, and no tensor of inference mode."""
-    if not isinstance(value, Tensor):
-        return value
-    value = value.clone() if value.is_inference() else value
-    return value.float() if value.is_floating_point() else value
+def _probed(value: Tensor) -> Tensor:
+    """Return a floating tensor of the example as the copy takes it: in float32, and none of inference mode."""
+    return (value.clone() if value.is_inference() else value).float()
 
 
-def _wide(twin: nn.Module, inputs: tuple[Any, ...]) -> Trace | None:
-    if len(inputs) != 1 or not isinstance(inputs[0], Tensor) or inputs[0].dim() != 4:
+def _wide(twin: nn.Module, inputs: Inputs) -> Trace | None:
+    tensors = inputs.tensors()
+    if len(tensors) != 1 or tensors[0].dim() != 4:
         return None
-    image = inputs[0]
-    height, width = image.shape[2:]
-    wider = (torch.cat([image, image.flip(-1)], dim=-1),)
+    height, width = tensors[0].shape[2:]
+    wider = inputs.changed(lambda image: torch.cat([image, image.flip(-1)], dim=-1))
     try:
         return record(twin, wider)
     except REFUSALS:

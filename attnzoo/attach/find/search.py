@@ -25,7 +25,7 @@ def find_sites(
     where: Where,
     *,
     stages: Sequence[int] | None = None,
-    example_inputs: tuple[object, ...] | None = None,
+    example_inputs: object = None,
 ) -> tuple[Site, ...]:
     """Find the modules of ``model`` to whose output attention can be applied, and how their tensors are laid out.
 
@@ -39,8 +39,8 @@ def find_sites(
             within one level, ``**`` over levels), a regular expression for the whole name (compiled, or a string
             starting with ``re:``), a sequence of those, or a function ``(name, module) -> bool``.
         stages: Only sites in these stages, counted from 1.
-        example_inputs: Positional arguments for the model's forward, for models that take something other than one
-            image or only a size that is written nowhere.
+        example_inputs: Arguments of the model's forward, for models that take something other than one image or only
+            a size that is written nowhere; see :meth:`attnzoo.attach.find.inputs.Inputs.of`.
 
     Returns:
         Sites in the order in which they run, none inside another.
@@ -153,7 +153,7 @@ class Finder:
                     seen.path,
                     seen.shape,
                     wide.get(seen.path),
-                    self.trace.inputs[0][-2:],  # type: ignore[arg-type]
+                    self.trace.image[-2:],  # type: ignore[arg-type]
                     self.trace.batch,
                     Hints(self.channels.get(name), self.prefix, self.last),
                 )

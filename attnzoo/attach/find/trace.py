@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from attnzoo.attach.find.inputs import Inputs
 from attnzoo.attach.tensors import Path, walk
 
 ADDITIONS = frozenset({
@@ -51,19 +52,19 @@ class Trace:
     """A forward pass.
 
     Attributes:
-        inputs: Shapes of the model's tensors.
+        image: Shape of the image among the model's arguments.
         calls: By module name, its calls in order.
         additions: Sums of two tensors of equal rank, in order.
     """
 
-    inputs: tuple[tuple[int, ...], ...]
+    image: tuple[int, ...]
     calls: dict[str, list[Call]] = field(default_factory=dict)
     additions: list[Addition] = field(default_factory=list)
 
     @property
     def batch(self) -> int:
-        """Batch size of the first input."""
-        return self.inputs[0][0]
+        """Batch size of the image."""
+        return self.image[0]
 
     def ended(self, name: str) -> int:
         """When the last call of ``name`` ended; modules that end later count later."""
@@ -88,8 +89,11 @@ class _Additions(torch.overrides.TorchFunctionMode):
 
 
 class _Recorder:
-    def __init__(self, inputs: tuple[Any, ...]) -> None:
-        self.trace = Trace(inputs=tuple(tuple(value.shape) for value in inputs if isinstance(value, Tensor)))
+    def __init__(self, inputs: Inputs) -> None:
+        image = inputs.image
+        if image is None or not image.dim():
+            raise ValueError("the model's arguments hold no tensor with a batch")
+        self.trace = Trace(image=tuple(image.shape))
         self.running: list[Call] = []
         self.clock = 0
         self.alive: list[Any] = []  # an id is unique only while its object lives
@@ -123,7 +127,7 @@ class _Recorder:
         call.ended = self.clock
 
 
-def record(model: nn.Module, inputs: tuple[Any, ...]) -> Trace:
+def record(model: nn.Module, inputs: Inputs) -> Trace:
     """Run ``model`` once without gradients and return what happened; its hooks are removed again.
 
     Raises:
@@ -147,7 +151,7 @@ def record(model: nn.Module, inputs: tuple[Any, ...]) -> Trace:
         ]
     try:
         with torch.no_grad(), _Additions(recorder):
-            model(*inputs)
+            inputs.call(model)
     finally:
         for handle in handles:
             handle.remove()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import nn
 
 from attnzoo.attach.attend import Init
 from attnzoo.attach.context import new_key
+from attnzoo.attach.find.inputs import Inputs
 from attnzoo.attach.find.probe import probe
 from attnzoo.attach.insert.construct import AtSite, Built, build
 from attnzoo.attach.insert.paired import Mismatch, observed_shape, previous_module, previous_spot
@@ -38,7 +38,7 @@ def prepare(
     init: Init,
     previous: str,
     on_mismatch: Mismatch,
-    example_inputs: tuple[Any, ...] | None,
+    example_inputs: Inputs | None,
 ) -> Prepared:
     """Make and check every layer of an attachment; the model is only read.
 
@@ -155,7 +155,7 @@ def _befores(
     sites: Sequence[Site],
     previous: str,
     on_mismatch: Mismatch,
-    example_inputs: tuple[Any, ...] | None,
+    example_inputs: Inputs | None,
 ) -> tuple[list[_Before | None], dict[str, str]]:
     trace = probe(model, example_inputs).square
     befores: list[_Before | None] = []
