@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-BENCHMARKS = Path(__file__).parent / "benchmarks" / "bench_ops.py"
+BENCHMARKS = Path(__file__).parent / "benchmarks" / "speed" / "bench_ops.py"
 
 
 @pytest.hookimpl(tryfirst=True)

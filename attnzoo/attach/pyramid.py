@@ -111,8 +111,8 @@ def _extractor(backbone: nn.Module, features: Sequence[str] | Sequence[int] | No
             extractor: nn.Module = create_feature_extractor(backbone, return_nodes=names)
         except fx.proxy.TraceError as error:
             raise ValueError(
-                f"features name graph nodes, but torch.fx cannot trace {type(backbone).__name__}: {error}; pass a backbone "
-                "whose forward returns the maps"
+                f"features name graph nodes, but torch.fx cannot trace {type(backbone).__name__}: {error}; pass a "
+                "backbone whose forward returns the maps"
             ) from error
         return extractor
     if hasattr(backbone, "forward_intermediates"):
@@ -127,5 +127,5 @@ def _extractor(backbone: nn.Module, features: Sequence[str] | Sequence[int] | No
 
 
 def _maps(output: Any, x: Tensor) -> list[Tensor]:
-    """Return the maps in a backbone's output; encoders may give the image ``x`` itself first, and maps of no channel."""
+    """Return the maps in a backbone's output, without the image ``x`` that encoders give first, and empty maps."""
     return [tensor for _, tensor in walk(output) if tensor is not x and tensor.dim() > 1 and tensor.shape[1]]

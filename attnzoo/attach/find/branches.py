@@ -70,7 +70,9 @@ def before_additions(model: nn.Module, trace: Trace, block: str) -> list[str]:
 def _branch_sides(model: nn.Module, trace: Trace, block: str, addition: Addition) -> list[str]:
     """The modules that made the operands, without shortcuts; of two ways from the block's input, the longer."""
     inside = [name for name in trace.calls if name.startswith(block + ".")]
-    names = [_producer(model, trace, block, inside, operand, addition.order) for operand in addition.operands]
+    shortcuts = trace.calls[addition.inside][-1].took_idents  # what the adding module was given
+    operands = [operand for operand in addition.operands if operand not in shortcuts] or addition.operands
+    names = [_producer(model, trace, block, inside, operand, addition.order) for operand in operands]
     sides = [name for name in names if name is not None]
     if len(sides) == 2:
         tops = [f"{block}.{name[len(block) + 1 :].split('.')[0]}" for name in sides]

@@ -123,7 +123,7 @@ def _depends(probed: Probe, names: Iterable[str]) -> dict[tuple[str, Path], Tens
 
             return replace(output, zero)
 
-        handles.append(probed.model.get_submodule(name).register_forward_hook(add))
+        handles.append(probed.model.get_submodule(name).register_forward_hook(add, prepend=True))
     try:
         rng = torch.random.fork_rng(devices=_cuda_devices(probed.model))
         with rng, torch.inference_mode(mode=False), torch.enable_grad():

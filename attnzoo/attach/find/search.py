@@ -104,7 +104,8 @@ class Finder:
                 names += before_additions(self.model, self.trace, block)
             except ValueError as error:
                 refused[block] = str(error)
-        others, reasons = self.proven(names, shift=False, strict=False)
+        innermost = [name for name in dict.fromkeys(names) if not any(n.startswith(f"{name}.") for n in names)]
+        others, reasons = self.proven(innermost, shift=False, strict=False)
         return sorted([*sites, *others], key=lambda site: self.trace.ended(site.name)), reasons | refused
 
     def proven(self, names: list[str], *, shift: bool, strict: bool) -> tuple[list[Site], dict[str, str]]:

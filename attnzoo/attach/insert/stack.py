@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, Literal, NoReturn
 
@@ -171,6 +172,9 @@ def _attended(output: Any, path: tuple[int | str, ...], entry: Any, frame: conte
     if not path:
         return entry(output, *entry.receive(output, frame))
     key, rest = path[0], path[1:]
+    if dataclasses.is_dataclass(output) and not isinstance(output, dict):
+        new = _attended(getattr(output, str(key)), rest, entry, frame)
+        return dataclasses.replace(output, **{str(key): new})  # type: ignore[type-var]
     new = _attended(output[key], rest, entry, frame)
     if isinstance(output, dict):
         return type(output)({**output, key: new})
