@@ -75,7 +75,7 @@ def test_an_environment_holds_its_own_variables_and_no_others_of_their_kind(monk
         made = environments.environ(name)
         assert environments.variables(made) == expected
         assert made["UNRELATED"] == "3"
-        program = "from benchmarks import environments as e; print(e.name(), e.variables())"
+        program = "from benchmarks.speed import environments as e; print(e.name(), e.variables())"
         command = [sys.executable, "-c", program]
         done = subprocess.run(command, cwd=ROOT, env=made, capture_output=True, text=True, check=True)
         assert done.stdout == f"{name} {dict(sorted(expected.items()))}\n"
