@@ -58,7 +58,7 @@ def map_shape(spot: Spot, batch: int) -> tuple[int, int, int, int]:
 
 
 def scaled_grid(grid: tuple[int, int], tokens: int) -> tuple[int, int]:
-    """Return the grid of ``tokens`` tokens that has the aspect of ``grid``.
+    """Return the grid of ``tokens`` tokens that has the aspect of ``grid``; a grid of one row is a sequence.
 
     Raises:
         ValueError: If there is none in whole numbers.
@@ -68,6 +68,8 @@ def scaled_grid(grid: tuple[int, int], tokens: int) -> tuple[int, int]:
         ((14, 14), (14, 28))
     """
     height, width = grid
+    if height == 1:
+        return 1, tokens
     if tokens == height * width:
         return grid
     scale = math.sqrt(tokens / (height * width))

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from attnzoo.attach.sites import Spot
 from attnzoo.attach.tensors import Path
 
+_DOUBLED = (1.5, 2.7)
+"""By how much width over height grows in a map when the image's doubles: borders of small maps are rounded."""
+
 
 class NoGridError(ValueError):
     """The tensor has no grid of pixels or tokens, or it cannot be told which axes it is."""
@@ -29,7 +32,7 @@ class Hints:
 
 
 def read_spot(
-    path: Path, square: tuple[int, ...], wide: tuple[int, ...] | None, image: tuple[int, int], batch: int, hints: Hints
+    path: Path, square: tuple[int, ...], wide: tuple[int, ...] | None, image: tuple[int, ...], batch: int, hints: Hints
 ) -> Spot:
     """Say where batch, channels and grid are in a tensor.
 
@@ -37,7 +40,7 @@ def read_spot(
         path: Where the tensor lies in the module's output.
         square: Its shape at the probed size.
         wide: Its shape at twice the width, or None.
-        image: Height and width of the probed image.
+        image: Height and width of the probed image; its length alone if the model takes sequences (B, C, L).
         batch: Batch size of the probe.
         hints: What the model says about itself.
 
@@ -52,26 +55,56 @@ def read_spot(
         raise NoGridError(f"its output changes from {square} to {wide} with the image's width")
     if wide is not None and wide == square:
         raise NoGridError(f"its output {square} stays as it is when the image gets wider: it has no grid")
+    if len(image) == 1:
+        return _sequence(path, square, wide)
+    height, width = image
     if len(square) == 4:
-        return _map(path, square, wide, image, hints)
-    return _tokens(path, square, wide, image, hints)
+        return _map(path, square, wide, (height, width), hints)
+    return _tokens(path, square, wide, (height, width), hints)
+
+
+def _sequence(path: Path, square: tuple[int, ...], wide: tuple[int, ...] | None) -> Spot:
+    """Return where channels and positions are in what a model of sequences gives: positions grow with the input."""
+    if len(square) != 3 or wide is None:
+        raise NoGridError(
+            f"its output {square} has no axis that is seen to be the sequence; pass example_inputs of a length that the "
+            "model takes doubled as well"
+        )
+    moved = _moved(square, wide)
+    if len(moved) != 1:
+        raise NoGridError(f"its output changes from {square} to {wide} when the sequence gets longer")
+    (axis,) = moved
+    return Spot(path=path, layout="NLC" if axis == 1 else "NCL", channels=square[3 - axis], grid=(1, square[axis]))
 
 
 def _map(
     path: Path, square: tuple[int, ...], wide: tuple[int, ...] | None, image: tuple[int, int], hints: Hints
 ) -> Spot:
-    moved = _moved(square, wide)
-    if moved == {3}:
-        last = False
-    elif moved == {2}:
-        last = True
-    elif moved:
-        raise NoGridError(f"its output changes from {square} to {wide} with the image's width (windows?)")
-    else:
-        last = _channels_last(square, image, hints)
+    last = _channels_last(square, image, hints) if wide is None or wide == square else _widened(square, wide) == 2
     _, *rest = square
     height, width, channels = rest if last else (rest[1], rest[2], rest[0])
     return Spot(path=path, layout="NHWC" if last else "NCHW", channels=channels, grid=(height, width))
+
+
+def _widened(square: tuple[int, ...], wide: tuple[int, ...]) -> int:
+    """Return the axis of a map's width: 3, or 2 where channels are last.
+
+    The width grows with the image's, and nothing else does. A model that resizes its images by itself keeps their
+    aspect: there the height may shrink instead, and what has doubled is width over height.
+
+    Raises:
+        NoGridError: If neither is so, as with windows.
+    """
+    moved = _moved(square, wide)
+    if len(moved) == 1:
+        (axis,) = moved
+        if axis > 1 and wide[axis] > square[axis]:
+            return axis
+    low, high = _DOUBLED
+    doubled = [w for w in (3, 2) if low <= wide[w] * square[w - 1] / (wide[w - 1] * square[w]) <= high]
+    if len(doubled) != 1:
+        raise NoGridError(f"its output changes from {square} to {wide} with the image's width (windows?)")
+    return doubled[0]
 
 
 def _channels_last(shape: tuple[int, ...], image: tuple[int, int], hints: Hints) -> bool:

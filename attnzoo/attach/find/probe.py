@@ -212,9 +212,9 @@ def _probed(value: Tensor) -> Tensor:
 
 def _wide(twin: nn.Module, inputs: Inputs) -> Trace | None:
     tensors = inputs.tensors()
-    if len(tensors) != 1 or tensors[0].dim() != 4:
+    if len(tensors) != 1 or tensors[0].dim() not in {3, 4}:
         return None
-    height, width = tensors[0].shape[2:]
+    *_, height, width = tensors[0].shape
     wider = inputs.changed(lambda image: torch.cat([image, image.flip(-1)], dim=-1))
     try:
         return record(twin, wider)

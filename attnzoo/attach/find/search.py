@@ -154,7 +154,7 @@ class Finder:
                     seen.path,
                     seen.shape,
                     wide.get(seen.path),
-                    self.trace.image[-2:],  # type: ignore[arg-type]
+                    self.trace.image[2:],
                     self.trace.batch,
                     Hints(self.channels.get(name), self.prefix, self.last),
                 )
