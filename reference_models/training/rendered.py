@@ -76,7 +76,7 @@ class RenderedFaces:
         rendering = DataLoader(
             _Rendering(shots, preparation),
             batch_size=None,
-            collate_fn=_as_it_is,
+            collate_fn=_as_it_is,  # type: ignore[arg-type]  # without batches it is called with a sample
             num_workers=workers,
             multiprocessing_context="forkserver" if workers else None,
         )
