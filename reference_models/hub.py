@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import safetensors
 import torch
@@ -41,7 +41,6 @@ class OnHub(PyTorchModelHubMixin, nn.Module, library_name="attnzoo", tags=["attn
     """
 
     labels: Labels | None = None
-    _hub_mixin_init_parameters: ClassVar[dict[str, Any]]
 
     def _save_pretrained(self, save_directory: Path) -> None:
         """Write the weights and the options; the mixin would sort these, and TRA-Net's groups have an order."""

@@ -126,7 +126,7 @@ def prepare_command(
         from reference_models.preparation.plan import planned
 
         preparation, search = _wanted(wanted_by, size=size, margin=margin, box=box, difference=neutral is not None)
-        chosen = {"detector": detector, "no_face": no_face, "several": several}
+        chosen: dict[str, Any] = {"detector": detector, "no_face": no_face, "several": several}
         search = replace(search, **{name: value for name, value in chosen.items() if value is not None})
         plan = planned(root, output, dataset=dataset, neutral=neutral, landmarks=landmarks, detect=detect)
         report = _prepared(root, output, plan, preparation, search, workers, redo)

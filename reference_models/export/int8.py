@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
@@ -33,6 +33,7 @@ from reference_models.training.networks import inputs_of
 from reference_models.training.recipes import Recipe
 
 QUANTISED = ("Conv", "Gemm", "MatMul")
+DYNAMIC: tuple[Literal["batch"]] = ("batch",)
 CALIBRATED_AT_ONCE = 8
 TURNS, WARM_UP = 40, 5
 
@@ -54,7 +55,7 @@ class Version:
     seconds: float
 
 
-class Faces(CalibrationDataReader):
+class Faces(CalibrationDataReader):  # type: ignore[misc]
     """Hands faces to the calibration.
 
     Args:
@@ -110,7 +111,7 @@ def quantize(
     draft = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     with tempfile.TemporaryDirectory() as folder:
         whole, prepared = Path(folder, "float32.onnx"), Path(folder, "prepared.onnx")
-        exported = export_onnx(made.network, made.example, whole, dynamic=("batch",), metadata=made.metadata)
+        exported = export_onnx(made.network, made.example, whole, dynamic=DYNAMIC, metadata=made.metadata)
         quant_pre_process(whole, prepared, skip_symbolic_shape=True)
         try:
             quantize_static(

@@ -19,8 +19,8 @@ keep a signal's size through ReLUs (He et al., 2015): with torch's own it shrink
 from __future__ import annotations
 
 import itertools
-import re
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -127,7 +127,7 @@ class CEDNN(nn.Module):
         self.fc = nn.Linear(top_width, num_aus, **factory)
         for conv in (self.reduce, self.top1, self.top2):
             nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
-            nn.init.zeros_(conv.bias)
+            nn.init.zeros_(cast("Tensor", conv.bias))
 
     def forward(self, x: Tensor, maps: Tensor | None = None) -> Tensor:
         """Return one logit for each action unit.
@@ -161,12 +161,12 @@ class CEDNN(nn.Module):
     def links(self) -> list[Link]:
         """Return the blocks in order, each with what stands around it: no other place says what follows what."""
         gates = [self.stack, *self.gates][: self.attention_blocks]
-        gated = itertools.zip_longest(gates, self.blocks, self.block_layers)
+        gated: Iterator[tuple[Any, Any, nn.Module]] = itertools.zip_longest(gates, self.blocks, self.block_layers)
         last = len(self.blocks) - 1
         return [Link(gate, block, layer, pool=i < last) for i, (gate, block, layer) in enumerate(gated)]
 
 
 def _parse_variant(variant: str) -> tuple[Literal["res", "dense"], int]:
     checks.one_of("variant", variant, VARIANTS)
-    connection, groups = re.match(r"(res|dense)-L(\d+)", variant).groups()
-    return connection, int(groups)
+    connection, _, split = variant.partition("-L")
+    return "res" if connection == "res" else "dense", int(split.partition("M")[0])

@@ -11,7 +11,7 @@ as they are at every call, so that nothing can go stale.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -63,8 +63,8 @@ def fused(links: Sequence[Link], x: Tensor, maps: Tensor | None) -> Tensor | Non
     That is in training, where a gradient may be wanted, where a graph is made, where anybody waits for one of the
     modules to be called, and where one is not of the kind that the network was made with.
     """
-    graph = torch.compiler.is_compiling() or torch.jit.is_tracing() or not isinstance(x, Tensor)
-    if graph or torch.is_grad_enabled():
+    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    if traced or not isinstance(x, Tensor) or torch.is_grad_enabled():
         return None
     if links[0].gate is not None and maps is not None:
         links[0].gate.check(x, maps)
@@ -95,7 +95,7 @@ def _by_stages(steps: Sequence[tuple[Link, Tensor | None]], x: Tensor) -> Tensor
         gate = None
         if isinstance(link.behind, SqueezeExcite):
             made = igc.igc_block(igc.igc_chain(x, chain) if chain else x, **step._asdict(), means=True)
-            (gate,) = link.behind.gates(made.means[:, :, None, None].to(x.dtype))
+            (gate,) = link.behind.gates(cast("Tensor", made.means)[:, :, None, None].to(x.dtype))
             x, chain = made.map, []
         else:
             chain.append(step)

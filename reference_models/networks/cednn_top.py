@@ -23,7 +23,7 @@ def logits(reduce: nn.Conv2d, top1: nn.Conv2d, top2: nn.Conv2d, fc: nn.Linear, x
     if not isinstance(x, Tensor) or not all(is_plain(module, nn.Conv2d, nn.Linear) for module in (top1, top2, fc)):
         return fc(F.relu(top2(F.relu(top1(F.relu(reduce(x)))))).flatten(1))  # type: ignore[no-any-return]
     top = [ops.LinearLayer(m.weight.flatten(1), m.bias, relu=m is not fc) for m in (top1, top2, fc)]
-    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
     graph = traced or torch.is_grad_enabled()  # one that must hold for any batch
     if graph or reduce.bias is None or not is_plain(reduce, nn.Conv2d):
         return ops.linears(F.relu(reduce(x)).flatten(1), top)

@@ -15,7 +15,7 @@ tap of DenseNet-161 is after its final normalisation.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast
 
 import timm
 import torch
@@ -146,11 +146,14 @@ class DBANet(nn.Module):
 def _classifier(backbone: str, num_classes: int, width: int | None, *, pretrained: bool) -> nn.Module:
     """Return the backbone with its own head, for ``num_classes``."""
     if backbone not in PAPER_BACKBONES:
-        return timm.create_model(backbone.removeprefix("timm/"), pretrained=pretrained, num_classes=num_classes)
+        network: nn.Module = timm.create_model(
+            backbone.removeprefix("timm/"), pretrained=pretrained, num_classes=num_classes
+        )
+        return network
     model = _torchvision_model(backbone, width, pretrained=pretrained)
     head = PAPER_BACKBONES[backbone].head
     parent, _, name = head.rpartition(".")
-    classifier = nn.Linear(model.get_submodule(head).in_features, num_classes)
+    classifier = nn.Linear(cast("nn.Linear", model.get_submodule(head)).in_features, num_classes)
     setattr(model.get_submodule(parent), name, classifier)
     return model
 
@@ -171,4 +174,5 @@ def _pyramid(backbone: str, width: int | None, *, pretrained: bool) -> tuple[nn.
 def _torchvision_model(backbone: str, width: int | None, *, pretrained: bool) -> nn.Module:
     if width is not None:
         return PAPER_BACKBONES[backbone].narrow(width)
-    return torchvision.models.get_model(backbone, weights="IMAGENET1K_V1" if pretrained else None)
+    model: nn.Module = torchvision.models.get_model(backbone, weights="IMAGENET1K_V1" if pretrained else None)
+    return model

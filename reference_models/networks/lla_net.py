@@ -56,12 +56,15 @@ class LosslessBlock(nn.Module):
         shortcut = x if self.downsample is None else self.downsample(x)
         previous = self.relu(self.bn1(convolve(self.conv1, x)))
         current = self.bn2(convolve(self.conv2, previous))
+        output: Tensor
         if self.placement == "conv":
-            return self.llam(previous, current, shortcut=shortcut, relu=True)
-        return self.llam(shortcut, self.relu(current + shortcut))
+            output = self.llam(previous, current, shortcut=shortcut, relu=True)
+        else:
+            output = self.llam(shortcut, self.relu(current + shortcut))
+        return output
 
 
-class LLANet(torchvision.models.ResNet):
+class LLANet(torchvision.models.ResNet):  # type: ignore[misc]
     """The network of the paper.
 
     Args:
@@ -125,7 +128,8 @@ class LLANet(torchvision.models.ResNet):
         """Return a stage of torchvision's, for ``planes`` at its own width."""
         if planes == RESNET_WIDTH:
             self.inplanes = self.width
-        return super()._make_layer(block, planes * self.width // RESNET_WIDTH, *args, **kwargs)
+        stage: nn.Sequential = super()._make_layer(block, planes * self.width // RESNET_WIDTH, *args, **kwargs)
+        return stage
 
     def load_backbone(self, weights: Mapping[str, Tensor]) -> None:
         """Load a ResNet-18 state dict by torchvision's names, leaving the attention and the classifier as they are.

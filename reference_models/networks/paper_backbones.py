@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import torchvision
 from torch import nn
@@ -40,7 +40,7 @@ class PaperBackbone:
         return tuple(count * width // self.width for count in self.channels)
 
 
-class NarrowResNet101(torchvision.models.ResNet):
+class NarrowResNet101(torchvision.models.ResNet):  # type: ignore[misc]
     """ResNet-101 of any width.
 
     Args:
@@ -59,7 +59,8 @@ class NarrowResNet101(torchvision.models.ResNet):
         """Return a stage of torchvision's, for ``planes`` at its own width."""
         if planes == 64:
             self.inplanes = self.width
-        return super()._make_layer(block, planes * self.width // 64, *args, **kwargs)
+        stage: nn.Sequential = super()._make_layer(block, planes * self.width // 64, *args, **kwargs)
+        return stage
 
 
 def _vgg16_bn(width: int) -> nn.Module:
@@ -74,12 +75,13 @@ def _vgg16_bn(width: int) -> nn.Module:
         nn.init.normal_(linear.weight, 0, 0.01)  # as torchvision's
         nn.init.zeros_(linear.bias)
         model.classifier[index] = linear
-    return model
+    return cast("nn.Module", model)
 
 
 def _densenet161(width: int) -> nn.Module:
     multiple_of("width", width, 2)
-    return torchvision.models.DenseNet(width // 2, (6, 12, 36, 24), width)
+    model: nn.Module = torchvision.models.DenseNet(width // 2, (6, 12, 36, 24), width)
+    return model
 
 
 PAPER_BACKBONES: Mapping[str, PaperBackbone] = MappingProxyType(

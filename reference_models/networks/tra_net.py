@@ -40,7 +40,7 @@ SENET_WIDTH = 64
 POOLED_SIZE = 7
 
 
-class SqueezedBlock(SEResNetBottleneck):
+class SqueezedBlock(SEResNetBottleneck):  # type: ignore[misc]
     """timm's block with this library's squeeze-and-excitation, which adds the shortcut and rectifies as it gates."""
 
     def __init__(self, inplanes: int, planes: int, groups: int, reduction: int, *shape: Any, **factory: Any) -> None:
@@ -57,7 +57,7 @@ class SqueezedBlock(SEResNetBottleneck):
         return gated
 
 
-class SENet50(SENet):
+class SENet50(SENet):  # type: ignore[misc]
     """timm's ``legacy_seresnet50`` without its classifier, of any width.
 
     Args:
@@ -71,7 +71,8 @@ class SENet50(SENet):
 
     def _make_layer(self, block: type[nn.Module], planes: int, **kwargs: Any) -> nn.Sequential:
         """Return a stage of timm's, for ``planes`` at its own width."""
-        return super()._make_layer(block, planes * self.width // SENET_WIDTH, **kwargs)
+        stage: nn.Sequential = super()._make_layer(block, planes * self.width // SENET_WIDTH, **kwargs)
+        return stage
 
 
 class DecoderStep(nn.Module):
@@ -167,7 +168,7 @@ class TRANet(nn.Module):
     ) -> None:
         super().__init__()
         checks.one_of("version", version, ("v2", "v1"))
-        halves = {"channel": channel_attention, "spatial": spatial_attention}
+        halves: dict[str, Any] = {"channel": channel_attention, "spatial": spatial_attention}
         flags = {"hard_mask": hard_mask, "residual": residual, "freeze": freeze}
         for name, value in ({f"{half}_attention": on for half, on in halves.items()} | flags).items():
             checks.flag(name, value)

@@ -56,7 +56,8 @@ class _Source:
 
     def digest(self) -> dict[str, str | None]:
         points = None if self.points is None else hashlib.sha256(self.points).hexdigest()
-        return {"image": hashlib.sha256(self.data).hexdigest(), "points": points, "box": str(self.box)}
+        image = hashlib.sha256(self.data).hexdigest()  # type: ignore[arg-type]  # numpy's arrays are buffers
+        return {"image": image, "points": points, "box": str(self.box)}
 
     def given(self) -> GivenDetector:
         """Return a detector with the landmarks of the file."""

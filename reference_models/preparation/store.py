@@ -200,7 +200,7 @@ class Store:
 
     def _open(self) -> IO[bytes]:
         """Start the journal anew from what is known, whole or not at all, and open it for more."""
-        lines = [{"identity": self.identity}]
+        lines: list[dict[str, Any]] = [{"identity": self.identity}]
         lines += [{"name": name, "entry": asdict(entry)} for name, entry in self.before.items()]
         try:
             (self.out / UNFINISHED).mkdir(parents=True, exist_ok=True)

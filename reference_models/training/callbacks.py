@@ -43,7 +43,7 @@ class SafeCheckpoint(ModelCheckpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over which epoch was the best, also in a folder that has been moved."""
-        here = {"dirpath": self.dirpath}
+        here: dict[str, Any] = {"dirpath": self.dirpath}
         if state_dict["best_model_path"]:
             best = str(Path(str(self.dirpath)) / f"{self.filename}{self.FILE_EXTENSION}")
             scores = {best: state_dict["best_model_score"]}

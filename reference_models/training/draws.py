@@ -21,7 +21,7 @@ class Draw(NamedTuple):
     """One picture of one epoch."""
 
     epoch: int
-    index: int
+    picture: int
 
 
 def seed_of(*numbers: int) -> int:
@@ -108,8 +108,8 @@ class Drawn(Dataset[Any]):
     def __getitem__(self, draw: Draw) -> Any:
         with torch.random.fork_rng(devices=[]):
             # Not torch.manual_seed: for an accelerator that is not awake it notes a whole traceback, each time anew.
-            torch.default_generator.manual_seed(seed_of(self.seed, draw.epoch, draw.index))
-            return self.dataset[draw.index]
+            torch.default_generator.manual_seed(seed_of(self.seed, draw.epoch, draw.picture))
+            return self.dataset[draw.picture]
 
 
 def shuffled(count: int) -> Order:

@@ -6,6 +6,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -113,8 +114,8 @@ class Learner(pl.LightningModule):
         each = F.binary_cross_entropy_with_logits(logits, self._wanted(batch), reduction="none")
         if self.recipe.loss == "mean":
             return each.mean()
-        sizes = [len(group) for group in self.network.au_groups.values()]  # type: ignore[union-attr, arg-type]
-        return torch.stack([branch.mean() for branch in each.split(sizes, dim=1)]).sum()
+        sizes = [len(group) for group in self.network.au_groups.values()]  # type: ignore[operator]
+        return torch.stack([branch.mean() for branch in each.split(sizes, dim=1)]).sum()  # type: ignore[no-untyped-call]
 
     def _wanted(self, batch: Batch) -> Tensor:
         """Return what the probabilities (B, A) should be; of a unit that is present but not scored, 1."""
@@ -122,7 +123,7 @@ class Learner(pl.LightningModule):
             return batch.target
         return torch.where(batch.levels.isnan(), batch.target, batch.levels / MAX_LEVEL)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return the recipe's optimiser over what is not frozen, and its schedule."""
         recipe = self.recipe
         trained = [p for p in self.network.parameters() if p.requires_grad]

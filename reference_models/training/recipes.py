@@ -12,9 +12,10 @@ from typing import Any, Literal
 
 from attnzoo import DIFFERENCE_THRESHOLDS
 from reference_models import checks
+from reference_models.choices import Network
 from reference_models.data.labels import EXPRESSIONS, Labels
 from reference_models.networks.cednn import CK_PLUS_AUS, DISFA_PLUS_AUS
-from reference_models.preparation.preparation import PREPARATIONS, Network, Preparation
+from reference_models.preparation.preparation import PREPARATIONS, Preparation
 from reference_models.training.schedules import Constant, ExponentialAfter, Poly, Schedule, Step
 
 Sampling = Literal["shuffled", "au-weighted"]
@@ -125,7 +126,7 @@ class Recipe:
         return replace(self, **changes)
 
 
-_CEDNN = {
+_CEDNN: dict[str, Any] = {
     "network": "cednn",
     "options": {"variant": "res-L18M1", "se": "first", "attention_blocks": 3},
     "image_size": 224,

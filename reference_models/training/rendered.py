@@ -84,7 +84,7 @@ class RenderedFaces:
         loader = DataLoader(
             rendering,
             batch_size=None,
-            collate_fn=_as_it_is,
+            collate_fn=_as_it_is,  # type: ignore[arg-type]  # without batches it is called with a sample
             num_workers=workers,
             multiprocessing_context="forkserver" if workers else None,
         )

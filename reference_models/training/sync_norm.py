@@ -22,9 +22,9 @@ class SynchronisedBatchNorm2d(nn.BatchNorm2d):
             return super().forward(x)
         processes = torch.distributed.get_world_size()
         count = processes * x.numel() // x.shape[1]
-        mean = all_reduce(x.sum((0, 2, 3))) / count
+        mean: Tensor = all_reduce(x.sum((0, 2, 3))) / count  # type: ignore[no-untyped-call]
         centred = x - mean[:, None, None]
-        variance = all_reduce(centred.square().sum((0, 2, 3))) / count
+        variance: Tensor = all_reduce(centred.square().sum((0, 2, 3))) / count  # type: ignore[no-untyped-call]
         self._follow(mean.detach(), variance.detach() * count / max(count - 1, 1))
         scale = torch.rsqrt(variance + self.eps)
         if self.weight is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -10,6 +11,8 @@ from torch import Tensor
 from attnzoo.ops import dispatch, eligibility
 from attnzoo.ops.igc.stage import Stage
 from attnzoo.ops.igc.torch_path import IGCOutput, fold, reference
+
+T = TypeVar("T", Tensor, Tensor | None)
 
 
 def igc_block(
@@ -187,7 +190,7 @@ def as_float(tensor: Tensor) -> Tensor:
     return tensor.float().contiguous()
 
 
-def as_floats(tensors: Iterable[Tensor | None]) -> list[Tensor | None]:
+def as_floats(tensors: Iterable[T]) -> list[T]:
     """Return all of them as the kernel takes them; most are so already, and asking here saves a call each."""
     return [t if t is None or (t.dtype is torch.float32 and t.is_contiguous()) else as_float(t) for t in tensors]
 

@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("--output", "-o", type=Path, default=ASSET)
     arguments = parser.parse_args()
     with zipfile.ZipFile(arguments.wheel) as wheel:
-        arrays = make(wheel)
+        arrays: dict[str, Any] = make(wheel)
     np.savez_compressed(arguments.output, **arrays)
     counts = {name: len(arrays[name]) for name in ("vertices", "triangles", "shape_names", "unit_names")}
     print(counts, f"{arguments.output.stat().st_size:,} bytes")
@@ -185,7 +185,7 @@ def _target(
     leaders, weight = follow
     moved = np.concatenate([moved, (moved[leaders] * weight[..., None]).sum(1)])
     thousandths = np.rint(moved * 1000).astype(np.int64)
-    (touched,) = thousandths.any(axis=1).nonzero()
+    (touched,) = np.nonzero(thousandths.any(axis=1))
     return np.column_stack([touched, thousandths[touched]])
 
 

@@ -15,10 +15,11 @@ from reference_models.data.synthetic.materials import hair_cover
 from reference_models.data.synthetic.noise import noise, smooth
 
 Array = NDArray[np.float64]
+Indices = NDArray[np.int64]
 
 
 @compiled
-def add_targets(vertices: Array, weights: Array, start: Array, index: Array, delta: Array, unit: float) -> None:
+def add_targets(vertices: Array, weights: Array, start: Indices, index: Indices, delta: Array, unit: float) -> None:
     """Add ``weights[t] * unit * delta`` of each target ``t`` to ``vertices`` (V, 3), in place.
 
     The entries of target ``t`` are those from ``start[t]`` to ``start[t + 1]``.
@@ -34,7 +35,7 @@ def add_targets(vertices: Array, weights: Array, start: Array, index: Array, del
 
 
 @compiled
-def normals(vertices: Array, triangles: Array) -> Array:
+def normals(vertices: Array, triangles: Indices) -> Array:
     """Return the unit normals of the vertices (V, 3): those of the triangles around, weighted by area."""
     result = np.zeros_like(vertices)
     for face in range(len(triangles)):
@@ -64,7 +65,7 @@ def normals(vertices: Array, triangles: Array) -> Array:
 
 
 @compiled
-def settle(vertices: Array, template: Array, chosen: Array) -> None:
+def settle(vertices: Array, template: Array, chosen: Indices) -> None:
     """Move and scale ``vertices`` in place such that the chosen ones lie about where the template has them."""
     middle, target = np.zeros(3), np.zeros(3)
     for vertex in chosen:

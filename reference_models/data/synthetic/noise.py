@@ -26,10 +26,10 @@ def noise(lattice: NDArray[np.float64], x: float, y: float, z: float) -> float:
     x, y, z = x * x * (3.0 - 2.0 * x), y * y * (3.0 - 2.0 * y), z * z * (3.0 - 2.0 * z)
     i, j, k = int(fx) & 31, int(fy) & 31, int(fz) & 31
     i1, j1, k1 = (i + 1) & 31, (j + 1) & 31, (k + 1) & 31
-    front = (lattice[i, j, k] * (1.0 - x) + lattice[i1, j, k] * x) * (1.0 - y) + (
+    front: float = (lattice[i, j, k] * (1.0 - x) + lattice[i1, j, k] * x) * (1.0 - y) + (
         lattice[i, j1, k] * (1.0 - x) + lattice[i1, j1, k] * x
     ) * y
-    back = (lattice[i, j, k1] * (1.0 - x) + lattice[i1, j, k1] * x) * (1.0 - y) + (
+    back: float = (lattice[i, j, k1] * (1.0 - x) + lattice[i1, j, k1] * x) * (1.0 - y) + (
         lattice[i, j1, k1] * (1.0 - x) + lattice[i1, j1, k1] * x
     ) * y
     return front * (1.0 - z) + back * z

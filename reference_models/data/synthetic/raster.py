@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from reference_models.data.synthetic.compiled import compiled
 
 Array = NDArray[np.float64]
+Indices = NDArray[np.int64]
 NOTHING = -1
 FAR = -1e30
 _SHADOW_SIDE = 160  # pixels of the shadow map
@@ -16,7 +17,9 @@ _SHADOW_BIAS = 0.07  # decimetres by which a surface must be nearer to the lamp 
 
 
 @compiled
-def rasterize(screen: Array, triangles: Array, two_sided: Array, width: int, height: int) -> tuple[Array, Array]:
+def rasterize(
+    screen: Array, triangles: Indices, two_sided: NDArray[np.bool_], width: int, height: int
+) -> tuple[NDArray[np.int32], Array]:
     """Draw triangles into a z-buffer.
 
     Args:
@@ -59,7 +62,7 @@ def rasterize(screen: Array, triangles: Array, two_sided: Array, width: int, hei
 
 
 @compiled
-def lamp_shadow(vertices: Array, triangles: Array, parts: Array, direction: Array) -> Array:
+def lamp_shadow(vertices: Array, triangles: Indices, parts: Indices, direction: Array) -> Array:
     """Return how much of the lamp's light reaches each vertex, 0 to 1, soft at the edges.
 
     Args:

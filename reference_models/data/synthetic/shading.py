@@ -16,11 +16,13 @@ from reference_models.data.synthetic.materials import crease, eye_paint, hair_pa
 from reference_models.data.synthetic.noise import grain, noise, smooth
 
 Array = NDArray[np.float64]
+Indices = NDArray[np.int64]
 
 
 @compiled
 def _at(values: Array, axis: int, a: int, b: int, c: int, u: float, v: float, w: float) -> float:
-    return u * values[a, axis] + v * values[b, axis] + w * values[c, axis]
+    value: float = u * values[a, axis] + v * values[b, axis] + w * values[c, axis]
+    return value
 
 
 @compiled
@@ -111,7 +113,7 @@ def shade_cell(
     x: float,
     y: float,
     screen: Array,
-    triangles: Array,
+    triangles: Indices,
     part: int,
     rest: Array,
     normal: Array,
@@ -196,8 +198,8 @@ def _developed(value: float, channel: int, noisy: float, camera: Camera) -> np.u
 def shade_picture(
     seen: NDArray[np.int32],
     screen: Array,
-    triangles: Array,
-    parts: Array,
+    triangles: Indices,
+    parts: Indices,
     rest: Array,
     normal: Array,
     masks: Array,

@@ -82,7 +82,7 @@ def write(
     shots = plan(chosen.kind, identities=identities, frames=frames, seed=seed, style_name=style)
     if identities > chosen.most:
         raise ValueError(f"identities must be at most {chosen.most:,} in the layout {chosen.name}, got {identities:,}")
-    made_of = {
+    made_of: dict[str, str | int] = {
         "layout": chosen.name,
         "identities": identities,
         "frames": frames,

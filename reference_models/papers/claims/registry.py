@@ -6,11 +6,12 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from types import MappingProxyType
+from typing import Any
 
 from reference_models.papers.claims.claim import SCORES, SMALLEST, Claim, CostClaim
 
-_TRA = {"paper": "TRA-Net", "source": "Table 2", "first": "tra-net-full", "score": SCORES["tra-net"]}
-_CEDNN = {"paper": "CEDNN", "score": SCORES["cednn"]}
+_TRA: dict[str, Any] = {"paper": "TRA-Net", "source": "Table 2", "first": "tra-net-full", "score": SCORES["tra-net"]}
+_CEDNN: dict[str, Any] = {"paper": "CEDNN", "score": SCORES["cednn"]}
 _SAME_SIZE = "all networks at their full width and at one image size"
 
 

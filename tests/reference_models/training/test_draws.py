@@ -13,7 +13,7 @@ from reference_models.training.draws import Draw, Drawn, EpochSampler, seed_of, 
 def batches(epoch: int, **options: int) -> list[list[int]]:
     sampler = EpochSampler(shuffled(23), seed=5, batch_size=6, **options)
     sampler.set_epoch(epoch)
-    return [[draw.index for draw in batch] for batch in sampler]
+    return [[draw.picture for draw in batch] for batch in sampler]
 
 
 def test_an_epoch_shows_each_picture_once_and_leaves_out_what_fills_no_batch():
