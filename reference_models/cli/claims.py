@@ -68,7 +68,7 @@ def claims_command(
     try:
         require("train", "synth", "faces")
         from reference_models.papers.claims.budget import BUDGETS
-        from reference_models.papers.claims.conditions import about
+        from reference_models.papers.claims.conditions import report_metadata
         from reference_models.papers.claims.registry import chosen
         from reference_models.papers.claims.report import collected, record
         from reference_models.papers.claims.sweep import left_out, runs_for
@@ -83,7 +83,9 @@ def claims_command(
         if not collect:
             _train(runs, output, weights, processes)
         results = collected(runs, output)
-        made = record(claims, results, BUDGETS[budget], about(_command(budget, only or [])), left_out(runs, results))
+        made = record(
+            claims, results, BUDGETS[budget], report_metadata(_command(budget, only or [])), left_out(runs, results)
+        )
         _write(made, output, json_path)
     except (MissingExtraError, ValueError, TypeError, RuntimeError) as error:
         fail(str(error))
@@ -95,14 +97,14 @@ def claims_command(
 def _train(runs: Any, output: Path, weights: Path | None, processes: int) -> None:
     """Train every run that is not finished yet, those that need weights only if there are any."""
     from reference_models import interrupts
-    from reference_models.papers.claims.conditions import of_a_run
+    from reference_models.papers.claims.conditions import run_conditions
     from reference_models.papers.claims.sweep import Work, sweep, threads_for
 
     threads = threads_for(processes)
     work = Work(
         runs=[run for run in runs if weights is not None or not run.pretrained],
         folder=output.resolve(),
-        conditions=of_a_run(threads),
+        conditions=run_conditions(threads),
         weights=None if weights is None else weights.resolve(),
         threads=threads,
     )
@@ -128,7 +130,7 @@ def _swept(work: Any, sweep: Any, processes: int) -> None:
         bar = progress.add_task("all runs", total=len(work.runs), completed=done)
         current: dict[str, Any] = {}
 
-        def told(event: str, title: str) -> None:
+        def on_event(event: str, title: str) -> None:
             if event == "began":
                 current[title] = progress.add_task(f"  {title}", total=None)
             elif title in current:
@@ -137,7 +139,7 @@ def _swept(work: Any, sweep: Any, processes: int) -> None:
                 if event == "ended" and not console.is_terminal:
                     console.print(f"{title}: done")
 
-        sweep(work, processes=processes, told=told)
+        sweep(work, processes=processes, on_event=on_event)
         progress.update(bar, completed=len(work.runs))
 
 
