@@ -1,6 +1,7 @@
-"""The four networks for facial behaviour that are built from attnzoo, and the baseline of one of them.
+"""Four networks for facial behaviour built from attnzoo, and CEDNN's baseline IGC-L24M2.
 
-Importing the package loads nothing, so that its command answers at once; torch comes with the first name that is used.
+Importing the package loads none of them, so that its command starts quickly; torch is imported when the first public
+name is used.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ __all__ = ["CEDNN", "DBANet", "IGCNet", "LLANet", "TRANet", "create", "list_mode
 
 
 def __getattr__(name: str) -> Any:
-    """Return a public name, and load the networks."""
+    """Import the networks and return the public name that was asked for."""
     if name in __all__:
         return getattr(importlib.import_module("reference_models.networks"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    """Return the public names too: ``dir`` and completion ask for them before they are loaded."""
+    """Return the module's names with the public ones, so that ``dir`` and completion show them before the import."""
     return sorted({*globals(), *__all__})

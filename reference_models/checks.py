@@ -1,4 +1,4 @@
-"""Checks of the networks' arguments; the errors have the form of attnzoo's own."""
+"""Checks of the networks' arguments, with error messages in the form of :mod:`attnzoo.checks`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def multiple_of(name: str, value: Any, base: int) -> int:
     """Return ``value`` if it is a positive multiple of ``base``.
 
     Raises:
-        TypeError: If it is no integer.
-        ValueError: If it is below 1 or no multiple.
+        TypeError: If it is not an integer.
+        ValueError: If it is below 1 or not a multiple of ``base``.
     """
     if positive_int(name, value) % base:
         raise ValueError(f"{name} must be a multiple of {base}, got {value}")
@@ -24,10 +24,10 @@ def multiple_of(name: str, value: Any, base: int) -> int:
 
 
 def images(name: str, x: Any, image_size: int | None = None) -> None:
-    """Check that ``x`` holds floating RGB images (B, 3, H, W), of ``image_size`` if that is given.
+    """Check that ``x`` holds floating RGB images (B, 3, H, W), with H = W = ``image_size`` unless that is None.
 
     Raises:
-        TypeError: If ``x`` is no floating tensor.
+        TypeError: If ``x`` is not a floating tensor.
         ValueError: If its shape does not fit.
     """
     feature_map(name, x, 3)

@@ -1,4 +1,4 @@
-"""Values that an argument may have and a command offers; this file loads nothing, so that a command's help is quick."""
+"""Allowed values of arguments and command options; importing this file is fast, so that a command's help is quick."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Literal
 Network = Literal["tra-net", "lla-net", "cednn", "dba-net"]
 """A network for which faces are prepared."""
 Finder = Literal["dlib", "mtcnn", "aligned"]
-"""What finds a face; ``aligned`` stands for nothing, as the photographs are aligned frames already."""
+"""Face detector; ``aligned`` uses none, for photographs that are aligned already."""
 Box = Literal["landmarks", "detector"]
-"""What a face is cropped by: a square that follows from its landmarks, or the detector's own box."""
+"""Box of a face's crop: a square computed from its landmarks, or the detector's box."""
 Policy = Literal["largest", "raise", "skip"]
-"""What to do with several faces: take the largest, call it a failure, or leave the photograph out."""
+"""Handling of several faces: take the largest, count it as a failure, or leave the photograph out."""
 NoFacePolicy = Literal["raise", "skip"]
-"""What to do without a face: call it a failure, or leave the photograph out."""
+"""Handling of a photograph without a face: count it as a failure, or leave it out."""
 Side = Literal["action", "neutral"]
-"""A photograph of a pair: the face in action, or at rest."""
+"""A photograph of a pair: the face in action, or the neutral face."""

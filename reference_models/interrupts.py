@@ -1,8 +1,8 @@
-"""Ctrl-C and SIGTERM in long commands: both become one exception, and a shell sees the exit code that it expects.
+"""Ctrl-C and SIGTERM in long commands: both raise one exception, and the exit code is the one that shells expect.
 
 ``KeyboardInterrupt`` and Lightning's handling of SIGTERM would end a training with exit code 1 or 0.
-:class:`Interrupted` passes through Lightning as any other error does, so that files are closed and the command can say
-what is kept.
+:class:`Interrupted` propagates through Lightning like any other error, so that files are closed and the command can
+print which results are kept.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class Interrupted(BaseException):
     """SIGINT or SIGTERM has arrived.
 
     Attributes:
-        number: Of the signal.
-        kept: What of the work is kept, a sentence without its full stop; empty if nobody has said it.
+        number: Number of the signal.
+        kept: Sentence without full stop on the results that are kept; empty if :func:`keeping` was not used.
     """
 
     def __init__(self, number: int) -> None:
@@ -49,7 +49,7 @@ class _Raiser:
 
     def __call__(self, number: int, _: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)  # a second signal ends the process at once
-        if os.getpid() != self.process:  # a forked child does what it would have done without the handler
+        if os.getpid() != self.process:  # a forked child must react as without the handler
             signal.raise_signal(number)
             return
         raise Interrupted(number)
@@ -63,25 +63,25 @@ def active() -> bool:
 
 @contextmanager
 def as_itself() -> Iterator[None]:
-    """Raise the interruption that another error hides.
+    """Raise the :class:`Interrupted` that is the cause of another error.
 
-    A signal may arrive while compiled code calls Python, and what the handler raises there becomes an error of that
-    code's: a ``SystemError`` of numba's, a ``RuntimeError`` of others'.
+    If a signal arrives while compiled code calls Python, the handler's exception is replaced by that code's error: a
+    ``SystemError`` in numba, a ``RuntimeError`` elsewhere.
     """
     try:
         yield
     except (RuntimeError, SystemError) as error:
-        behind: BaseException | None = error
-        while not (behind is None or isinstance(behind, Interrupted)):
-            behind = behind.__cause__ or behind.__context__
-        if behind is None:
+        cause: BaseException | None = error
+        while not (cause is None or isinstance(cause, Interrupted)):
+            cause = cause.__cause__ or cause.__context__
+        if cause is None:
             raise
-        raise behind from None
+        raise cause from None
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Raise :class:`Interrupted` when SIGINT or SIGTERM arrives; inside another one, or another thread, do nothing."""
+    """Raise :class:`Interrupted` on SIGINT or SIGTERM; does nothing when nested or outside of the main thread."""
     if active() or threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -96,25 +96,25 @@ def interruptible() -> Iterator[None]:
 
 
 def install() -> None:
-    """Raise :class:`Interrupted` from now on, whatever handlers other packages have set."""
+    """Install the handlers that raise :class:`Interrupted`, in place of those of other packages."""
     raiser = _Raiser()
     for number in _SIGNALS:
         signal.signal(number, raiser)
 
 
 def ignore() -> None:
-    """Ignore both signals: the process that started this one ends it."""
+    """Ignore both signals in this process; its parent process ends it."""
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager
 def keeping(sentence: str, *, file: Path | None = None) -> Iterator[None]:
-    """Let an interruption inside say what is kept; the innermost sentence counts.
+    """Set the message of an interruption in the ``with`` block; of nested blocks the innermost sentence is used.
 
     Args:
-        sentence: Without its full stop.
-        file: Only if it is there when the interruption comes.
+        sentence: Sentence without full stop on the results that are kept.
+        file: Use the sentence only if this file exists at the interruption; None uses it always.
     """
     try:
         with as_itself():

@@ -1,4 +1,4 @@
-"""Weights that say what their outputs stand for, and are refused where something else is expected."""
+"""Weights stored with the labels of the outputs; loading fails if other labels, or another order, are expected."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KEY = "labels"
 
 
 def save_labelled(module: nn.Module, path: str | Path, labels: Labels) -> None:
-    """Write a network's weights with the order of its outputs, as JSON in the metadata of a safetensors file.
+    """Write a network's weights with its labels, as JSON in the metadata of a safetensors file.
 
     Raises:
         OSError: If the file cannot be written.
@@ -23,11 +23,11 @@ def save_labelled(module: nn.Module, path: str | Path, labels: Labels) -> None:
 
 
 def read_labels(path: str | Path) -> Labels:
-    """Return the order of outputs that a file of weights carries.
+    """Return the labels stored in a file of weights.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is none of safetensors, or carries no labels or damaged ones.
+        ValueError: If it is not a safetensors file, or has no labels or damaged ones.
     """
     path = Path(path)
     if not path.is_file():
@@ -46,20 +46,20 @@ def read_labels(path: str | Path) -> Labels:
 
 
 def load_labelled(module: nn.Module, path: str | Path, labels: Labels) -> None:
-    """Load weights whose outputs are in the expected order; otherwise the module is unchanged.
+    """Load weights if their labels are the expected ones in the expected order.
 
     Args:
-        module: Gets the weights.
+        module: Module to load into.
         path: A file that :func:`save_labelled` wrote.
-        labels: What the outputs are expected to stand for, in order.
+        labels: The expected label of each output, in order.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the labels or their order differ, or the weights do not fit.
+        ValueError: If the labels or their order differ, or the weights do not fit; the module is unchanged.
     """
-    there = read_labels(path)
-    if there != labels:
-        same = there.task == labels.task and set(there.names) == set(labels.names)
+    stored = read_labels(path)
+    if stored != labels:
+        same = stored.task == labels.task and set(stored.names) == set(labels.names)
         what = "its outputs in another order" if same else "other outputs"
-        raise ValueError(f"{path} has {what}: {there}; expected are {labels}")
+        raise ValueError(f"{path} has {what}: {stored}; expected are {labels}")
     load_weights(module, read_weights(path))

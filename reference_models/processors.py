@@ -1,4 +1,4 @@
-"""How many processors this process may use, which is not how many the machine has."""
+"""The number of processors that this process may use, which may be smaller than that of the machine."""
 
 from __future__ import annotations
 

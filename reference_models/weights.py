@@ -1,4 +1,4 @@
-"""Weights in and out: what does not fit is named, and nothing is half-loaded."""
+"""Reads, loads and saves weights: errors name everything that does not fit, and nothing is loaded in part."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from attnzoo.files import write_atomically
 
 MAX_LISTED = 8
-# torch's reader of pickles has no exception of its own for damaged files: these are what it lets through.
+# torch's reader of pickles has no single exception for damaged files; it raises any of these.
 _DAMAGE = (
     *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError),
     *(TypeError, ValueError, pickle.UnpicklingError, struct.error),
@@ -27,12 +27,12 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     """Read a state dict from a file.
 
     Args:
-        path: A ``.safetensors`` file, or a ``.pth`` or ``.pt`` file of tensors, which is read without unpickling
-            objects. A state dict under the key ``state_dict`` is unwrapped.
+        path: A ``.safetensors`` file, or a ``.pth`` or ``.pt`` file, of which only tensors are unpickled. A state dict
+            under the key ``state_dict`` is unwrapped.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is of another kind, damaged, or holds anything but tensors.
+        ValueError: If the file has another format, is damaged, or holds anything but tensors.
     """
     path = Path(path)
     if not path.is_file():
@@ -49,7 +49,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # torch's remark on protocols that it then refuses
+            warnings.simplefilter("ignore", UserWarning)  # torch warns of pickle protocols that it then rejects
             content = torch.load(path, map_location="cpu", weights_only=True)
     except _DAMAGE as error:
         raise ValueError(f"{path} holds no plain tensors or is damaged: {error}") from error
@@ -68,14 +68,14 @@ def load_weights(
     """Load a state dict after checking all of it.
 
     Args:
-        module: Gets the weights.
-        weights: Name to tensor. ``num_batches_tracked`` may be missing, as in checkpoints older than it.
-        ignore: Fragments of names; weights whose names hold one are not used.
-        keep: Fragments of names; entries of ``module`` whose names hold one stay as they are.
+        module: Module to load into.
+        weights: Name to tensor. ``num_batches_tracked`` may be missing, as in old checkpoints.
+        ignore: Substrings of names; weights whose names contain one are not used.
+        keep: Substrings of names; entries of ``module`` whose names contain one keep their values.
 
     Raises:
-        ValueError: If a key is missing or unknown, a shape differs, or numbers are of another kind (whole for floating,
-            complex for real); the message lists them, and the module is unchanged.
+        ValueError: If a key is missing or unknown, a shape differs, or a tensor has another kind of numbers (integer
+            instead of floating, complex instead of real); the message lists them, and the module is unchanged.
     """
     module.load_state_dict(check_weights(module, weights, ignore=ignore, keep=keep), strict=False)
 
@@ -83,16 +83,16 @@ def load_weights(
 def check_weights(
     module: nn.Module, weights: Mapping[str, Tensor], *, ignore: Sequence[str] = (), keep: Sequence[str] = ()
 ) -> dict[str, Tensor]:
-    """Check a state dict as :func:`load_weights` does, and return what of it would be loaded.
+    """Check a state dict like :func:`load_weights`, and return the entries that would be loaded.
 
     Args:
-        module: For which it is; it may be on the meta device.
+        module: Module to check against; it may be on the meta device.
         weights: Name to tensor.
-        ignore: As there.
-        keep: As there.
+        ignore: See :func:`load_weights`.
+        keep: See :func:`load_weights`.
 
     Raises:
-        ValueError: As there.
+        ValueError: See :func:`load_weights`.
     """
     target = {name: value for name, value in module.state_dict().items() if not _holds(name, keep)}
     source = {name: value for name, value in weights.items() if not _holds(name, ignore)}
@@ -120,12 +120,12 @@ def check_weights(
 
 
 def save_weights(module: nn.Module, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
-    """Write a module's state dict as safetensors, in one step: the file is whole or not there.
+    """Write a module's state dict as a safetensors file, atomically.
 
     Args:
-        module: Whose parameters and buffers are written.
-        path: Where to.
-        metadata: Text that is stored with them.
+        module: Module whose parameters and buffers are written.
+        path: Path of the file.
+        metadata: Text values stored in the file's header.
     """
     path = Path(path)
     tensors = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}

@@ -32,7 +32,7 @@ import torch
 
 from benchmarks import RESULTS
 from benchmarks.speed.interleaved import write
-from reference_models.papers.claims.conditions import about
+from reference_models.papers.claims.conditions import report_metadata
 from reference_models.training.checkpoint_io import SafeCheckpointIO
 from reference_models.training.trained import LAST, MODEL
 
@@ -98,7 +98,7 @@ def main() -> int:
     parser.add_argument("what", choices=["kills", "full-disk"])
     parser.add_argument("--kills", type=int, default=20, help="How often [%(default)s]")
     arguments = parser.parse_args()
-    made = about(f"python -m benchmarks.robustness.training {' '.join(sys.argv[1:])}")
+    made = report_metadata(f"python -m benchmarks.robustness.training {' '.join(sys.argv[1:])}")
     rows = kills(arguments.kills) if arguments.what == "kills" else full_disk()
     print(json.dumps(rows, indent=1))
     write(RESULTS / f"training-{arguments.what}.json", made, rows)

@@ -28,7 +28,7 @@ from attnzoo.files import write_atomically
 from reference_models.data.dataset import Batch, FaceDataset
 from reference_models.data.synthetic import Shot, plan
 from reference_models.faces.face import NoFaceError
-from reference_models.papers.claims.conditions import about
+from reference_models.papers.claims.conditions import report_metadata
 from reference_models.prediction.predict import aligned
 from reference_models.prediction.predictor import Predictor, read_predictor
 from reference_models.preparation import Item, PreparedPictures, prepare
@@ -144,7 +144,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     rows = [compare(run, arguments.faces, arguments.seed) for run in arguments.runs]
-    made = about(f"python -m benchmarks.synthetic.prediction {' '.join(sys.argv[1:])}")
+    made = report_metadata(f"python -m benchmarks.synthetic.prediction {' '.join(sys.argv[1:])}")
     print(json.dumps(rows, indent=1))
     if arguments.json is not None:
         write_atomically(arguments.json, (json.dumps(made | {"rows": rows}, indent=1) + "\n").encode())

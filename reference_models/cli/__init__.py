@@ -1,4 +1,4 @@
-"""The ``reference-models`` command: ``app`` puts it together, every subcommand has a file."""
+"""The ``reference-models`` command: one file per subcommand, assembled in ``app``."""
 
 from reference_models.cli.app import app, main
 

@@ -1,7 +1,7 @@
-"""The ``reference-models`` command: its subcommands, one a file, and its version.
+"""The ``reference-models`` command with its subcommands and its version.
 
-What a user got wrong is told in one sentence on the error stream, with exit code 2. Heavy packages are imported by the
-commands that need them.
+Errors in a user's input are reported in one sentence on the error stream, with exit code 2. Each subcommand imports the
+heavy packages that it needs.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ app = typer.Typer(
 def main() -> None:
     """Run the command and exit.
 
-    0 if all went well, 2 if the input was wrong; 130 after Ctrl-C and 143 after SIGTERM, with what is kept of the work.
+    Exit codes: 0 on success, 2 for wrong input, 130 after Ctrl-C, 143 after SIGTERM. After a signal a message says
+    which results are kept.
     """
     try:
         with interruptible():
@@ -51,7 +52,7 @@ def main() -> None:
     except Interrupted as interrupted:
         typer.echo(f"reference-models: {interrupted}", err=True)
         sys.stdout.flush()
-        os._exit(interrupted.exit_code)  # without waiting for processes and threads that still work
+        os._exit(interrupted.exit_code)  # without waiting for other processes and threads
 
 
 def _print_version(wanted: bool) -> None:

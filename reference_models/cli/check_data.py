@@ -1,4 +1,4 @@
-"""``reference-models check-data``: what is missing or odd in a copy of a dataset."""
+"""``reference-models check-data``: reports missing, damaged and unexpected files in a copy of a dataset."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from reference_models.cli.console import fail
 
 def check_data_command(
     layout: Annotated[str, typer.Argument(help="disfa, disfa+, ck+, raf-db, aff-wild2, affectnet or own.")],
-    root: Annotated[Path, typer.Argument(help="The folder of your copy.")],
+    root: Annotated[Path, typer.Argument(help="Folder of your copy.")],
     *,
     pictures: Annotated[
-        bool, typer.Option("--pictures", help="Also open every picture and landmark file, which takes a while.")
+        bool, typer.Option("--pictures", help="Also open every picture and landmark file; this takes a while.")
     ] = False,
     show_all: Annotated[
         bool, typer.Option("--all", help="Print every finding instead of twenty of each kind.")
     ] = False,
 ) -> None:
-    """Say what is missing or odd in your copy of a dataset, file by file, before you train on it.
+    """Report missing, damaged and unexpected files in your copy of a dataset, before you train on it.
 
-    Reads all labels, compares them with the pictures that are there, and counts what can be used. Writes nothing.
+    Reads all labels, compares them with the existing pictures, and counts the usable frames. Writes nothing.
 
-    Exit code 0: nothing is lost (notes may be left); 1: frames or labels are missing or damaged; 2: wrong input.
+    Exit code 0: no frame or label is lost (there may be notes); 1: frames or labels are missing or damaged; 2: wrong
+    input.
 
     Examples:
 

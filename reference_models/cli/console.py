@@ -1,4 +1,4 @@
-"""What commands say: one sentence for a wrong input, and tables as wide as where they are read."""
+"""Output of the commands: error messages, and a console for wide tables."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import typer
 from rich.console import Console
 
 PIPE_WIDTH = 140
-"""Characters in a line of a file or a pipe, of the commands that print wide tables."""
+"""Line width in characters for wide tables that are written to a file or a pipe."""
 
 
 def fail(message: str) -> NoReturn:
-    """Say ``message`` on the error stream and exit with code 2.
+    """Print ``message`` on the error stream and exit with code 2.
 
     Raises:
         typer.Exit: Always.

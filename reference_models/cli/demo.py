@@ -1,4 +1,4 @@
-"""``reference-models demo``: what the library does, on one photograph."""
+"""``reference-models demo``: demonstrates the library on one photograph."""
 
 from __future__ import annotations
 
@@ -22,16 +22,19 @@ def demo_command(
     ),
     neutral: Annotated[
         Path | None,
-        typer.Option(help="The same face at rest: gives CEDNN its difference maps.", show_default=False),
+        typer.Option(
+            help="A photograph of the same person's neutral face, for CEDNN's difference maps.", show_default=False
+        ),
     ] = None,
 ) -> None:
-    """Show on one photograph what the library does.
+    """Demonstrate the library on one photograph.
 
-    Puts CBAM and SE into a pretrained EfficientNet-Lite0, finds and aligns the face with dlib, runs TRA-Net, LLA-Net,
-    CEDNN and DBA-Net on it, prints what each costs beside the paper's figure, and writes an overlay of attention.
+    Attaches CBAM and SE to a pretrained EfficientNet-Lite0, detects and aligns the face with dlib, runs TRA-Net,
+    LLA-Net, CEDNN and DBA-Net on it, prints the cost of each with the paper's figure, and writes an overlay of
+    attention.
 
-    The four networks have random weights: costs are real, predictions would mean nothing and are not shown. dlib's
-    68-point model was trained on iBUG 300-W, whose terms exclude commercial use.
+    The four networks have random weights: their costs are real, but predictions would be meaningless and are not
+    shown. dlib's 68-point model was trained on iBUG 300-W, whose terms exclude commercial use.
 
     Examples:
 

@@ -1,4 +1,4 @@
-"""``reference-models eval``: the scores of a trained network on persons that it does not know."""
+"""``reference-models eval``: scores a trained network on persons that it was not trained on."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def eval_command(
 ) -> None:
     """Score a trained network on the test side of a fold.
 
-    Without options that is the test side of its own run. Persons that it was trained on, or by whom its best epoch was
-    chosen, are never scored: a model knows who they were.
+    By default that is the test side of its own run. Persons that it was trained on, or on whom its best epoch was
+    chosen, are never scored: the model file contains hashes of their names.
 
     Examples:
 
@@ -61,11 +61,11 @@ def eval_command(
         from reference_models.training.trained import read_model
 
         trained = read_model(model)
-        given = {
+        options = {
             "data": data, "root": root, "prepared": prepared, "fold": fold, "identities": identities, "frames": frames,
             "style": style, "data_seed": data_seed, "kept": faces_folder(cache),
         }  # fmt: skip
-        source = own_source(trained, given)
+        source = own_source(trained, options)
         if source.data == "synthetic":
             require("train", "synth", "faces")
         scores = evaluate(trained, made_sides(source, trained.recipe))

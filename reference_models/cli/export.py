@@ -1,4 +1,4 @@
-"""``reference-models export``: one of the networks as a file for another runtime."""
+"""``reference-models export``: exports a network for another runtime."""
 
 from __future__ import annotations
 
@@ -22,18 +22,21 @@ def export_command(
     ] = None,
     size: Annotated[
         int | None,
-        typer.Option(min=16, max=4096, help="Side of the pictures, instead of the paper's.", show_default=False),
+        typer.Option(
+            min=16, max=4096, help="Side of the pictures in pixels, instead of the paper's.", show_default=False
+        ),
     ] = None,
     check: Annotated[bool, typer.Option(help="Run the file and compare it with the network.")] = True,
     tolerance: Annotated[
-        float, typer.Option(min=0.0, help="Largest difference, in units of the largest output or of 1.")
+        float,
+        typer.Option(min=0.0, help="Largest allowed difference, relative to the larger of 1 and the largest output."),
     ] = 1e-4,
 ) -> None:
-    """Export a network, trained or not, to ONNX or to a program that torch alone runs.
+    """Export a network, trained or not, to ONNX or to a program that runs with torch.
 
-    The file says which output is which label, and how a face must be aligned and its values scaled. It is run at
-    several batches, and sizes where the network takes them, and compared with the network; one that does not agree is
-    not kept.
+    The file's metadata contains the label of each output, the alignment of faces, and the scaling of pixel values. The
+    file is run at several batch sizes, and at several image sizes if the network accepts them, and compared with the
+    network; it is deleted if the outputs differ.
 
     Examples:
 
@@ -53,10 +56,17 @@ def export_command(
         one_of("--to", to, formats)
         write, suffix = formats[to]
         with Console(stderr=True).status("building the network") as status:
-            made = subject(model, size)
+            to_export = subject(model, size)
             status.update(f"exporting to {to}")
-            path = output or Path(f"{made.recipe.network}{suffix}")
-            exported = write(made.network, made.example, path, metadata=made.metadata, check=check, tolerance=tolerance)
+            path = output or Path(f"{to_export.recipe.network}{suffix}")
+            exported = write(
+                to_export.network,
+                to_export.example,
+                path,
+                metadata=to_export.metadata,
+                check=check,
+                tolerance=tolerance,
+            )
     except (ImportError, OSError, RuntimeError, ValueError) as error:
         fail(str(error).strip().splitlines()[0])
     Console().print(exported)

@@ -1,4 +1,4 @@
-"""``reference-models folds``: a copy of a dataset divided by subject."""
+"""``reference-models folds``: divides a copy of a dataset by subject."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from reference_models.cli.console import fail
 
 def folds_command(
     layout: Annotated[str, typer.Argument(help="disfa, disfa+, ck+, raf-db, aff-wild2 or affectnet.")],
-    root: Annotated[Path, typer.Argument(help="The folder of your copy.")],
+    root: Annotated[Path, typer.Argument(help="Folder of your copy.")],
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="The manifest to write.")] = Path("folds.json"),
     select_on_test: Annotated[
@@ -21,20 +21,24 @@ def folds_command(
     ] = False,
     threshold: Annotated[
         int | None,
-        typer.Option(min=1, max=5, help="Level of a present unit; the paper's by default.", show_default=False),
+        typer.Option(
+            min=1, max=5, help="Level from which a unit is present; the paper's by default.", show_default=False
+        ),
     ] = None,
-    count: Annotated[int, typer.Option(min=2, help="Number of folds where none are printed or published.")] = 3,
+    count: Annotated[
+        int, typer.Option(min=2, help="Number of folds, for datasets without printed or published ones.")
+    ] = 3,
     seed: Annotated[
-        int, typer.Option(help="Of what is drawn: validation subjects, and folds that are not printed.")
+        int, typer.Option(help="Seed of the validation subjects, and of folds that are neither printed nor published.")
     ] = 0,
     incomplete: Annotated[
-        bool, typer.Option("--incomplete", help="Use what can be used of a copy with errors.")
+        bool, typer.Option("--incomplete", help="Accept a copy with errors, and use its valid frames.")
     ] = False,
 ) -> None:
     """Divide your copy of a dataset by subject, and write the manifest with its hash.
 
-    Two results compare if their manifests have the same hash. The manifest holds names of subjects and a digest of the
-    labels, no path and no picture.
+    Two results are comparable if their manifests have the same hash. The manifest contains names of subjects and a
+    digest of the labels, but no path and no picture.
 
     Examples:
 

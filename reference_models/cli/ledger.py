@@ -1,4 +1,4 @@
-"""``reference-models ledger``: the papers' figures beside ours."""
+"""``reference-models ledger``: compares the papers' printed counts with ours."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def ledger_command(
         Path | None, typer.Option("--json", help="Also write the figures to this file.", show_default=False)
     ] = None,
 ) -> None:
-    """Print every figure of the papers that can be computed beside ours, by building each network.
+    """Print the papers' counts of parameters and operations with ours, by building each network.
 
-    Ours agrees if it rounds to what the paper prints. Takes about a minute and downloads nothing.
+    Our count agrees if it rounds to the printed figure. Takes about a minute and downloads nothing.
 
     Examples:
 

@@ -1,4 +1,4 @@
-"""``reference-models list``: the networks that there are."""
+"""``reference-models list``: lists the networks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.table import Table
 
 
 def list_command() -> None:
-    """List the networks: name for reference_models.create, class, what it is, paper.
+    """List the networks: name for reference_models.create, class, description, paper.
 
     Examples:
 

@@ -1,4 +1,4 @@
-"""``reference-models look`` on the command line."""
+"""``reference-models look``: shows the gates of one network on a face."""
 
 from __future__ import annotations
 
@@ -23,20 +23,24 @@ def look_command(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The PNG to write.")] = Path("look.png"),
     page: Annotated[
-        Path | None, typer.Option(help="A page to write too, .html: pictures, figures, warnings.", show_default=False)
+        Path | None,
+        typer.Option(help="Also write an .html page with pictures, statistics and warnings.", show_default=False),
     ] = None,
     neutral: Annotated[
-        Path | None, typer.Option(help="The same face at rest: gives CEDNN its difference maps.", show_default=False)
+        Path | None,
+        typer.Option(help="A photograph of the same person's neutral face, for difference maps.", show_default=False),
     ] = None,
     weights: Annotated[
         Path | None,
-        typer.Option(help="Weights of the network as it is by default, .safetensors or .pth.", show_default=False),
+        typer.Option(
+            help="Weights for the network with its default options, .safetensors or .pth.", show_default=False
+        ),
     ] = None,
 ) -> None:
-    """Show what the gates of one network say to a face: a sheet of overlays, a page, a table of statistics.
+    """Show the gates of one network on a face: a sheet of overlays, a page, a table of statistics.
 
-    The face is found and aligned with dlib, as in the demonstration. Without weights the network is untrained: its
-    gates are shown, and say nothing about the face. In Python, attnzoo.record does it for any model.
+    The face is detected and aligned with dlib, as in the demonstration. Without weights the network is untrained: its
+    gates are shown, but are meaningless for the face. In Python, attnzoo.record does the same for any model.
 
     Examples:
 
@@ -61,5 +65,5 @@ def look_command(
             console=console,
             progress=Console(stderr=True),
         )
-    except (MissingExtraError, OSError, ValueError) as error:  # images, faces, outputs and weights say it by ValueError
+    except (MissingExtraError, OSError, ValueError) as error:  # ImageError, NoFaceError and OutputError are ValueErrors
         fail(str(error))

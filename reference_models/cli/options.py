@@ -1,4 +1,4 @@
-"""Options that several commands take, spelt and explained once."""
+"""Options shared by several commands."""
 
 from __future__ import annotations
 
@@ -10,42 +10,50 @@ import typer
 Data = Annotated[
     str, typer.Option("--data", help="synthetic, or a dataset: disfa, disfa+, ck+, raf-db, aff-wild2, own.")
 ]
-Root = Annotated[Path | None, typer.Option(help="Your copy of the dataset.", show_default=False)]
-Prepared = Annotated[Path | None, typer.Option(help="What 'reference-models prepare' made of it.", show_default=False)]
+Root = Annotated[Path | None, typer.Option(help="Folder of your copy of the dataset.", show_default=False)]
+Prepared = Annotated[
+    Path | None, typer.Option(help="Output folder of 'reference-models prepare' for it.", show_default=False)
+]
 FoldNumber = Annotated[int, typer.Option("--fold", min=1, help="Number of the fold.")]
 Identities = Annotated[
     int | None,
     typer.Option(min=3, help="Number of synthetic persons; 2,000 by default, 5,000 for tra-net.", show_default=False),
 ]
-Frames = Annotated[int, typer.Option(min=1, help="Expressive frames, or portraits, of each synthetic person.")]
+Frames = Annotated[
+    int, typer.Option(min=1, help="Number of expressive frames, or portraits, of each synthetic person.")
+]
 Style = Annotated[str, typer.Option(help="Style of synthetic faces: studio, or held-out.")]
 Cache = Annotated[
     bool,
     typer.Option(
-        "--cache/--no-cache", help="Keep rendered faces in the user's cache folder for the next command, see the docs."
+        "--cache/--no-cache", help="Keep rendered faces in your cache folder for later commands; see the documentation."
     ),
 ]
 
-# The same for a model that is there: what is not given is as its own run had it.
+# The same options for a trained model; by default the values of its own run.
 OwnData = Annotated[
-    str | None, typer.Option("--data", help="synthetic, or a dataset; the one it was trained on by default.")
+    str | None, typer.Option("--data", help="synthetic, or a dataset; by default that of the model's run.")
 ]
-OwnFold = Annotated[int | None, typer.Option("--fold", min=1, help="Number of the fold; its own by default.")]
+OwnFold = Annotated[
+    int | None, typer.Option("--fold", min=1, help="Number of the fold; by default that of the model's run.")
+]
 OwnIdentities = Annotated[
-    int | None, typer.Option(min=3, help="Number of synthetic persons; as many as it was trained with by default.")
+    int | None, typer.Option(min=3, help="Number of synthetic persons; by default that of the model's run.")
 ]
 OwnFrames = Annotated[
     int | None,
-    typer.Option(min=1, help="Frames, or portraits, of each synthetic person; as it was trained by default."),
+    typer.Option(min=1, help="Frames, or portraits, of each synthetic person; by default as in the model's run."),
 ]
 OwnStyle = Annotated[
-    str | None, typer.Option(help="Style of synthetic faces: studio, or held-out; its own by default.")
+    str | None,
+    typer.Option(help="Style of synthetic faces: studio, or held-out; by default that of the model's run."),
 ]
 OwnSeed = Annotated[
-    int | None, typer.Option("--data-seed", min=0, help="What synthetic persons are drawn from; its own by default.")
+    int | None,
+    typer.Option("--data-seed", min=0, help="Seed of the synthetic persons; by default that of the model's run."),
 ]
 
-# What most commands take.
+# Options of various commands.
 Scores = Annotated[
     Path | None, typer.Option("--output", "-o", help="Also write the scores to this JSON file.", show_default=False)
 ]
@@ -55,12 +63,15 @@ SelectOnTest = Annotated[
 ]
 Size = Annotated[
     int | None,
-    typer.Option(min=16, max=4096, help="Side of the pictures, instead of the network's.", show_default=False),
+    typer.Option(
+        min=16, max=4096, help="Side of the pictures in pixels, instead of the network's.", show_default=False
+    ),
 ]
 Workers = Annotated[
-    int | None, typer.Option(min=1, help="Processes; as many as there are processors.", show_default=False)
+    int | None,
+    typer.Option(min=1, help="Number of processes; by default the number of processors.", show_default=False),
 ]
-Copy = Annotated[Path, typer.Argument(help="The folder of your copy.", show_default=False)]
+Copy = Annotated[Path, typer.Argument(help="Folder of your copy.", show_default=False)]
 TrainedModel = Annotated[
     Path,
     typer.Argument(
@@ -71,5 +82,7 @@ TrainedModel = Annotated[
 ]
 Neutral = Annotated[
     Path | None,
-    typer.Option(help="The same face at rest, for a network with difference maps.", show_default=False),
+    typer.Option(
+        help="A photograph of the same person's neutral face, for a network with difference maps.", show_default=False
+    ),
 ]

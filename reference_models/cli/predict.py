@@ -1,4 +1,4 @@
-"""``reference-models predict``: what a trained network says of photographs."""
+"""``reference-models predict``: predicts action units or expressions of photographs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Model = Annotated[
     Path,
     typer.Option(
         help="A model.safetensors, best.safetensors or last.safetensors that 'train' has written, the folder of its"
-        " run, or an .onnx file that 'export' or 'quantize' made of it.",
+        " run, or an .onnx file that 'export' or 'quantize' has written.",
         show_default=False,
     ),
 ]
@@ -29,7 +29,7 @@ Output = Annotated[
 ]
 Detector = Annotated[
     Finder,
-    typer.Option(help="What finds the face: dlib, mtcnn, or aligned (nothing: the photographs are its frames)."),
+    typer.Option(help="Face detector: dlib, mtcnn, or aligned for photographs that are aligned already."),
 ]
 Landmarks = Annotated[
     Path | None,
@@ -46,11 +46,11 @@ def predict_command(
     detector: Detector = "dlib",
     landmarks: Landmarks = None,
 ) -> None:
-    """Say which action units or which expression a trained network sees in photographs.
+    """Predict the action units or the expression in photographs with a trained network.
 
-    The face is aligned as the network was trained, whatever has found it. What it says is as good as its training: a
-    network trained on synthetic faces has seen no photograph. dlib's 68-point model was trained on iBUG 300-W, whose
-    terms exclude commercial use.
+    The face is aligned as in training, with every detector. Predictions are only as good as the training: a network
+    trained on synthetic faces has seen no photograph. dlib's 68-point model was trained on iBUG 300-W, whose terms
+    exclude commercial use.
 
     Examples:
 
@@ -75,8 +75,8 @@ def predict_command(
             one_of("--output's suffix", output.suffix, FORMATS)
             check_writable(output, output.suffix)
         search = Search(detector=detector)
-        found = predict(read_predictor(model), images, neutral=neutral, search=search, landmarks=landmarks)
-        predictions = list(found)
+        predictor = read_predictor(model)
+        predictions = list(predict(predictor, images, neutral=neutral, search=search, landmarks=landmarks))
         if output is not None:
             write_output(output, FORMATS[output.suffix](predictions))
     except (ImageError, NoFaceError, OutputError, MissingExtraError, OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""``reference-models prepare``: a folder of photographs becomes a folder of aligned faces."""
+"""``reference-models prepare``: detects and aligns the faces of a folder of photographs."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 _SHOWN = 20
 _FAILED = 1
 
-Photographs = Annotated[Path, typer.Argument(help="The folder with the photographs.", show_default=False)]
-Results = Annotated[Path, typer.Option("--output", "-o", help="The folder for the results.", show_default=False)]
+Photographs = Annotated[Path, typer.Argument(help="Folder of the photographs.", show_default=False)]
+Results = Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.", show_default=False)]
 Dataset = Annotated[
     str | None,
     typer.Option(
-        help="Prepare what this dataset's labels name, with its own landmarks: disfa, disfa+, ck+, raf-db,"
-        " aff-wild2, affectnet or own.",
+        help="Prepare the frames that this dataset's labels name, with the dataset's landmarks: disfa, disfa+, ck+,"
+        " raf-db, aff-wild2, affectnet or own.",
         show_default=False,
     ),
 ]
@@ -40,45 +40,54 @@ WantedBy = Annotated[
     str,
     typer.Option(
         "--for",
-        help="Whose frames are made: tra-net, lla-net, cednn, dba-net, or a model that 'train' has written.",
+        help="Network for which faces are aligned: tra-net, lla-net, cednn, dba-net, or a model that 'train' has"
+        " written.",
     ),
 ]
 Margin = Annotated[
-    float | None, typer.Option(min=0, help="Margin around the face on each side, instead of the network's.")
+    float | None,
+    typer.Option(min=0, help="Margin on each side, as a fraction of the face's side, instead of the network's."),
 ]
 Detector = Annotated[
     Finder | None,
     typer.Option(
-        help="What finds the faces: dlib, mtcnn, or aligned (nothing: the photographs are such frames already).",
+        help="Face detector: dlib, mtcnn, or aligned for photographs that are aligned already.",
         show_default=False,
     ),
 ]
 CropBox = Annotated[
     Box | None,
     typer.Option(
-        help="What lla-net and dba-net crop: a square that follows from the landmarks, whatever found them, or the"
-        " detector's own box.",
+        help="Box that is cropped for lla-net and dba-net: a square computed from the landmarks, or the detector's"
+        " box.",
         show_default=False,
     ),
 ]
 NeutralFrames = Annotated[
     str | None,
     typer.Option(
-        help="Store the difference to a neutral frame too: 'first' takes the first photograph of each folder,"
-        " 'dataset' the dataset's own; else a CSV file with the columns image and neutral.",
+        help="Also store the difference to a neutral frame: 'first' uses the first photograph of each folder,"
+        " 'dataset' the dataset's neutral frames; else the path of a CSV file with the columns image and neutral.",
         show_default=False,
     ),
 ]
 Landmarks = Annotated[
     Path | None,
-    typer.Option(help="A folder with a landmark file for each photograph, instead of dlib.", show_default=False),
+    typer.Option(help="Folder with a landmark file for each photograph, used instead of dlib.", show_default=False),
 ]
-Detect = Annotated[bool, typer.Option("--detect", help="Use dlib even where the dataset has landmarks.")]
-NoFace = Annotated[NoFacePolicy, typer.Option(help="Without a face: leave it out (skip) or call it a failure (raise).")]
+Detect = Annotated[bool, typer.Option("--detect", help="Use dlib even if the dataset has landmarks.")]
+NoFace = Annotated[
+    NoFacePolicy,
+    typer.Option(help="For photographs without a face: leave them out (skip) or count them as failures (raise)."),
+]
 Several = Annotated[
-    Policy, typer.Option(help="With several faces: take the largest, leave it out, or call it a failure.")
+    Policy,
+    typer.Option(
+        help="For photographs with several faces: take the largest face, leave them out (skip) or count them as"
+        " failures (raise)."
+    ),
 ]
-Redo = Annotated[bool, typer.Option("--redo", help="Replace results that were made in another way.")]
+Redo = Annotated[bool, typer.Option("--redo", help="Replace results that were made with other options.")]
 
 
 def prepare_command(
@@ -99,13 +108,13 @@ def prepare_command(
     workers: Workers = None,
     redo: Redo = False,
 ) -> None:
-    """Find and align the face of every photograph under a folder, once and for all.
+    """Detect and align the face of every photograph under a folder, and store the results for training.
 
-    May be stopped and killed at any time: the same command goes on where it was, and in the end the results are the
-    same bytes. A second run checks them against the photographs and does again what has changed.
+    The command may be stopped or killed at any time: the same command resumes, and the results are the same bytes. A
+    second run compares the results with the photographs, and repeats those that have changed.
 
-    What cannot be read or decoded is reported with its path, and the rest goes on. Exit code 0: all is done. 1: some
-    photographs failed. 2: the input was wrong. 130 and 143: interrupted, or terminated.
+    Photographs that cannot be read or decoded are reported with their paths, and the others are prepared. Exit code 0:
+    all are done. 1: some photographs failed. 2: wrong input. 130 and 143: interrupted, or terminated.
 
     dlib's 68-point model was trained on iBUG 300-W, whose terms exclude commercial use.
 
@@ -125,7 +134,9 @@ def prepare_command(
         require("faces")
         from reference_models.preparation.plan import planned
 
-        preparation, search = _wanted(wanted_by, size=size, margin=margin, box=box, difference=neutral is not None)
+        preparation, search = _preparation_and_search(
+            wanted_by, size=size, margin=margin, box=box, difference=neutral is not None
+        )
         chosen: dict[str, Any] = {"detector": detector, "no_face": no_face, "several": several}
         search = replace(search, **{name: value for name, value in chosen.items() if value is not None})
         plan = planned(root, output, dataset=dataset, neutral=neutral, landmarks=landmarks, detect=detect)
@@ -157,29 +168,29 @@ def _prepared(
             problems=plan.problems,
             workers=workers or cores(),
             redo=redo,
-            advanced=_shown_by(progress, len(plan.items)),
+            advanced=_progress_callback(progress, len(plan.items)),
         )
 
 
-def _shown_by(progress: Progress, total: int) -> Callable[[Report], None]:
-    """Return what moves the bar on by a photograph."""
-    task = progress.add_task("Preparing", total=total, said="")
+def _progress_callback(progress: Progress, total: int) -> Callable[[Report], None]:
+    """Return a function that advances the bar by one photograph and shows speed and failures."""
+    task = progress.add_task("Preparing", total=total, status="")
 
     def advanced(report: Report) -> None:
         failed = f"{len(report.failures):,} failed" if report.failures else ""
-        progress.update(task, advance=1, said=f"{report.per_second:.1f}/s  {failed}")
+        progress.update(task, advance=1, status=f"{report.per_second:.1f}/s  {failed}")
 
     return advanced
 
 
-def _wanted(
+def _preparation_and_search(
     wanted_by: str, *, size: int | None, margin: float | None, box: str | None, difference: bool
 ) -> tuple[Preparation, Search]:
-    """Return what a network by name or a model by its file takes, with what the command changes in it."""
+    """Return preparation and search for a network's name or a model's file, with the command's changes."""
     from reference_models.preparation.preparation import PREPARATIONS, SEARCHES
 
-    given: dict[str, Any] = {"size": size, "margin": margin, "box": box}
-    changed = {name: value for name, value in given.items() if value is not None}
+    options: dict[str, Any] = {"size": size, "margin": margin, "box": box}
+    changed = {name: value for name, value in options.items() if value is not None}
     name: Network = wanted_by.replace("_", "-")  # type: ignore[assignment]
     if name in PREPARATIONS:
         return replace(PREPARATIONS[name], difference=difference, **changed), SEARCHES[name]
@@ -200,7 +211,7 @@ def _progress() -> Progress:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[said]}"),
+        TextColumn("{task.fields[status]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=Console(stderr=True),
@@ -237,5 +248,5 @@ def _print(console: Console, report: Report, ignored: int) -> None:
 
 
 def _printable(text: str) -> str:
-    """Return text that can be printed, whatever bytes a file's name has."""
+    """Return text with unprintable bytes of file names replaced by escape sequences."""
     return text.encode(errors="backslashreplace").decode()

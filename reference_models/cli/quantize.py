@@ -1,4 +1,4 @@
-"""``reference-models quantize``: a trained network in int8, and what that costs."""
+"""``reference-models quantize``: writes a trained network in int8, and compares it with float32."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from reference_models.cli.sources import faces_folder, made_sides, own_source
 if TYPE_CHECKING:
     from reference_models.export.int8 import Version
 
-File = Annotated[Path, typer.Option("--output", "-o", help="The .onnx file to write.", show_default=False)]
-Faces = Annotated[int, typer.Option(min=1, help="Faces whose activations give the ranges.")]
+File = Annotated[Path, typer.Option("--output", "-o", help="Path of the .onnx file to write.", show_default=False)]
+Faces = Annotated[int, typer.Option(min=1, help="Number of faces from which the ranges of activations are taken.")]
 
 
 def quantize_command(
@@ -48,10 +48,10 @@ def quantize_command(
     data_seed: OwnSeed = None,
     cache: Cache = True,
 ) -> None:
-    """Write a trained network as ONNX in int8, and show what that costs: F1, bytes and time beside float32.
+    """Write a trained network as ONNX in int8, and compare its scores, size and time with float32.
 
-    The ranges of the activations are taken from faces of the validation side, the scores from the test side: without
-    options those of the network's own run. Persons that it was trained on are never scored.
+    The ranges of the activations are taken from faces of the validation side, the scores from the test side, by default
+    those of the network's own run. Persons that it was trained on are never scored.
 
     Examples:
 
@@ -64,19 +64,19 @@ def quantize_command(
     from reference_models.extras import MissingExtraError
     from reference_models.preparation.items import PreparationError
 
-    given = {
+    options = {
         "data": data, "root": root, "prepared": prepared, "fold": fold, "identities": identities, "frames": frames,
         "style": style, "data_seed": data_seed, "kept": faces_folder(cache),
     }  # fmt: skip
     try:
-        versions = _quantized(model, output, faces, given)
+        versions = _quantized(model, output, faces, options)
     except (DataError, PreparationError, MissingExtraError, OutputError, OSError, ValueError) as error:
         fail(str(error).strip().splitlines()[0])
     Console().print(_table(versions, str(output)))
 
 
-def _quantized(model: Path, output: Path, count: int, given: dict[str, Any]) -> list[Version]:
-    """Write the network in int8, and return it and the network in float32 with their scores, sizes and times."""
+def _quantized(model: Path, output: Path, count: int, options: dict[str, Any]) -> list[Version]:
+    """Write the network in int8, and return scores, sizes and times in float32 and int8."""
     from attnzoo.files import check_writable
     from reference_models.extras import require
 
@@ -86,26 +86,26 @@ def _quantized(model: Path, output: Path, count: int, given: dict[str, Any]) -> 
     from reference_models.export.subject import subject
     from reference_models.training.persons import check_unknown
 
-    made = subject(str(model), None)
-    if made.trained is None:
+    to_export = subject(str(model), None)
+    if to_export.trained is None:
         raise ValueError(f"MODEL must be a model that 'train' has written, got {model}")
-    source = own_source(made.trained, given)
+    source = own_source(to_export.trained, options)
     if source.data == "synthetic":
         require("synth", "faces")
-    sides = made_sides(source, made.recipe)
-    check_unknown(made.trained.record.persons, sides.persons["test"])
+    sides = made_sides(source, to_export.recipe)
+    check_unknown(to_export.trained.record.persons, sides.persons["test"])
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("calibrating", total=min(count, len(sides.validation)))
 
-        def told(done: int) -> None:
+        def on_progress(done: int) -> None:
             progress.update(task, completed=done)
 
-        return list(quantize(made, sides.validation, sides.test, output, count=count, told=told))
+        return list(quantize(to_export, sides.validation, sides.test, output, count=count, on_progress=on_progress))
 
 
 def _table(versions: list[Version], title: str) -> Table:
-    """Return the scores, sizes and times, a column for each version."""
+    """Return a table of scores, sizes and times with a column for each version."""
     table = Table("", *(one.name for one in versions), box=box.SIMPLE_HEAD, title=title, title_justify="left")
     for name in (name for name in versions[0].scores if "/" not in name):
         table.add_row(name, *(f"{one.scores[name]:.4f}" for one in versions))

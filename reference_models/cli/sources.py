@@ -1,4 +1,4 @@
-"""What the commands that train and score do alike: where faces come from, the bar meanwhile, the table of scores."""
+"""Functions shared by the commands that train and score: source of the faces, progress bar, table of scores."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
 
 
 def faces_folder(cache: bool) -> Path | None:
-    """Return where rendered faces are kept; None if they are not."""
+    """Return the folder that caches rendered faces; None if ``cache`` is False or the user turned the cache off."""
     from reference_models.data.cache import folder
 
     return folder("faces") if cache else None
 
 
-def own_source(trained: Trained, given: dict[str, Any]) -> Source:
-    """Return where a model's faces come from: what is given, and else as its own run had it.
+def own_source(trained: Trained, options: dict[str, Any]) -> Source:
+    """Return the source of the faces for a trained model: the values of its own run, changed by the user's options.
 
     Args:
         trained: The model.
-        given: Values of a source by name; None stands for the run's own.
+        options: Fields of :class:`Source` to values; None keeps the value of the model's run.
     """
     from reference_models.training.budgets import persons
     from reference_models.training.sources import SYNTHETIC, Source
 
     own = dict(trained.record.source) or {"data": SYNTHETIC, "identities": persons(trained.recipe)}
-    chosen = {name: value for name, value in given.items() if value is not None}
+    chosen = {name: value for name, value in options.items() if value is not None}
     if chosen.get("data", own["data"]) != own["data"]:
         own = {} if chosen["data"] != SYNTHETIC else {"identities": persons(trained.recipe)}
     return Source(**{**own, **chosen})
@@ -49,16 +49,16 @@ def made_sides(source: Source, recipe: Recipe) -> Sides:
     console = Console(stderr=True, quiet=not is_first_process())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("rendering faces", total=None, visible=source.data == "synthetic")
-        return source.sides(recipe, told=lambda done, total: progress.update(task, completed=done, total=total))
+        return source.sides(recipe, on_progress=lambda done, total: progress.update(task, completed=done, total=total))
 
 
 def is_first_process() -> bool:
-    """Return whether this is the first process of a training, which alone speaks."""
+    """Return whether this is the first process of a training, the only one that prints."""
     return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "NODE_RANK"))
 
 
 def score_table(scores: dict[str, float], sides: Sequence[str] = ("",)) -> Table:
-    """Return the scores, a column for each of the sides that their names begin with."""
+    """Return a table of scores with a column for each side, a prefix of the scores' names such as ``test/``."""
     table = Table("score", *(side.strip("/") or "value" for side in sides), box=box.SIMPLE_HEAD)
     for name in [name.removeprefix(sides[0]) for name in scores if name.startswith(sides[0])]:
         table.add_row(name, *(f"{scores[side + name]:.4f}" for side in sides))

@@ -1,4 +1,4 @@
-"""``reference-models synth``: faces with known action units, in the layout of a dataset."""
+"""``reference-models synth``: renders synthetic faces in the layout of a dataset."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from reference_models.cli.console import fail
 from reference_models.cli.options import Workers
 
-Folder = Annotated[Path, typer.Option("--output", "-o", help="The folder to write; it may have been begun.")]
+Folder = Annotated[Path, typer.Option("--output", "-o", help="Folder to write; an incomplete one is completed.")]
 Layout = Annotated[str, typer.Option(help="disfa-plus, ck-plus or raf-db.")]
 Persons = Annotated[int, typer.Option(min=1, help="Number of persons.")]
 FramesOfEach = Annotated[
     int,
     typer.Option(
         min=1,
-        help="Of each person: expressive frames (disfa-plus), frames from neutral to apex (ck-plus), portraits "
-        "(raf-db).",
+        help="Number for each person of expressive frames (disfa-plus), of frames from neutral to apex (ck-plus), or "
+        "of portraits (raf-db).",
     ),
 ]
 PictureSize = Annotated[
     int | None,
     typer.Option(min=16, max=4096, help="Side of the pictures in pixels; 224, or 100 for raf-db.", show_default=False),
 ]
-FaceStyle = Annotated[str, typer.Option(help="studio, or held-out: other heads, skin, light and camera.")]
-Seed = Annotated[int, typer.Option(min=0, help="What everything is drawn from.")]
+FaceStyle = Annotated[str, typer.Option(help="studio, or held-out, which has other heads, skin, light and camera.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn.")]
 Sheet = Annotated[Path | None, typer.Option(help="Also write a contact sheet to this PNG.", show_default=False)]
 
 
@@ -44,13 +44,13 @@ def synth_command(
     workers: Workers = None,
     sheet: Sheet = None,
 ) -> None:
-    """Make faces with known action units, in the layout of a dataset.
+    """Render synthetic faces with known action units, in the layout of a dataset.
 
-    MakeHuman's head, drawn from seeds: anyone can make the same faces, to the pixel. Each person has a neutral face and
-    expressive ones, with levels 0 to 5 for each action unit, exact landmarks beside them, and random pose, light, skin,
-    hair and background. The levels are parameters of a generator and no coder's scores.
+    The faces are drawn from MakeHuman's head model and a seed: the same options give the same pixels everywhere. Each
+    person has a neutral face and expressive ones, with levels 0 to 5 for each action unit, exact landmarks, and random
+    pose, light, skin, hair and background. The levels are parameters of a generator, not a human coder's scores.
 
-    What was interrupted is completed by the same command.
+    The same command completes an interrupted one.
 
     Examples:
 
@@ -78,7 +78,7 @@ def synth_command(
 
 
 def _write(output: Path, layout: str, sheet: Path | None, *, workers: int | None, **options: Any) -> Any:
-    """Write the folder under a progress bar, and the contact sheet; return how many pictures were made."""
+    """Write the folder under a progress bar, and the contact sheet; return the result of ``write``."""
     from attnzoo.files import check_writable, write_output
     from reference_models import interrupts
     from reference_models.data.synthetic import contact_sheet, plan, write

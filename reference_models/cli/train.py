@@ -1,4 +1,4 @@
-"""``reference-models train``: a recipe run on synthetic faces or on a prepared dataset."""
+"""``reference-models train``: trains a network on synthetic faces or on a prepared dataset."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from reference_models.cli.options import (
 from reference_models.cli.sources import faces_folder, is_first_process, made_sides, score_table
 
 RecipeName = Annotated[str, typer.Argument(help="tra-net, lla-net, cednn, cednn-ck-plus or dba-net.")]
-RunFolder = Annotated[Path, typer.Option("--output", "-o", help="The folder of the run.", show_default=False)]
+RunFolder = Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.", show_default=False)]
 Unseen = Annotated[
-    int, typer.Option(min=0, help="Persons of the held-out style that are scored beside, with synthetic faces.")
+    int, typer.Option(min=0, help="Number of persons of the held-out style to score too, with synthetic faces.")
 ]
-Paper = Annotated[bool, typer.Option("--paper", help="On synthetic faces too the paper's recipe, as printed.")]
-Seed = Annotated[int, typer.Option(min=0, help="Of weights, order and augmentation.")]
+Paper = Annotated[bool, typer.Option("--paper", help="Use the paper's recipe, as printed, also on synthetic faces.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of weights, order and augmentation.")]
 Width = Annotated[
     int | None, typer.Option(min=1, help="Width of the network, instead of the recipe's.", show_default=False)
 ]
@@ -39,23 +39,25 @@ Changes = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
-        help="Another value of the recipe, NAME=VALUE with VALUE in JSON, such as epochs=5, learning_rate=0.02 or "
-        'options.variant="res-L6M3"; may be given several times.',
+        help="Change a value of the recipe, NAME=VALUE with VALUE in JSON, such as epochs=5, learning_rate=0.02 or "
+        'options.variant="res-L6M3"; may be repeated.',
         show_default=False,
     ),
 ]
 Accelerator = Annotated[str, typer.Option(help="auto, cpu, gpu, ..")]
-Devices = Annotated[int, typer.Option(min=1, help="Processes on each machine.")]
-Nodes = Annotated[int, typer.Option(min=1, help="Machines.")]
+Devices = Annotated[int, typer.Option(min=1, help="Number of training processes on each machine.")]
+Nodes = Annotated[int, typer.Option(min=1, help="Number of machines.")]
 BFloat16 = Annotated[
     bool | None,
     typer.Option(
         "--bf16/--no-bf16",
-        help="Compute in bfloat16 where that is safe; by default tra-net does, on synthetic faces.",
+        help="Train in bfloat16 mixed precision; by default only tra-net on synthetic faces does.",
         show_default=False,
     ),
 ]
-BatchWorkers = Annotated[int, typer.Option(min=0, help="Processes that make batches; 0: the training process.")]
+BatchWorkers = Annotated[
+    int, typer.Option(min=0, help="Number of processes that make batches; 0 uses the training process.")
+]
 
 
 def train_command(
@@ -83,16 +85,16 @@ def train_command(
     bf16: BFloat16 = None,
     workers: BatchWorkers = 0,
 ) -> None:
-    """Train a network by its paper's recipe, or on synthetic faces by one that learns from few of them.
+    """Train a network by its paper's recipe, or on synthetic faces by a recipe adapted to them.
 
-    Papers' recipes are made for tens of thousands of photographs. For synthetic faces each network has a recipe of
-    minutes on two cores; --paper refuses it, and --size, --width and --set override either.
+    The papers' recipes are meant for tens of thousands of photographs. For synthetic faces each network has an adapted
+    recipe that takes minutes on two cores; --paper uses the paper's instead. --size, --width and --set change either.
 
-    The best epoch is chosen on subjects taken out of the training side. A run that was interrupted goes on with the
-    same command, from its last whole epoch, and ends with the same weights. model.safetensors is the best epoch;
-    TensorBoard reads the folder.
+    The best epoch is chosen on subjects taken from the training side. The same command resumes an interrupted run from
+    its last complete epoch, and the final weights are the same. model.safetensors holds the best epoch; TensorBoard can
+    read the folder.
 
-    Synthetic faces need nothing. A dataset must be prepared first: reference-models prepare.
+    Synthetic faces need no preparation. A dataset must be prepared first: reference-models prepare.
 
     Examples:
 
@@ -105,19 +107,19 @@ def train_command(
     reference-models train tra-net -o runs/disfa-1 --data disfa --root DISFA --prepared DISFA-faces --fold 1 --devices 2
     """  # noqa: D412 - typer keeps only paragraphs apart
     budget = data == "synthetic" and not paper
-    given = {
+    source_options = {
         "data": data, "root": root, "prepared": prepared, "fold": fold, "identities": identities, "frames": frames,
         "selection": "select-on-test" if select_on_test else "validation", "style": style,
         "unseen": unseen if data == "synthetic" and style != "held-out" else 0,
     }  # fmt: skip
     machine = {"accelerator": accelerator, "devices": devices, "nodes": nodes, "workers": workers}
-    wanted = {"name": recipe, "size": size, "width": width, "changes": changes or []}
-    _run(wanted, given, machine, output, seed=seed, cache=cache, bf16=bf16, budget=budget)
+    recipe_options = {"name": recipe, "size": size, "width": width, "changes": changes or []}
+    _run(recipe_options, source_options, machine, output, seed=seed, cache=cache, bf16=bf16, budget=budget)
 
 
 def _run(
-    wanted: dict[str, Any],
-    given: dict[str, Any],
+    recipe_options: dict[str, Any],
+    source_options: dict[str, Any],
     machine: dict[str, Any],
     output: Path,
     *,
@@ -126,24 +128,35 @@ def _run(
     bf16: bool | None,
     budget: bool,
 ) -> None:
-    """Train, print the scores of every side, and say what can be done next; fail on wrong input."""
+    """Train, print the scores of every side and the next commands; exit with a message on wrong input.
+
+    Args:
+        recipe_options: Arguments of :func:`_recipe`.
+        source_options: Fields of :class:`Source`.
+        machine: Fields of :class:`Hardware` without the precision.
+        output: Folder of the run.
+        seed: Seed of the run.
+        cache: Whether to cache rendered faces.
+        bf16: The option ``--bf16``.
+        budget: Whether to use the recipe for synthetic faces.
+    """
     from reference_models import interrupts
     from reference_models.data import DataError
     from reference_models.extras import MissingExtraError, require
     from reference_models.preparation.items import PreparationError
 
     try:
-        require("train", *(("synth", "faces") if given["data"] == "synthetic" else ()))
+        require("train", *(("synth", "faces") if source_options["data"] == "synthetic" else ()))
         from reference_models.training.budgets import persons
         from reference_models.training.fit import Hardware, fit
         from reference_models.training.networks import build
         from reference_models.training.sources import Source
         from reference_models.training.trained import LAST
 
-        recipe = _recipe(**wanted, budget=budget)
-        build(recipe)  # what the network refuses is said before any face is rendered
-        identities = given["identities"] or persons(recipe)
-        source = Source(**{**given, "identities": identities, "kept": faces_folder(cache)})
+        recipe = _recipe(**recipe_options, budget=budget)
+        build(recipe)  # reports options that the network rejects before any face is rendered
+        identities = source_options["identities"] or persons(recipe)
+        source = Source(**{**source_options, "identities": identities, "kept": faces_folder(cache)})
         hardware = Hardware(precision=_precision(recipe, bf16, budget=budget), **machine)
         sides = made_sides(source, recipe)
         kept = f"the state of the last complete epoch is {output / LAST}, and the same command resumes from it"
@@ -156,11 +169,11 @@ def _run(
     if is_first_process():
         names = [f"{name}/" for name in dict.fromkeys(name.partition("/")[0] for name in scores)]
         Console().print(score_table(scores, names))
-        _say_what_is_next(output, recipe)
+        _print_next_commands(output, recipe)
 
 
-def _say_what_is_next(output: Path, recipe: Any) -> None:
-    """Say where the model is and what can be done with it."""
+def _print_next_commands(output: Path, recipe: Any) -> None:
+    """Print the path of the model and the commands that use it."""
     from reference_models.training.trained import MODEL
 
     model = shlex.quote(str(output / MODEL))
@@ -173,7 +186,7 @@ def _say_what_is_next(output: Path, recipe: Any) -> None:
 
 
 def _precision(recipe: Any, bf16: bool | None, *, budget: bool) -> Any:
-    """Return in what is computed: as the user says, else as the budget does if there is one."""
+    """Return the precision: the user's choice, else that of the recipe for synthetic faces, else float32."""
     from reference_models.training.budgets import precision
 
     if bf16 is None:

@@ -1,6 +1,6 @@
-"""The papers' datasets, read from a user's own copy: records, samples, folds, samplers, augmentation.
+"""Reads a user's copies of the papers' datasets: records, samples, folds, samplers, augmentation.
 
-None of these datasets is here or can be downloaded by this package: their owners give them to each user on application.
+This package neither contains these datasets nor downloads them: their owners give them to users on application.
 """
 
 from reference_models.data.augmentation import Augmentation, augmentation, list_augmentations

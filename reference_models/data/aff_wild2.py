@@ -9,9 +9,9 @@ Layout::
     annotations/EXPR_Set/Validation_Set/..                  (Train_Set and EXPR_Classification_Challenge in later years)
     cropped_aligned/1-30-1280x720/00001.jpg                 frame 1; no picture where the owners' detector found no face
 
-The header names the numbers (``Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise``), and is believed rather than
-assumed; -1 is no label. Frames called ``Other`` (from 2022 on) are left out. A video with two people has two files,
-``.._left`` and ``.._right``.
+The header names the expression of each number (``Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise``); no fixed
+order is assumed. The number -1 means no label. Frames labelled ``Other`` (from 2022 on) are left out. A video with two
+people has two files, ``.._left`` and ``.._right``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _PICTURES = ("cropped_aligned", "cropped_aligned_images", "cropped_aligned/batch
 
 
 def read(tree: Tree) -> list[Record]:
-    """Return a record for each labelled frame that has a picture, video after video, in the order of the frames."""
+    """Return a record for each labelled frame with a picture, in the order of videos and frames."""
     records: list[Record] = []
     seen: dict[str, Split] = {}
     for split, names in _SPLITS.items():
@@ -64,15 +64,15 @@ def _video(tree: Tree, path: str, video: str, split: Split) -> list[Record]:
         else:
             lost.append(frame)
     if lost:
-        say = tree.note if records else tree.error
-        say(folder, f"{len(lost)} labelled frames have no picture: {ranges(lost)}")
+        report = tree.note if records else tree.error
+        report(folder, f"{len(lost)} labelled frames have no picture: {ranges(lost)}")
     return records
 
 
 def _expressions(tree: Tree, path: str) -> dict[int, str] | None:
-    """Return frame -> expression for those that have one that counts; None without a header.
+    """Return frame -> expression for frames labelled with one of the seven; None without a header.
 
-    Line 1 is the header and line 2 frame 1, so that an empty line moves no label.
+    Line 1 is the header and line n + 1 belongs to frame n, so that an empty line shifts no label.
     """
     lines = tree.lines(path)
     if lines is None:
@@ -81,8 +81,8 @@ def _expressions(tree: Tree, path: str) -> dict[int, str] | None:
     if not set(EXPRESSIONS) <= set(names):
         tree.error(path, "must begin with a header that names the seven expressions")
         return None
-    found: dict[int, str] = {}
-    odd: Counter[str] = Counter()
+    expressions: dict[int, str] = {}
+    left_out: Counter[str] = Counter()
     for number, line in lines[1:]:
         code = int(line) if line.removeprefix("-").isdecimal() and len(line) < 4 else None
         if code is None or not INVALID <= code < len(names):
@@ -90,9 +90,9 @@ def _expressions(tree: Tree, path: str) -> dict[int, str] | None:
             code = INVALID
         name = "no label" if code == INVALID else names[code]
         if name in EXPRESSIONS:
-            found[number - 1] = name
+            expressions[number - 1] = name
         else:
-            odd[name] += 1
-    for name, count in odd.items():
+            left_out[name] += 1
+    for name, count in left_out.items():
         tree.note(path, f"{count} frames with {name} are left out")
-    return found
+    return expressions

@@ -1,4 +1,4 @@
-"""AffectNet, manually annotated: photographs from the web, from which LLA-Net tops up rare expressions.
+"""AffectNet, manually annotated: photographs from the web; LLA-Net adds its rare expressions to Aff-Wild2.
 
 A. Mollahosseini, B. Hasani, M. H. Mahoor, "AffectNet: A Database for Facial Expression, Valence, and Arousal Computing
 in the Wild", IEEE Transactions on Affective Computing 10(1), 2019.
@@ -7,10 +7,10 @@ Layout::
 
     Manually_Annotated_file_lists/training.csv      with a header line
     Manually_Annotated_file_lists/validation.csv    without one
-    Manually_Annotated_Images/689/737db2..jpg       what the first column says; the face's box stands in the list
+    Manually_Annotated_Images/689/737db2..jpg       the path in the first column; the list also has the face's box
 
-Numbers: 0 neutral, 1 happiness, 2 sadness, 3 surprise, 4 fear, 5 disgust, 6 anger, 7 contempt; 8 none, 9 uncertain and
-10 no face are left out. The landmarks in the list are of the uncropped photographs and are not read.
+Expression numbers: 0 neutral, 1 happiness, 2 sadness, 3 surprise, 4 fear, 5 disgust, 6 anger, 7 contempt; 8 none,
+9 uncertain and 10 no face are left out. The landmarks in the list belong to the uncropped photographs and are not read.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _FOLDER, _IMAGES = "Manually_Annotated_file_lists", "Manually_Annotated_Images"
 
 
 def read(tree: Tree) -> list[Record]:
-    """Return a record for each listed photograph that is there and shows one of eight expressions."""
+    """Return a record for each listed photograph that exists and shows one of the eight expressions."""
     records: list[Record] = []
     for split, name in _LISTS.items():
         path = f"{_FOLDER}/{name}"
@@ -70,7 +70,7 @@ def read(tree: Tree) -> list[Record]:
 
 
 def _rows(tree: Tree, path: str) -> list[tuple[int, list[str]]]:
-    """Return number and fields of each line that has nine fields; the header is recognised and not needed."""
+    """Return number and fields of each line with nine fields; a header line is skipped if there is one."""
     rows: list[tuple[int, list[str]]] = []
     try:
         with inside(tree.root, path).open(encoding="utf-8-sig", newline="") as file:

@@ -1,7 +1,7 @@
-"""The papers' augmentations: what is done to pictures on the way into a network, in training and at test.
+"""The papers' augmentations: the transforms of pictures before the network, in training and at test.
 
-All of them take and return the dict of a :class:`~reference_models.data.FaceDataset`; pictures, neutral faces and
-difference maps move alike, and maps stay 0 or 1. Pictures become float32.
+Each takes and returns the dictionary of tensors of a :class:`~reference_models.data.FaceDataset`. Pictures, neutral
+faces and difference maps get the same geometric transform; maps stay 0 or 1, pictures become float32.
 
 ================  ==============================================  =======================  =========================
 name              in training                                     at test                  values
@@ -17,9 +17,9 @@ name              in training                                     at test       
 ``none``          -                                               -                        0 to 1
 ================  ==============================================  =======================  =========================
 
-``moved``, ``mirrored`` and ``none`` are of no paper. Not printed in the papers, and chosen here: how far hue (5% of the
-circle) and saturation (half) change; that LLA-Net crops from 8/7 of the picture's side (128 for 112); the values, which
-are those of each backbone's pretraining.
+``moved``, ``mirrored`` and ``none`` are not from the papers. Values that the papers do not print and that were chosen
+here: the change of hue (5% of the circle) and saturation (half); that LLA-Net crops from a picture with 8/7 of the side
+(128 for 112); the value ranges, which are those of each backbone's pretraining.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ _LARGER = 8 / 7
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What a network's pictures go through.
+    """The transforms of a network's pictures.
 
     Attributes:
-        train: In training.
-        test: At validation and test.
+        train: Transform in training.
+        test: Transform at validation and test.
     """
 
     train: Transform
@@ -60,26 +60,26 @@ class Augmentation:
 
 def list_augmentations() -> list[str]:
     """Return the names, sorted."""
-    return sorted(_PAPERS)
+    return sorted(_AUGMENTATIONS)
 
 
 def augmentation(name: str, image_size: int) -> Augmentation:
-    """Return a paper's augmentation.
+    """Return an augmentation by name.
 
     Args:
         name: One of :func:`list_augmentations`.
         image_size: Side of the square pictures that the network takes, in pixels.
 
     Raises:
-        TypeError: If ``image_size`` is no integer.
-        ValueError: If there is none of that name, or ``image_size`` is below 1.
+        TypeError: If ``image_size`` is not an integer.
+        ValueError: If there is no augmentation of that name, or ``image_size`` is below 1.
     """
     one_of("name", name, list_augmentations())
-    return _PAPERS[name](positive_int("image_size", image_size))
+    return _AUGMENTATIONS[name](positive_int("image_size", image_size))
 
 
 class ToUnit:
-    """Makes pictures float32, 0 to 1."""
+    """Converts pictures to float32, 0 to 1."""
 
     def __call__(self, views: Views) -> Views:
         """Return the views; maps are left as they are."""
@@ -87,7 +87,7 @@ class ToUnit:
 
 
 class ToVGGFace2:
-    """Makes pictures what the published VGGFace2 networks take: blue, green, red, 0 to 255, less their mean."""
+    """Converts pictures to the input of the published VGGFace2 networks: BGR, 0 to 255, minus the mean."""
 
     def __call__(self, views: Views) -> Views:
         """Return the views; maps are left as they are."""
@@ -96,7 +96,7 @@ class ToVGGFace2:
 
 
 class ToImageNet:
-    """Makes pictures what ImageNet's networks take: 0 to 1, less the mean, over the deviation."""
+    """Converts pictures to float32, 0 to 1, normalised with ImageNet's mean and standard deviation."""
 
     def __call__(self, views: Views) -> Views:
         """Return the views; maps are left as they are."""
@@ -105,7 +105,7 @@ class ToImageNet:
 
 
 class TenViews:
-    """Makes ten crops of each picture: four corners and the centre, and their mirror images.
+    """Replaces a picture by ten crops: four corners and the centre, and their mirror images.
 
     Args:
         size: Side of the crops in pixels.
@@ -118,26 +118,26 @@ class TenViews:
         """Return the views with ``image`` (10, 3, size, size).
 
         Raises:
-            ValueError: If there is anything else beside the picture: neutral faces and maps have one view.
+            ValueError: If there is a neutral face or maps, which have one view only.
         """
-        return {"image": torch.stack(F.ten_crop(_alone(views), self.size))}
+        return {"image": torch.stack(F.ten_crop(_only_image(views), self.size))}
 
 
 class MirrorViews:
-    """Makes two views of each picture: itself and its mirror image."""
+    """Replaces a picture by two views: itself and its mirror image."""
 
     def __call__(self, views: Views) -> Views:
         """Return the views with ``image`` (2, 3, H, W).
 
         Raises:
-            ValueError: If there is anything else beside the picture: neutral faces and maps have one view.
+            ValueError: If there is a neutral face or maps, which have one view only.
         """
-        image = _alone(views)
+        image = _only_image(views)
         return {"image": torch.stack([image, F.horizontal_flip(image)])}
 
 
-def _alone(views: Views) -> Tensor:
-    """Return the picture, if there is nothing beside it."""
+def _only_image(views: Views) -> Tensor:
+    """Return the picture; raise ValueError if there are other views."""
     if set(views) != {"image"}:
         raise ValueError(f"several views can be made of the picture alone, got {', '.join(sorted(views))}")
     return views["image"].as_subclass(Tensor)
@@ -160,8 +160,9 @@ def _plain(size: int) -> Augmentation:
 
 
 def _moved(size: int) -> Augmentation:
-    away = max(1, size // 32)
-    steps = [_square(size), v2.RandomHorizontalFlip(), v2.RandomCrop(size, padding=away, padding_mode="edge"), ToUnit()]
+    shift = max(1, size // 32)
+    crop = v2.RandomCrop(size, padding=shift, padding_mode="edge")
+    steps = [_square(size), v2.RandomHorizontalFlip(), crop, ToUnit()]
     return Augmentation(train=v2.Compose(steps), test=_plain(size).test)
 
 
@@ -199,7 +200,7 @@ def _dba_net(size: int) -> Augmentation:
     )
 
 
-_PAPERS: Mapping[str, Callable[[int], Augmentation]] = MappingProxyType(
+_AUGMENTATIONS: Mapping[str, Callable[[int], Augmentation]] = MappingProxyType(
     {
         "cednn": _plain,
         "dba-net": _dba_net,

@@ -1,8 +1,8 @@
-"""What is computed once and kept for the next command, in the user's cache folder: rendered faces.
+"""The user's cache folder, in which rendered faces are kept for later commands.
 
-The folder is ``$XDG_CACHE_HOME/attnzoo``, by default ``~/.cache/attnzoo``. ``ATTNZOO_CACHE`` names another one, or with
-the value ``off`` none at all. ``ATTNZOO_CACHE_GB`` is how large it may become, 4 by default: files that were not used
-for the longest time go first.
+The folder is ``$XDG_CACHE_HOME/attnzoo``, by default ``~/.cache/attnzoo``. ``ATTNZOO_CACHE`` names another folder, or
+turns the cache off with the value ``off``. ``ATTNZOO_CACHE_GB`` is its largest size in gigabytes, 4 by default: the
+files that were least recently used are removed first.
 """
 
 from __future__ import annotations
@@ -15,47 +15,49 @@ _OFF = ("off", "0", "no", "false")
 
 
 def folder(name: str) -> Path | None:
-    """Return a folder of the cache, which may not be there yet; None if the user wants no cache."""
-    said = os.environ.get("ATTNZOO_CACHE", "")
-    if said.lower() in _OFF:
+    """Return the path of a folder in the cache, which may not exist yet; None if the cache is off."""
+    setting = os.environ.get("ATTNZOO_CACHE", "")
+    if setting.lower() in _OFF:
         return None
     base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(said) if said else (Path(base) if base else Path.home() / ".cache") / "attnzoo") / name
+    return (Path(setting) if setting else (Path(base) if base else Path.home() / ".cache") / "attnzoo") / name
 
 
 def limit() -> int:
-    """Return how many bytes the cache may hold.
+    """Return the largest size of the cache in bytes.
 
     Raises:
-        ValueError: If ``ATTNZOO_CACHE_GB`` is no number.
+        ValueError: If ``ATTNZOO_CACHE_GB`` is not a number.
     """
-    said = os.environ.get("ATTNZOO_CACHE_GB", "")
+    setting = os.environ.get("ATTNZOO_CACHE_GB", "")
     try:
-        return int(float(said) * 1e9) if said else int(DEFAULT_GB * 1e9)
+        return int(float(setting) * 1e9) if setting else int(DEFAULT_GB * 1e9)
     except (OverflowError, ValueError) as error:
-        raise ValueError(f"ATTNZOO_CACHE_GB must be a number of gigabytes, got {said!r}") from error
+        raise ValueError(f"ATTNZOO_CACHE_GB must be a number of gigabytes, got {setting!r}") from error
 
 
 def used(path: Path) -> None:
-    """Note that a file was used just now."""
+    """Mark a file as used now."""
     os.utime(path)
 
 
 def make_room(path: Path, size: int) -> bool:
-    """Remove the files beside ``path`` that were not used for the longest time, until ``size`` more bytes fit.
+    """Remove least recently used files from the folder of ``path`` until ``size`` more bytes fit into the cache.
+
+    Only files with the suffix of ``path`` count and are removed.
 
     Returns:
-        Whether they fit now; a file that is larger than the whole cache never does.
+        True if the bytes fit now; False if ``size`` is larger than the whole cache.
     """
     most = limit()
     if size > most:
         return False
-    there = []
+    files = []
     for file in path.parent.glob(f"*{path.suffix}"):
         status = file.stat()
-        there.append((status.st_mtime, status.st_size, file))
-    total = sum(bytes_ for _, bytes_, _ in there)
-    for _, bytes_, file in sorted(there):
+        files.append((status.st_mtime, status.st_size, file))
+    total = sum(bytes_ for _, bytes_, _ in files)
+    for _, bytes_, file in sorted(files):
         if total + size <= most:
             break
         file.unlink(missing_ok=True)

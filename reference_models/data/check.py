@@ -1,4 +1,4 @@
-"""What ``reference-models check-data`` does: every picture opened, and everything found told in a table."""
+"""The work of ``reference-models check-data``: opens every picture and landmark file, and formats the findings."""
 
 from __future__ import annotations
 
@@ -21,42 +21,42 @@ _THREADS = 4
 _AHEAD = 1024
 
 
-def open_everything(reading: Reading, tell: Callable[[int], None]) -> list[Finding]:
-    """Decode every picture and every landmark file of a reading, in threads, and return what cannot be read.
+def open_everything(reading: Reading, on_progress: Callable[[int], None]) -> list[Finding]:
+    """Decode every picture and landmark file of a reading, in threads, and return a finding for each failure.
 
     Args:
-        reading: What was read from a copy.
-        tell: Is called with the number of records done so far.
+        reading: The records of a dataset's copy.
+        on_progress: Is called with the number of records checked so far.
     """
     pictures = Originals(reading.root)
 
-    def opened(record: Record) -> list[Finding]:
-        found = []
+    def check(record: Record) -> list[Finding]:
+        failures = []
         try:
             pictures.image(record)
         except (ImageError, DataError) as error:
-            found.append(Finding("error", record.image, _without_root(error, reading)))
+            failures.append(Finding("error", record.image, _without_root(error, reading)))
         try:
             if record.landmarks is not None:
                 read_landmarks(inside(reading.root, record.landmarks))
         except DataError as error:
-            found.append(Finding("error", record.landmarks or "", _without_root(error, reading)))
-        return found
+            failures.append(Finding("error", record.landmarks or "", _without_root(error, reading)))
+        return failures
 
     findings: list[Finding] = []
     remaining: Iterator[Record] = iter(reading.records)
     done = 0
     with ThreadPoolExecutor(_THREADS) as pool:
         while chunk := list(islice(remaining, _AHEAD)):
-            for found in pool.map(opened, chunk):
-                findings += found
+            for failures in pool.map(check, chunk):
+                findings += failures
                 done += 1
-                tell(done)
+                on_progress(done)
     return findings
 
 
 def finding_lines(findings: Sequence[Finding], most: int | None) -> Iterator[str]:
-    """Yield a line with markup for each finding, errors first, at most ``most`` of each level."""
+    """Yield a line with Rich markup for each finding, errors first; at most ``most`` of each level, None for all."""
     colours = {"error": "red", "note": "yellow"}
     for level, colour in colours.items():
         chosen = [finding for finding in findings if finding.level == level]
@@ -67,7 +67,7 @@ def finding_lines(findings: Sequence[Finding], most: int | None) -> Iterator[str
 
 
 def summary(reading: Reading) -> Table:
-    """Return what can be used, as a table."""
+    """Return a table of the usable frames, subjects and labels."""
     records = reading.records
     table = Table(title=reading.layout.title, title_justify="left", title_style="bold", box=None, show_header=False)
     table.add_column(no_wrap=True)
@@ -86,7 +86,7 @@ def summary(reading: Reading) -> Table:
 
 
 def _labels(reading: Reading) -> Iterator[tuple[str, int]]:
-    """Yield what is counted and how often: the paper's labels, or whatever there is."""
+    """Yield names and counts: of the labels that the paper uses, or of all labels if there is no paper."""
     threshold = reading.layout.threshold or 1
     labels = reading.layout.labels
     units: Iterable[int]

@@ -10,8 +10,8 @@ Layout::
     Emotion/S005/001/S005_001_00000011_emotion.txt                one number, 0 neutral .. 7 surprise; 327 have one
     Landmarks/S005/001/S005_001_00000011_landmarks.txt            68 lines "x y"
 
-A unit that the file does not name is absent; level 0 in it means present, not scored. Emotion folders without a file
-are as published; a sequence without a FACS file has no action units and is kept if it has an emotion.
+A unit that the FACS file does not list is absent; level 0 in the file means present but not scored. Many emotion
+folders are empty as published; a sequence without a FACS file has no action units and is kept if it has an emotion.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from reference_models.data.records import PRESENT, Record
 from reference_models.data.tree import PICTURES, Tree
 
 UNITS = (1, 2, 4, 5, 6, 7, 9, 12, 17, 23, 24, 25, 27)
-"""The thirteen that CEDNN reports."""
+"""The thirteen units that CEDNN reports."""
 CODED = (*range(1, 8), *range(9, 32), 34, 38, 39, 43, 44, 45, 54, 61, 62, 63, 64)
-"""Every unit whose absence a missing line means."""
+"""Every unit that is absent where a FACS file does not list it."""
 EMOTIONS = ("neutral", "anger", "contempt", "disgust", "fear", "happiness", "sadness", "surprise")
 SUBJECTS, SEQUENCES = 123, 593
 
@@ -36,7 +36,7 @@ _MAX_LEVEL = 5
 
 
 def read(tree: Tree) -> list[Record]:
-    """Return a record for the peak of each sequence that has a FACS or an emotion file."""
+    """Return a record for the peak frame of each sequence that has a FACS or an emotion file."""
     records: list[Record] = []
     sequences = 0
     subjects = tree.folders(_IMAGES)
@@ -48,8 +48,8 @@ def read(tree: Tree) -> list[Record]:
                 records.append(record)
     if not tree.synthetic and (len(subjects) != SUBJECTS or sequences != SEQUENCES):
         missing = len(subjects) < SUBJECTS or sequences < SEQUENCES
-        say = tree.error if missing else tree.note
-        say(_IMAGES, f"holds {sequences} sequences of {len(subjects)} subjects; CK+ has {SEQUENCES} of {SUBJECTS}")
+        report = tree.error if missing else tree.note
+        report(_IMAGES, f"holds {sequences} sequences of {len(subjects)} subjects; CK+ has {SEQUENCES} of {SUBJECTS}")
     return records
 
 
@@ -91,7 +91,7 @@ def _record(tree: Tree, subject: str, sequence: str) -> Record | None:
 
 
 def _label_file(tree: Tree, folder: str, peak: str, suffix: str) -> str | None:
-    """Return the path of the peak's label, having written down one that belongs to another frame."""
+    """Return the path of the peak's label file, None if there is none; report label files of other frames."""
     names = [name for name in tree.files(folder, {".txt"}) if name.endswith(suffix)]
     expected = f"{peak}{suffix}"
     for name in names:
@@ -133,7 +133,7 @@ def _emotion(tree: Tree, subject: str, sequence: str, peak: str) -> str | None:
 
 
 def _whole(text: str) -> int | None:
-    """Return a number in scientific notation as a whole one, None if it is none."""
+    """Return a whole number written in decimal or scientific notation; None if the text is anything else."""
     if not _NUMBER.fullmatch(text):
         return None
     value = float(text)

@@ -1,4 +1,4 @@
-"""Records as a torch dataset: pictures are decoded when a sample is asked for, in whichever worker asks."""
+"""A torch dataset of records; a picture is decoded when its sample is requested, in the requesting worker."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from reference_models.data.tree import DataError, inside
 from reference_models.faces.images import RGBImage, read_image
 
 Views = dict[str, Tensor]
-"""What a transform is given and returns: ``image``, and ``neutral`` and ``maps`` where there are any."""
+"""Input and output of a transform: ``image``, and ``neutral`` and ``maps`` if there are any."""
 Transform = Callable[[Views], Mapping[str, Tensor]]
 _STACKED = ("image", "target", "levels", "neutral", "maps")
 
 
 class Pictures(Protocol):
-    """Where the pictures of records come from: the dataset as published, or a prepared copy of it."""
+    """Source of the pictures of records: the dataset as published, or a prepared copy of it."""
 
     def image(self, record: Record) -> RGBImage:
-        """Return the frame, (H, W, 3) uint8."""
+        """Return the frame (H, W, 3), uint8."""
         ...
 
     def neutral(self, record: Record) -> RGBImage:
-        """Return the subject's resting face, (H, W, 3) uint8."""
+        """Return the subject's neutral face (H, W, 3), uint8."""
         ...
 
     def maps(self, record: Record) -> NDArray[np.uint8] | None:
-        """Return the difference maps (K, H, W), 0 or 1, None if there are none."""
+        """Return the difference maps (K, H, W), uint8 with values 0 and 1; None if there are none."""
         ...
 
 
@@ -71,10 +71,10 @@ class Originals:
         return np.ascontiguousarray(cropped)
 
     def neutral(self, record: Record) -> RGBImage:
-        """Return the subject's resting face.
+        """Return the subject's neutral face.
 
         Raises:
-            DataError: If the record has none, or its path leads out of the root.
+            DataError: If the record has no neutral frame, or its path leads out of the root.
             ImageError: If the picture cannot be read.
         """
         if record.neutral is None:
@@ -96,14 +96,14 @@ class Sample:
     """One labelled picture.
 
     Attributes:
-        image: Pixels (3, H, W): uint8 without a transform, else whatever the transform makes of them.
+        image: Pixels (3, H, W): uint8 without a transform, else the transform's output.
         target: For action units (A,) float32, 1 where the level reaches the threshold and 0 elsewhere; for expressions
-            the class number, an int64 scalar.
+            the class index, an int64 scalar.
         levels: Intensities (A,) float32, 0 to 5, NaN where a unit is present but not scored; None for expressions.
-        neutral: The subject's resting face like ``image``, None if it was not asked for.
-        maps: Difference maps (K, H, W), 0 or 1, None if there are none.
-        landmarks: Points (N, 2), float64, in pixels of the picture as decoded; None if not asked for or unknown.
-        record: What the dataset says of it.
+        neutral: The subject's neutral face, like ``image``; None if it was not requested.
+        maps: Difference maps (K, H, W), 0 or 1; None if there are none.
+        landmarks: Points (N, 2), float64, (x, y) in pixels of the decoded picture; None if not requested or unknown.
+        record: The dataset's record of the picture.
     """
 
     image: Tensor
@@ -117,12 +117,12 @@ class Sample:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Batch:
-    """Samples stacked: each attribute is that of :class:`Sample` with a leading dimension B.
+    """A stack of samples: each attribute is that of :class:`Sample` with a leading dimension B.
 
     Attributes:
-        image: (B, 3, H, W), or (B, V, 3, H, W) where the transform makes V views of each.
-        target: (B, A) float32, or (B,) int64.
-        levels: (B, A), None for expressions.
+        image: (B, 3, H, W), or (B, V, 3, H, W) if the transform makes V views of each picture.
+        target: (B, A) float32 for action units, or (B,) int64 for expressions.
+        levels: (B, A); None for expressions.
         neutral: (B, 3, H, W) or None.
         maps: (B, K, H, W) or None.
         records: B records.
@@ -136,7 +136,7 @@ class Batch:
     records: tuple[Record, ...]
 
     def pin_memory(self) -> Batch:
-        """Return the batch in page-locked memory; called by a DataLoader with ``pin_memory=True``."""
+        """Return a copy in page-locked memory; a DataLoader with ``pin_memory=True`` calls this."""
         return self._each(Tensor.pin_memory)
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Batch:
@@ -152,10 +152,10 @@ class Batch:
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """Stack samples; the ``collate_fn`` of a DataLoader over a :class:`FaceDataset`.
+    """Stack samples; use it as ``collate_fn`` of a DataLoader over a :class:`FaceDataset`.
 
     Raises:
-        ValueError: If pictures have different sizes: a transform must bring them to one.
+        ValueError: If pictures have different sizes, or only some samples have levels, neutral faces or maps.
     """
     sizes = sorted({tuple(sample.image.shape) for sample in samples})
     if len(sizes) > 1:
@@ -180,19 +180,20 @@ class FaceDataset(Dataset[Sample]):
     """Records with their pictures and labels.
 
     Args:
-        pictures: Where the pictures come from; a folder stands for :class:`Originals` of it.
-        records: What it holds, in order.
-        labels: What is asked of each picture, in the order of the network's outputs.
+        pictures: Source of the pictures; a path of the dataset's folder is short for :class:`Originals` of it.
+        records: The records, in the order of the samples.
+        labels: Labels of each picture, in the order of the network's outputs.
         threshold: Level from which an action unit counts as present, 1 to 5: 3 in TRA-Net, 2 in CEDNN for DISFA+, 1 in
-            CEDNN for CK+. Needed for action units, refused for expressions. A unit that is present but not scored
-            counts at every threshold.
-        transform: Takes and returns a dict of tensors; torchvision's v2 transforms do, and move all of them alike.
-        neutral: Whether samples carry the subject's resting face.
-        landmarks: Whether samples carry landmarks; not together with ``transform``, which does not move them.
+            CEDNN for CK+. Required for action units, must be None for expressions. A unit that is present but not
+            scored counts as present at every threshold.
+        transform: Takes and returns a dictionary of tensors, such as torchvision's v2 transforms, which apply the same
+            geometric transform to all of them.
+        neutral: Whether samples contain the subject's neutral face.
+        landmarks: Whether samples contain landmarks; cannot be combined with ``transform``, which would not move them.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If a record lacks a label or a neutral frame that is asked for, or arguments contradict each other.
+        ValueError: If a record lacks a requested label or neutral frame, or arguments contradict each other.
     """
 
     def __init__(
@@ -248,14 +249,14 @@ class FaceDataset(Dataset[Sample]):
         )
 
     def target(self, record: Record) -> Tensor:
-        """Return what a network should say of the record; see :class:`Sample`."""
+        """Return the target of a record; see :class:`Sample`."""
         return torch.tensor(self._value(record))
 
     def targets(self) -> Tensor:
-        """Return the targets of all records, (N, A) or (N,), without decoding a picture; samplers need them.
+        """Return the targets of all records, (N, A) or (N,), without decoding pictures, for samplers.
 
         Raises:
-            ValueError: If there is no record.
+            ValueError: If the dataset is empty.
         """
         if not len(self):
             raise ValueError("records must not be empty")
@@ -268,7 +269,7 @@ class FaceDataset(Dataset[Sample]):
         return [float(level == PRESENT or level >= self.threshold) for level in levels]
 
     def levels(self, record: Record) -> Tensor | None:
-        """Return the intensities of the record; see :class:`Sample`."""
+        """Return the intensities of a record; see :class:`Sample`."""
         if self.threshold is None:
             return None
         levels = (record.level(unit) for unit in self.labels.units)

@@ -7,13 +7,13 @@ Layout::
 
     ActionUnit_Labels/SN001/SN001_au1.txt                   lines "frame,level", frames from 1
     Landmark_Points/SN001/tmp_frame_lm/SN001_0000_lm.mat    66 points "pts", numbered from 0: frame 1 is 0000
-    Landmark_Points/SN031/tmp_frame_lm/l00000_lm.mat        the other name that some subjects have
+    Landmark_Points/SN031/tmp_frame_lm/l00000_lm.mat        the form of the name for some subjects
     Video_RightCamera/RightVideoSN001_comp.avi              or Videos_RightCamera, .._Comp.avi; the same with Left
-    Images_RightCamera/SN001/00001.jpg                      frames that the user took out of the videos, if he did
+    Images_RightCamera/SN001/00001.jpg                      frames extracted from the videos by the user, if any
 
-Frames are found in a folder for each subject, whatever the pictures are called: the last number in the name counts.
-Without such a folder the videos themselves are read. ``bad_landmarks.txt`` beside the folders lists frames whose
-landmarks are wrong, one subject a line: ``SN002: 800, 3019-3022``.
+Extracted frames must be in one folder for each subject; the last number in a picture's name is the frame number.
+Without these folders frames are read from the videos. ``bad_landmarks.txt`` in the root lists frames with wrong
+landmarks, one subject per line: ``SN002: 800, 3019-3022``.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ def read(tree: Tree, *, camera: str = "Right") -> list[Record]:
     """Return a record for each frame that has all twelve labels and a picture.
 
     Args:
-        tree: The copy.
-        camera: ``Right`` or ``Left``: whose pictures.
+        tree: The copy of the dataset.
+        camera: ``Right`` or ``Left``, the camera whose pictures are used.
     """
     bad = _bad_landmarks(tree)
-    found = tree.folders(_LABELS)
+    subjects = tree.folders(_LABELS)
     for subject in SUBJECTS:
-        if subject not in found:
+        if subject not in subjects:
             tree.error(f"{_LABELS}/{subject}", "the subject is missing")
     records: list[Record] = []
-    for subject in found:
+    for subject in subjects:
         if subject not in SUBJECTS:
             tree.note(f"{_LABELS}/{subject}", "is no subject of DISFA and is left out")
             continue
@@ -86,16 +86,16 @@ def _records(
 
 
 def _levels(tree: Tree, subject: str) -> dict[int, tuple[int, ...]]:
-    """Return frame -> levels in the order of UNITS, for frames that every unit's file has."""
+    """Return frame -> levels in the order of UNITS, for the frames that are in the files of all units."""
     columns = [_column(tree, f"{_LABELS}/{subject}/{subject}_au{unit}.txt") for unit in UNITS]
     if not all(columns):
         return {}
-    everywhere = sorted(set.intersection(*(set(column) for column in columns)))
-    if partial := set.union(*(set(column) for column in columns)) - set(everywhere):
+    complete = sorted(set.intersection(*(set(column) for column in columns)))
+    if partial := set.union(*(set(column) for column in columns)) - set(complete):
         tree.error(f"{_LABELS}/{subject}", f"not every unit is labelled in frames {ranges(partial)}")
-    if gaps := set(range(1, (everywhere or [0])[-1] + 1)) - set(everywhere) - partial:
+    if gaps := set(range(1, (complete or [0])[-1] + 1)) - set(complete) - partial:
         tree.note(f"{_LABELS}/{subject}", f"no unit is labelled in frames {ranges(gaps)}")
-    return {frame: tuple(column[frame] for column in columns) for frame in everywhere}
+    return {frame: tuple(column[frame] for column in columns) for frame in complete}
 
 
 def _column(tree: Tree, path: str) -> dict[int, int]:
@@ -115,7 +115,7 @@ def _column(tree: Tree, path: str) -> dict[int, int]:
 
 
 def _pictures(tree: Tree, subject: str, camera: str, frames: dict[int, tuple[int, ...]]) -> dict[int, str]:
-    """Return frame -> path of its picture, or of the video that holds it."""
+    """Return frame -> path of its picture, or of the video that contains it."""
     folders = [f"Images_{camera}Camera", f"Video_{camera}Camera_frames", f"Videos_{camera}Camera_frames", "Images"]
     parent = next((folder for folder in folders if tree.has_folder(folder)), None)
     if parent is None:
@@ -150,7 +150,7 @@ def _video(tree: Tree, subject: str, camera: str, frames: dict[int, tuple[int, .
 
 
 def _landmarks(tree: Tree, subject: str, frames: dict[int, tuple[int, ...]], bad: frozenset[int]) -> dict[int, str]:
-    """Return frame -> path of its landmarks, without those that are known to be wrong."""
+    """Return frame -> path of its landmark file, without the frames listed as bad."""
     folder = _POINTS.format(subject)
     if not tree.has_folder(folder):
         tree.note(folder, "there are no landmarks")

@@ -49,7 +49,7 @@ def read(tree: Tree) -> list[Record]:
 
 
 def _with_neutral(tree: Tree, trial: Sequence[Record], elsewhere: str | None) -> list[Record]:
-    """Return the records with the first frame of their trial in which no unit is active, or one of another trial."""
+    """Return the records with a neutral frame: the first of their trial without active units, else ``elsewhere``."""
     neutral = next((record.image for record in trial if not any(record.levels)), None)
     if neutral is None and trial:
         tree.note(f"{_LABELS}/{trial[0].sequence}", f"no frame is neutral; {elsewhere or 'nor is any other'} is taken")
@@ -61,16 +61,16 @@ def _trial(tree: Tree, subject: str, trial: str) -> list[Record]:
     columns = [_column(tree, f"{_LABELS}/{sequence}/AU{unit}.txt") for unit in UNITS]
     if not all(columns):
         return []
-    everywhere = sorted(set.intersection(*(set(column) for column in columns)))
-    if partial := set.union(*(set(column) for column in columns)) - set(everywhere):
+    complete = sorted(set.intersection(*(set(column) for column in columns)))
+    if partial := set.union(*(set(column) for column in columns)) - set(complete):
         tree.error(f"{_LABELS}/{sequence}", f"not every unit is labelled in frames {ranges(partial)}")
     folder = f"{_IMAGES}/{sequence}"
     pictures = {
         int(name.partition(".")[0]): name for name in tree.files(folder, {".jpg", ".jpeg", ".png"}) if _is_number(name)
     }
-    if lost := set(everywhere) - set(pictures):
+    if lost := set(complete) - set(pictures):
         tree.error(folder, f"{len(lost)} labelled frames have no picture: {ranges(lost)}")
-    if extra := set(pictures) - set(everywhere):
+    if extra := set(pictures) - set(complete):
         tree.note(folder, f"{len(extra)} pictures have no label: {ranges(extra)}")
     return [
         Record(
@@ -81,7 +81,7 @@ def _trial(tree: Tree, subject: str, trial: str) -> list[Record]:
             units=UNITS,
             levels=tuple(column[frame] for column in columns),
         )
-        for frame in everywhere
+        for frame in complete
         if frame in pictures
     ]
 
@@ -91,7 +91,7 @@ def _is_number(name: str) -> bool:
 
 
 def _column(tree: Tree, path: str) -> dict[int, int]:
-    """Return frame -> level; at most three lines of a header come first."""
+    """Return frame -> level; a header of up to three lines is skipped."""
     levels: dict[int, int] = {}
     lines = tree.lines(path)
     for number, line in lines or ():

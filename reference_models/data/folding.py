@@ -1,4 +1,4 @@
-"""What ``reference-models folds`` does: a copy read, divided, and told in a table."""
+"""The work of ``reference-models folds``: reads a copy, divides it into folds, and makes a table of them."""
 
 from __future__ import annotations
 
@@ -25,11 +25,23 @@ def manifest_of(
     seed: int,
     incomplete: bool,
 ) -> tuple[Manifest, list[Record]]:
-    """Read a copy and divide the frames that have the paper's labels; return the manifest and these frames.
+    """Read a copy and divide the frames that have the paper's labels.
+
+    Args:
+        layout: Name of the dataset's layout.
+        root: Folder of the copy.
+        selection: Side on which the best epoch is chosen.
+        threshold: Level from which an action unit counts as present; None for the paper's.
+        count: Number of parts, for datasets without printed or published division.
+        seed: Seed of the division.
+        incomplete: Whether to accept a copy with errors.
+
+    Returns:
+        The manifest, and the records that it covers.
 
     Raises:
         DataError: If the copy has errors and ``incomplete`` is false.
-        ValueError: If there is no paper to take labels from, a threshold does not fit, or the frames cannot be divided.
+        ValueError: If the layout has no paper's labels, the threshold does not fit, or the frames cannot be divided.
     """
     reading = read(layout, root, incomplete=incomplete)
     labels = reading.layout.labels
@@ -44,7 +56,7 @@ def manifest_of(
 
 
 def fold_table(manifest: Manifest, records: Sequence[Record]) -> Table:
-    """Return subjects and frames of each side of each fold; pictures of nobody known count singly."""
+    """Return a table of subjects and frames by fold and side; each picture of an unknown person counts as a subject."""
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("fold", justify="right")
     table.add_column("side")

@@ -1,7 +1,7 @@
-"""Who is trained on, who chooses the best epoch, and who is scored: subject-exclusive folds.
+"""Subject-exclusive folds: which subjects are trained on, which choose the best epoch, and which are scored.
 
-In the papers the best epoch is the one that does best on the very fold that is reported. That is an optimistic figure:
-here the epoch is chosen on subjects taken out of the training folds, unless ``select-on-test`` is asked for by name.
+The papers choose the best epoch on the same fold that they report, which makes the scores optimistic. Here the epoch is
+chosen on subjects taken from the training folds, unless ``select-on-test`` is requested.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from reference_models.data.records import Record
 Selection = Literal["validation", "select-on-test"]
 Side = Literal["train", "validation", "test"]
 SHARE = 1 / 6
-"""Part of the training subjects on which the epoch is chosen: 3 of DISFA's 18."""
+"""Fraction of the training subjects that becomes the validation side: 3 of DISFA's 18."""
 
 PRINTED: Mapping[str, tuple[tuple[str, ...], ...]] = MappingProxyType(
     {
-        # The three parts that JAA-Net published and that most work on DISFA has used since; TRA-Net prints none.
+        # The three parts published with JAA-Net, used by most later work on DISFA; TRA-Net prints none.
         "disfa": (
             ("SN001", "SN002", "SN009", "SN010", "SN016", "SN026", "SN027", "SN030", "SN032"),
             ("SN006", "SN011", "SN012", "SN013", "SN018", "SN021", "SN024", "SN028", "SN031"),
@@ -36,7 +36,7 @@ PRINTED: Mapping[str, tuple[tuple[str, ...], ...]] = MappingProxyType(
 
 
 def group_of(record: Record) -> str:
-    """Return what may not stand on two sides: the subject, or the frame alone where nobody knows who it shows."""
+    """Return the group of a record, which is never on two sides: its subject, or the frame if that is unknown."""
     return record.subject or record.key
 
 
@@ -45,9 +45,9 @@ class Fold:
     """One division of a dataset.
 
     Attributes:
-        train: Groups (subjects) that are trained on.
-        validation: Groups on which the epoch is chosen; the same as ``test`` with ``select-on-test``.
-        test: Groups that are scored.
+        train: Groups (subjects) of the training side.
+        validation: Groups of the validation side; the same as ``test`` with ``select-on-test``.
+        test: Groups of the test side.
     """
 
     train: frozenset[str]
@@ -58,7 +58,7 @@ class Fold:
         """Return the records of one side, in their order.
 
         Raises:
-            ValueError: If ``side`` is none of train, validation, test.
+            ValueError: If ``side`` is not ``train``, ``validation`` or ``test``.
         """
         one_of("side", side, ("train", "validation", "test"))
         groups: frozenset[str] = getattr(self, side)
@@ -74,23 +74,23 @@ def make_folds(
     share: float = SHARE,
     seed: int = 0,
 ) -> tuple[Fold, ...]:
-    """Return a dataset's folds: those that are printed, else the published split, else drawn ones of equal size.
+    """Return a dataset's folds: the printed ones, else the published split, else a random division.
 
     DISFA and DISFA+ have printed folds. RAF-DB, Aff-Wild2 and AffectNet have a published split, which makes one fold;
-    its test side is the published test set, or the validation set where the test set's labels are not published. CK+
-    and everything else is divided by subject into ``count`` parts of about equally many frames.
+    its test side is the published test set, or the validation set if the test set's labels are not published. CK+
+    and other datasets are divided by subject into ``count`` parts with about the same number of frames.
 
     Args:
-        dataset: Name of the layout.
-        records: What can be used of it.
-        selection: On which side the best epoch is chosen.
-        count: Number of parts where they are drawn.
-        share: Part of the training groups that becomes the validation side, between 0 and 1.
-        seed: Of what is drawn.
+        dataset: Name of the dataset's layout.
+        records: The usable records of the dataset.
+        selection: Side on which the best epoch is chosen.
+        count: Number of parts of a random division.
+        share: Fraction of the training groups that becomes the validation side, between 0 and 1.
+        seed: Seed of a random division and of the validation side.
 
     Raises:
-        TypeError: If ``count`` is no integer.
-        ValueError: If an argument is not allowed, or the records do not hold the subjects that the folds need.
+        TypeError: If ``count`` is not an integer.
+        ValueError: If an argument is not allowed, or the records lack subjects of the printed folds or have others.
     """
     one_of("selection", selection, ("validation", "select-on-test"))
     if not 0 < share < 1:
@@ -136,7 +136,7 @@ def _published(records: Sequence[Record], selection: Selection, share: float, se
 
 
 def _drawn_parts(records: Sequence[Record], count: int, seed: int) -> list[frozenset[str]]:
-    """Return subjects dealt out, those with most frames first, each to the part that has fewest frames so far."""
+    """Divide the subjects into parts: in descending number of frames, each to the part with the fewest so far."""
     sizes = Counter(map(group_of, records))
     if not 2 <= count <= len(sizes):
         raise ValueError(f"count must be from 2 to the number of subjects, {len(sizes)}, got {count}")
@@ -152,8 +152,8 @@ def _drawn_parts(records: Sequence[Record], count: int, seed: int) -> list[froze
 
 
 def _check_complete(dataset: str, parts: Sequence[frozenset[str]], records: Sequence[Record]) -> None:
-    wanted, there = frozenset[str]().union(*parts), {record.subject for record in records}
-    if missing := sorted(wanted - there):
+    needed, present = frozenset[str]().union(*parts), {record.subject for record in records}
+    if missing := sorted(needed - present):
         raise ValueError(f"the folds of {dataset} need {', '.join(missing)}, of whom there is no record")
-    if unknown := sorted(there - wanted):
+    if unknown := sorted(present - needed):
         raise ValueError(f"the folds of {dataset} do not say where {', '.join(unknown)} belongs")

@@ -1,7 +1,7 @@
-"""The order of a network's outputs: which action units or expressions they stand for.
+"""The labels of a network's outputs: action units or expressions, in order.
 
-A checkpoint whose order nobody wrote down is read in the wrong order sooner or later, silently. Here the order is a
-value: a dataset is built with it, a checkpoint carries it, and loading compares the two.
+If the order is not stored, a checkpoint can be read in the wrong order without an error. Here the order is a value: a
+dataset is built with it, a checkpoint stores it, and loading compares the two.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ Task = Literal["action units", "expressions"]
 
 @dataclass(frozen=True)
 class Labels:
-    """What each output of a network stands for, in order.
+    """The label of each output of a network, in order.
 
     Attributes:
-        task: ``action units``: each is there or not; ``expressions``: one of them is there.
-        names: ``AU1``, ``AU2``, .. or names of expressions, no name twice.
+        task: ``action units`` (multi-label: each is present or absent) or ``expressions`` (one class per face).
+        names: ``AU1``, ``AU2``, .. or names of expressions, all different.
     """
 
     task: Task
@@ -45,12 +45,12 @@ class Labels:
 
     @classmethod
     def of_units(cls, units: Iterable[int]) -> Labels:
-        """Return the labels of action units given by number."""
+        """Return the labels of action units from their numbers."""
         return cls("action units", tuple(f"AU{unit}" for unit in units))
 
     @classmethod
     def of_expressions(cls, names: Iterable[str] = EXPRESSIONS) -> Labels:
-        """Return the labels of expressions given by name."""
+        """Return the labels of expressions from their names."""
         return cls("expressions", tuple(names))
 
     @property
@@ -58,7 +58,7 @@ class Labels:
         """Numbers of the action units.
 
         Raises:
-            ValueError: If these are expressions.
+            ValueError: If the labels are expressions.
         """
         if self.task != "action units":
             raise ValueError(f"labels must be those of action units, got {self}")
@@ -76,10 +76,10 @@ class Labels:
 
     @classmethod
     def from_json(cls, text: str) -> Labels:
-        """Return the labels that :meth:`as_json` wrote.
+        """Return the labels from the text of :meth:`as_json`.
 
         Raises:
-            ValueError: If the text is anything else.
+            ValueError: If the text is not JSON of that form.
         """
         record: Any = json.loads(text)
         if not isinstance(record, dict) or set(record) != {"task", "names"} or not isinstance(record["names"], list):

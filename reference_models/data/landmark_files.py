@@ -1,4 +1,4 @@
-"""Landmarks out of the files that datasets come with; see :mod:`reference_models.faces.given` for their formats."""
+"""Reads the landmark files of datasets; see :mod:`reference_models.faces.given` for their formats."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def read_landmarks(path: Path) -> Points:
             64 KiB.
 
     Returns:
-        Points (N, 2), float64, N one of 5, 49, 66, 68, in pixels of the photograph.
+        Points (N, 2), float64, (x, y) in pixels of the photograph; N is 5, 49, 66 or 68.
 
     Raises:
         DataError: If the file is missing, too large, damaged, or holds anything else.

@@ -1,4 +1,4 @@
-"""The layouts that can be read, by name."""
+"""Reads a dataset by the name of its layout: how its files are named and arranged."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from reference_models.data.tree import DataError, Finding, Tree, counted
 
 @dataclass(frozen=True)
 class Layout:
-    """A dataset as its owners publish it.
+    """A dataset in the form in which its owners publish it.
 
     Attributes:
-        name: Its key.
-        title: Its name.
-        read: Reads a tree into records and writes down in it what is odd.
-        labels: What the paper that uses it asks of each picture, in its order; None where there is no paper.
-        threshold: Level from which that paper calls an action unit present; None for expressions.
-        paper: That paper's network, None where there is none.
+        name: Key of the layout.
+        title: Name of the dataset.
+        read: Reads a tree into records, and adds missing or unexpected files to the tree's findings.
+        labels: Labels that the paper on this dataset uses, in its order; None if there is no paper.
+        threshold: Level from which that paper counts an action unit as present; None for expressions.
+        paper: Name of that paper's network; None if there is none.
     """
 
     name: str
@@ -37,13 +37,13 @@ class Layout:
 
 @dataclass(frozen=True)
 class Reading:
-    """What was read from a copy.
+    """The result of reading a copy of a dataset.
 
     Attributes:
-        layout: Its layout.
-        root: Its folder.
-        records: The frames that can be used.
-        findings: What is missing or odd.
+        layout: Layout of the dataset.
+        root: Folder of the copy.
+        records: The usable frames.
+        findings: Missing, damaged or unexpected files and labels.
     """
 
     layout: Layout
@@ -53,7 +53,7 @@ class Reading:
 
     @property
     def errors(self) -> int:
-        """Number of findings by which frames or labels are lost."""
+        """Number of findings that make frames or labels unusable."""
         return counted(self.findings)["error"]
 
 
@@ -84,7 +84,7 @@ def layout(name: str) -> Layout:
     """Return a layout by name.
 
     Raises:
-        ValueError: If there is none of that name.
+        ValueError: If there is no layout of that name.
     """
     if name not in _LAYOUTS:
         raise ValueError(f"name must be one of {', '.join(list_layouts())}, got {name!r}")
@@ -92,18 +92,18 @@ def layout(name: str) -> Layout:
 
 
 def read(name: str, root: str | Path, *, incomplete: bool = False, **options: Any) -> Reading:
-    """Read a user's copy of a dataset: its labels and which pictures belong to them, not the pictures.
+    """Read a user's copy of a dataset: the labels and the paths of their pictures. No picture is opened.
 
     Args:
         name: One of :func:`list_layouts`.
-        root: The folder of the copy.
-        incomplete: Whether a copy in which something is missing or damaged is accepted; what cannot be used is left
-            out, and stands in ``findings``.
-        **options: Of the layout's own reader, such as ``camera`` of DISFA.
+        root: Folder of the copy.
+        incomplete: Whether to accept a copy with missing or damaged files; unusable frames are left out and reported in
+            ``findings``.
+        **options: Options of the layout's reader, such as ``camera`` for DISFA.
 
     Raises:
         DataError: If the root cannot be listed, or the copy has errors and ``incomplete`` is false.
-        TypeError: If the layout has no such option.
+        TypeError: If the layout's reader has no such option.
         ValueError: If there is no layout of that name.
     """
     chosen = layout(name)

@@ -1,7 +1,7 @@
-"""The manifest of a comparison: which frames, which labels, which folds, in one small JSON file with a hash.
+"""The manifest of a comparison: its frames, labels and folds in a small JSON file with a hash.
 
-Two results compare only if their manifests have the same hash. The file names subjects and a digest of the records; it
-holds no path, so that it can be published.
+Two results are comparable only if their manifests have the same hash. The file contains the names of subjects and a
+digest of the records, but no paths, so that it can be published.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ MAX_BYTES = 64 * 1024**2
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a comparison is made on.
+    """The data of a comparison.
 
     Attributes:
-        dataset: Name of the layout.
-        labels: What is asked of each frame, in order.
+        dataset: Name of the dataset's layout.
+        labels: Labels of each frame, in order.
         threshold: Level from which an action unit counts as present; None for expressions.
-        selection: On which side the best epoch is chosen.
-        folds: The divisions.
+        selection: Side on which the best epoch is chosen.
+        folds: The folds.
         frames: Number of records.
-        digest: SHA-256 of the records, whatever their order.
+        digest: SHA-256 of the records, independent of their order.
     """
 
     dataset: str
@@ -51,7 +51,7 @@ class Manifest:
         return hashlib.sha256(json.dumps(self._content(), sort_keys=True).encode()).hexdigest()
 
     def write(self, path: Path) -> None:
-        """Write the manifest, whole or not at all.
+        """Write the manifest as JSON, atomically.
 
         Raises:
             OSError: If the file cannot be written.
@@ -60,10 +60,10 @@ class Manifest:
         write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
 
     def check(self, records: Sequence[Record]) -> None:
-        """Check that these are the records that the manifest was made of.
+        """Check that the manifest was made from these records.
 
         Raises:
-            DataError: If not.
+            DataError: If it was made from others.
         """
         if len(records) != self.frames or digest(records) != self.digest:
             what = "other labels or paths" if len(records) == self.frames else f"{self.frames:,} frames"
@@ -83,7 +83,7 @@ class Manifest:
 
 
 def digest(records: Iterable[Record]) -> str:
-    """Return the SHA-256 of records, whatever their order: of what each one says, its paths included."""
+    """Return the SHA-256 of all fields of the records, paths included, independent of the records' order."""
     lines = sorted(json.dumps(asdict(record), sort_keys=True) for record in records)
     total = hashlib.sha256()
     for line in lines:
@@ -103,8 +103,8 @@ def make_manifest(
     """Return the manifest of a comparison.
 
     Raises:
-        ValueError: If a group stands on two sides of a fold, other than the validation side of ``select-on-test``, or a
-            side is empty.
+        ValueError: If a side is empty, or a group is on two sides of a fold; with ``select-on-test``, unless the
+            validation side equals the test side.
     """
     manifest = Manifest(dataset, labels, threshold, selection, tuple(folds), len(records), digest(records))
     _check_folds(manifest)
@@ -115,7 +115,7 @@ def read_manifest(path: Path) -> Manifest:
     """Read a manifest.
 
     Raises:
-        DataError: If it cannot be read, is no manifest, contradicts itself, or was changed after it was written.
+        DataError: If the file cannot be read, is not a manifest, is inconsistent, or was changed after it was written.
     """
     try:
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Data of your own: a folder with pictures and ``records.jsonl``, whose lines are JSON objects with a record's fields.
+"""Reads a user's own data: a folder with pictures and ``records.jsonl``, one JSON object with a record's fields a line.
 
 ::
 
@@ -6,8 +6,8 @@
     {"image": "anna/smile.png", "subject": "anna", "sequence": "anna", "frame": 2, "units": [1, 12], "levels": [0, 4],
      "neutral": "anna/rest.png"}                                          (in one line)
 
-The fields are those of :class:`~reference_models.data.Record`; the first four are needed. All paths are relative to the
-folder and stay inside it.
+The fields are those of :class:`~reference_models.data.Record`; the first four are required. All paths are relative to
+the folder and must stay inside it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _LISTS = ("units", "levels", "box")
 
 
 def read(tree: Tree) -> list[Record]:
-    """Return a record for each line that is whole and whose picture is there."""
+    """Return a record for each valid line whose files exist."""
     records: dict[str, Record] = {}
     for number, line in tree.lines(FILE) or ():
         try:
@@ -56,7 +56,7 @@ def read(tree: Tree) -> list[Record]:
 
 
 def write(records: Iterable[Record], root: Path) -> Path:
-    """Write ``records.jsonl`` into a folder, whole or not at all, and return its path.
+    """Write ``records.jsonl`` into a folder, atomically, and return its path.
 
     Raises:
         DataError: If a path of a record leads out of the folder.
@@ -76,10 +76,10 @@ def write(records: Iterable[Record], root: Path) -> Path:
 
 
 def as_record(plain: Any) -> Record:
-    """Return the record that a JSON object describes.
+    """Return the record of a JSON object.
 
     Raises:
-        DataError: If a field is missing, unknown, or has a value that is not allowed.
+        DataError: If a field is missing or unknown, or its value is not allowed.
     """
     if not isinstance(plain, dict):
         raise DataError(f"a record must be an object, got {str(plain)[:40]!r}")

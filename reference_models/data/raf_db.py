@@ -3,14 +3,14 @@
 S. Li, W. Deng, J. P. Du, "Reliable Crowdsourcing and Deep Locality-Preserving Learning for Expression Recognition in
 the Wild", CVPR 2017.
 
-Layout, in ``basic`` or beside it::
+Layout, in the root or in its folder ``basic``::
 
     EmoLabel/list_patition_label.txt        lines "train_00001.jpg 5"; "patition" is as published
     Image/aligned/train_00001_aligned.jpg   100 x 100, or Image/original/train_00001.jpg
 
-The numbers are 1 surprise, 2 fear, 3 disgust, 4 happiness, 5 sadness, 6 anger, 7 neutral. Nobody knows who is in which
-picture. The published five points are eye centres, nose and mouth corners of the original pictures, not dlib's five,
-and are not read.
+The numbers are 1 surprise, 2 fear, 3 disgust, 4 happiness, 5 sadness, 6 anger, 7 neutral. The persons in the pictures
+are not identified. The published five points (eye centres, nose and mouth corners of the original pictures) are not
+dlib's five, and are not read.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CODES = MappingProxyType(
     {1: "surprise", 2: "fear", 3: "disgust", 4: "happiness", 5: "sadness", 6: "anger", 7: "neutral"}
 )
 CLASSES = ("anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
-"""DBA-Net's order: the one in which its text lists them."""
+"""The expressions in the order of DBA-Net's text."""
 COUNTS: MappingProxyType[Split, int] = MappingProxyType({"train": 12_271, "test": 3_068})
 
 _LIST = ("EmoLabel/list_patition_label.txt", "EmoLabel/list_partition_label.txt")
@@ -35,10 +35,10 @@ _LINE = re.compile(r"(train|test)_(\d{4,5})\.jpg\s+(\d)")  # test_0001, but trai
 
 
 def read(tree: Tree, *, pictures: str = "aligned") -> list[Record]:
-    """Return a record for each listed picture that is there.
+    """Return a record for each listed picture that exists.
 
     Args:
-        tree: The copy.
+        tree: The copy of the dataset.
         pictures: ``aligned`` or ``original``.
 
     Raises:
@@ -69,8 +69,8 @@ def read(tree: Tree, *, pictures: str = "aligned") -> list[Record]:
 
 
 def _count(tree: Tree, path: str, records: dict[str, Record]) -> None:
-    there = Counter(record.split for record in records.values())
+    counts = Counter(record.split for record in records.values())
     for split, expected in COUNTS.items():
-        if there[split] != expected:
-            say = tree.error if there[split] < expected else tree.note
-            say(path, f"{there[split]:,} {split} pictures can be used; RAF-DB has {expected:,}")
+        if counts[split] != expected:
+            report = tree.error if counts[split] < expected else tree.note
+            report(path, f"{counts[split]:,} {split} pictures can be used; RAF-DB has {expected:,}")

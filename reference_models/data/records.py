@@ -1,4 +1,4 @@
-"""What a dataset says of one frame, before anything is decoded."""
+"""The record of a labelled frame: its path and labels, without pixels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 from reference_models.data.labels import Labels
 
 PRESENT = -1
-"""Level of an action unit that is there but whose intensity nobody scored, as CK+ has it."""
+"""Level of an action unit that is present but whose intensity was not scored, as in CK+."""
 
 Split = Literal["train", "validation", "test"]
 Box = tuple[int, int, int, int]
@@ -18,22 +18,22 @@ Box = tuple[int, int, int, int]
 class Record:
     """One labelled frame.
 
-    Paths are relative to the dataset's root, with ``/``. A frame inside a video is the video's path and ``frame``.
+    Paths are relative to the dataset's root, with ``/``. For a frame of a video, ``image`` is the path of the video.
 
     Attributes:
-        image: Path of the photograph, or of the video that holds it.
-        subject: Whom it shows; frames of one subject never stand on two sides of a split. Empty if nobody knows.
-        sequence: The recording it belongs to; unique within the dataset.
-        frame: Its number in the recording, counted as the dataset's own annotation does.
-        units: The action units that were coded, in the order of ``levels``; empty if none were.
-        levels: Intensity of each, 0 (absent) to 5 (E, maximum), or :data:`PRESENT`.
+        image: Path of the photograph, or of the video that contains the frame.
+        subject: The person it shows; frames of one subject are never on two sides of a split. Empty if unknown.
+        sequence: Name of its recording, unique within the dataset.
+        frame: Its number in the recording, counted as in the dataset's annotation.
+        units: The coded action units, in the order of ``levels``; empty if none were coded.
+        levels: Intensity of each coded unit, 0 (absent) to 5 (E, maximum), or :data:`PRESENT`.
         expression: Name of the expression, one of :data:`~reference_models.data.labels.EXPRESSIONS` or ``contempt``;
             None if it was not labelled.
-        split: The side that the dataset's authors put it on; None if they publish no split.
-        neutral: Path of the subject's resting face, None if there is none.
-        neutral_frame: Number of that frame, if ``neutral`` is a video.
-        landmarks: Path of the file with its landmarks, None if there is none that can be trusted.
-        box: Left, top, right, bottom of the face in whole pixels, if the photograph must be cropped to it.
+        split: Side of the published split; None if there is none.
+        neutral: Path of a photograph or video with the subject's neutral face; None if there is none.
+        neutral_frame: Number of the neutral frame, if ``neutral`` is a video.
+        landmarks: Path of its landmark file; None if there is none, or it is known to be wrong.
+        box: Left, top, right, bottom of the face in whole pixels, to which the photograph is cropped; None for no crop.
     """
 
     image: str
@@ -51,11 +51,11 @@ class Record:
 
     @property
     def key(self) -> str:
-        """Name of the frame, unique within its dataset, for manifests and caches."""
+        """Name of the frame, unique within its dataset: sequence and frame number."""
         return f"{self.sequence}/{self.frame}"
 
     def has(self, labels: Labels) -> bool:
-        """Return whether everything that ``labels`` ask is known of the frame."""
+        """Return whether the frame has all labels: all action units coded, or one of the expressions."""
         if labels.task == "expressions":
             return self.expression in labels.names
         return set(labels.units) <= set(self.units)

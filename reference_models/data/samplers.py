@@ -1,4 +1,4 @@
-"""How the papers draw frames: TRA-Net by the weight of their units, LLA-Net by leaving out what repeats."""
+"""The papers' sampling of frames: TRA-Net's weights by action units, LLA-Net's undersampling and added frames."""
 
 from __future__ import annotations
 
@@ -14,27 +14,28 @@ from reference_models.checks import positive_int
 from reference_models.data.records import Record
 
 LLA_NET_EVERY: Mapping[str, int] = MappingProxyType({"neutral": 12, "happiness": 2})
-"""Of a run of these expressions, every how many frames LLA-Net keeps."""
+"""Expression to k: LLA-Net keeps every k-th frame of a run of frames with this expression."""
 LLA_NET_EXTRA: Mapping[str, int] = MappingProxyType({"anger": 24_242, "disgust": 5_062, "fear": 6_192})
-"""How many frames LLA-Net adds from other datasets, Table II."""
+"""Expression to the number of frames that LLA-Net adds from other datasets, Table II."""
 
 
 def au_weights(targets: Tensor, *, neutral: float = 1.0) -> Tensor:
     """Return the probability with which TRA-Net draws each frame.
 
-    The paper: a weight for each positive label, and frames drawn by it. Read as: first a unit is drawn, all alike, then
-    one of the frames that show it, all alike. A frame's probability is the sum over its units of 1 / (frames with that
-    unit), normalised. Frames without any unit, of which the paper does not speak, count as one more unit.
+    The paper gives each positive label a weight and draws frames by it. This is implemented as drawing an action unit
+    uniformly, then uniformly one of the frames that show it: a frame's probability is the sum over its units of
+    1 / (number of frames with that unit), normalised. Frames without any unit, which the paper does not mention, are
+    treated as showing one additional unit.
 
     Args:
-        targets: 0 or 1, (N, A).
-        neutral: How often the frames without any unit are drawn compared with one unit; 0 leaves them out.
+        targets: Presence (N, A), 0 or 1.
+        neutral: Weight of the frames without any unit, relative to one unit; 0 leaves them out.
 
     Returns:
-        Probabilities (N,), float64, with sum 1. Units that no frame shows are passed over.
+        Probabilities (N,), float64, with sum 1. Units that no frame shows are ignored.
 
     Raises:
-        ValueError: If ``targets`` is no such matrix, ``neutral`` is negative, or nothing can be drawn.
+        ValueError: If ``targets`` is not such a matrix, ``neutral`` is negative, or no frame can be drawn.
     """
     if targets.dim() != 2 or not bool(((targets == 0) | (targets == 1)).all()):
         raise ValueError(f"targets must be 0 or 1 in shape (N, A), got shape {tuple(targets.shape)}")
@@ -52,10 +53,10 @@ def au_weights(targets: Tensor, *, neutral: float = 1.0) -> Tensor:
 def tra_net_sampler(
     targets: Tensor, *, batch_size: int = 64, batches: int = 100, generator: torch.Generator | None = None
 ) -> WeightedRandomSampler:
-    """Return TRA-Net's sampler: ``batches`` times ``batch_size`` frames an epoch, drawn with :func:`au_weights`.
+    """Return TRA-Net's sampler: ``batches`` times ``batch_size`` frames per epoch, drawn with :func:`au_weights`.
 
     Raises:
-        TypeError: If a count is no integer.
+        TypeError: If a count is not an integer.
         ValueError: If a count is below 1, or the targets do not fit.
     """
     count = positive_int("batch_size", batch_size) * positive_int("batches", batches)
@@ -64,17 +65,17 @@ def tra_net_sampler(
 
 
 def undersample(records: Iterable[Record], every: Mapping[str, int] = LLA_NET_EVERY) -> list[Record]:
-    """Keep every k-th frame of each run of frames with one expression, the first one included.
+    """Keep every k-th frame of each run of frames with one expression, starting with the first.
 
-    A run is frames of one sequence whose numbers follow each other and whose expression is the same; a frame that is
-    missing, or has no label, ends it.
+    A run consists of consecutive frames of one sequence with the same expression; a missing or unlabelled frame ends
+    it.
 
     Args:
         records: Frames of videos, those of a sequence in order.
-        every: Expression to k; expressions that are not named are kept whole.
+        every: Expression to k; all frames of other expressions are kept.
 
     Raises:
-        TypeError: If a k is no integer.
+        TypeError: If a k is not an integer.
         ValueError: If a k is below 1.
     """
     for name, step in every.items():
@@ -101,19 +102,19 @@ def supplement(
 ) -> list[list[Record]]:
     """Draw frames of rare expressions from other datasets.
 
-    Of each expression as many as possible come from the first source, the rest from the next: LLA-Net takes AffectNet,
-    and RAF-DB for disgust alone, of which AffectNet has too few. Within a source they are drawn at random.
+    For each expression as many frames as possible come from the first source, the rest from the next ones. LLA-Net uses
+    AffectNet, and RAF-DB only for disgust, of which AffectNet has too few. Within a source frames are drawn at random.
 
     Args:
-        sources: Records of each dataset.
-        extra: Expression to number of frames.
-        seed: Of what is drawn.
+        sources: Records of each dataset, in order of preference.
+        extra: Expression to the number of frames.
+        seed: Seed of the draw.
 
     Returns:
         The drawn records of each source, in their order there.
 
     Raises:
-        ValueError: If the sources together do not have enough of an expression; the message says how many there are.
+        ValueError: If the sources together have too few frames of an expression; the message gives their number.
     """
     drawn: list[set[int]] = [set() for _ in sources]
     for name, wanted in extra.items():

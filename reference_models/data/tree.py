@@ -1,4 +1,4 @@
-"""A user's copy of a dataset on the disk: listed and read without ever leaving it, with everything odd written down."""
+"""Access to a user's copy of a dataset: lists and reads files inside its folder only, and collects findings."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from typing import Literal
 MAX_TEXT_BYTES = 256 * 1024**2
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 SYNTHETIC = "synthetic.json"
-"""What ``reference-models synth`` leaves in a folder of faces that it made in the layout of a dataset."""
+"""Name of the file that ``reference-models synth`` writes into a folder of synthetic faces."""
 _LEFTOVERS = frozenset({"thumbs.db", "desktop.ini"})
 
 
 class DataError(ValueError):
-    """A dataset, or a file about one, is not what it must be; the message names the path."""
+    """A dataset or one of its files is missing, damaged or inconsistent; the message names the path."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something missing or odd.
+    """A missing, damaged or unexpected file or label.
 
     Attributes:
-        level: ``error`` if frames or labels are lost by it, ``note`` if it is known, harmless or repaired.
-        path: Where, relative to the root.
-        text: What.
+        level: ``error`` if it makes frames or labels unusable, ``note`` if it is harmless or was corrected.
+        path: Path relative to the root.
+        text: Description of the finding.
     """
 
     level: Literal["error", "note"]
@@ -36,9 +36,9 @@ class Finding:
 
 
 def inside(root: Path, relative: str) -> Path:
-    """Return ``root / relative`` for a path that stays inside.
+    """Return ``root / relative`` for a path that stays inside ``root``.
 
-    Links that the user made inside his own copy are his business; a path that comes out of a file is not.
+    Links inside the user's copy may lead anywhere; only the path itself, which comes from a file, is checked.
 
     Raises:
         DataError: If it is empty or absolute, or has a drive, a backslash, a NUL or a part ``..``.
@@ -52,12 +52,12 @@ def inside(root: Path, relative: str) -> Path:
 
 
 def natural(name: str) -> list[tuple[int, int, str]]:
-    """Return the key that sorts ``frame-9`` before ``frame-10``."""
+    """Return a sort key for natural order, which puts ``frame-9`` before ``frame-10``."""
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name)]
 
 
 def ranges(numbers: Iterable[int], *, most: int = 8) -> str:
-    """Return whole numbers as ``1-3, 7``, with the count of what is left out after ``most`` of them."""
+    """Return whole numbers as text such as ``1-3, 7``: at most ``most`` ranges, then the number of further ones."""
     runs: list[list[int]] = []
     for number in sorted(set(numbers)):
         if runs and number == runs[-1][1] + 1:
@@ -70,16 +70,16 @@ def ranges(numbers: Iterable[int], *, most: int = 8) -> str:
 
 
 class Tree:
-    """The folder of a dataset, and what was found odd in it while it was read.
+    """The folder of a dataset, with the findings made while reading it.
 
-    Nothing is walked recursively: readers ask for the folders that the layout has, so that a link which points to one
-    of its own parents is at worst listed once.
+    Folders are not walked recursively: readers list only folders of the layout, so a link to a parent folder cannot
+    cause an endless loop.
 
     Args:
-        root: The folder.
+        root: Path of the folder.
 
     Raises:
-        DataError: If it is no folder, or may not be listed.
+        DataError: If it is not a folder, or cannot be listed.
     """
 
     def __init__(self, root: str | Path) -> None:
@@ -92,16 +92,16 @@ class Tree:
             raise DataError(f"root must be a folder that can be listed, got {self.root}: {error.strerror}") from error
 
     def error(self, path: str, text: str) -> None:
-        """Write down something by which frames or labels are lost."""
+        """Add an error: a finding that makes frames or labels unusable."""
         self.findings.append(Finding("error", path, text))
 
     def note(self, path: str, text: str) -> None:
-        """Write down something known, harmless or repaired."""
+        """Add a note: a finding that is harmless or was corrected."""
         self.findings.append(Finding("note", path, text))
 
     @property
     def synthetic(self) -> bool:
-        """Whether the faces were made by this package: as many as somebody asked for, not as many as were published."""
+        """Whether the folder holds synthetic faces of this package, in any number instead of the published one."""
         return self.has_file(SYNTHETIC)
 
     def folders(self, folder: str) -> list[str]:
@@ -109,7 +109,7 @@ class Tree:
         return [name for name, is_folder in self._entries(folder).items() if is_folder]
 
     def files(self, folder: str, suffixes: Iterable[str]) -> list[str]:
-        """Return the names of the files in ``folder`` that end so (in any case), in natural order."""
+        """Return the names of the files in ``folder`` with one of the suffixes, in natural order, ignoring case."""
         wanted = frozenset(suffixes)
         return [
             name
@@ -118,16 +118,16 @@ class Tree:
         ]
 
     def has_folder(self, path: str) -> bool:
-        """Return whether there is such a folder."""
+        """Return whether the folder exists."""
         return inside(self.root, path).is_dir()
 
     def has_file(self, path: str) -> bool:
-        """Return whether there is such a file; its folder is listed once, not the disk asked for each file."""
+        """Return whether the file exists, from a cached listing of its folder."""
         folder, _, name = path.rpartition("/")
         return self._entries(folder or ".").get(name) is False
 
     def first_folder(self, candidates: Sequence[str], what: str) -> str | None:
-        """Return the first of these folders that exists, or write down that ``what`` is missing."""
+        """Return the first of the folders that exists; if none does, add an error that ``what`` is missing."""
         for candidate in candidates:
             if self.has_folder(candidate):
                 return candidate
@@ -135,9 +135,9 @@ class Tree:
         return None
 
     def lines(self, path: str) -> list[tuple[int, str]] | None:
-        """Return number and text of each line of a text file that is not empty, without blanks around it.
+        """Return number and stripped text of each non-empty line of a text file.
 
-        None, with the reason written down, if it is missing, larger than 256 MiB, or no text.
+        If the file is missing, larger than 256 MiB, or not UTF-8, add an error and return None.
         """
         try:
             with inside(self.root, path).open("rb") as file:
@@ -157,31 +157,31 @@ class Tree:
         return [(number, line) for number, line in lines if line]
 
     def _entries(self, folder: str) -> dict[str, bool]:
-        """Return name -> is it a folder, in natural order."""
+        """Return name -> True for folders and False for files, in natural order."""
         if folder not in self._listed:
             self._listed[folder] = self._list(folder)
         return self._listed[folder]
 
     def _list(self, folder: str) -> dict[str, bool]:
         path = self.root if folder == "." else inside(self.root, folder)
-        found: dict[str, bool] = {}
+        entries: dict[str, bool] = {}
         try:
             for entry in path.iterdir():
                 if entry.name.startswith(".") or entry.name.lower() in _LEFTOVERS:
                     continue
                 if entry.is_dir():
-                    found[entry.name] = True
+                    entries[entry.name] = True
                 elif entry.is_file():
-                    found[entry.name] = False
+                    entries[entry.name] = False
                 else:
                     self.error(f"{folder}/{entry.name}", "is neither file nor folder: a link that leads nowhere")
         except FileNotFoundError:
             return {}
         except OSError as error:
             self.error(folder, f"cannot be listed: {error.strerror}")
-        return {name: found[name] for name in sorted(found, key=natural)}
+        return {name: entries[name] for name in sorted(entries, key=natural)}
 
 
 def counted(findings: Iterable[Finding]) -> Counter[str]:
-    """Return how many findings there are of each level."""
+    """Return the number of findings of each level."""
     return Counter(finding.level for finding in findings)

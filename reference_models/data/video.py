@@ -1,4 +1,4 @@
-"""One frame out of a video, by its number."""
+"""Reads single frames of videos."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SUFFIXES = frozenset({".avi", ".mp4"})
 def read_video_frame(path: Path, frame: int) -> RGBImage:
     """Return a frame of a video.
 
-    Seeking costs far more than reading a picture: take the frames out once if you train on them.
+    Seeking takes far longer than reading a picture: extract the frames once if you train on them.
 
     Args:
         path: The video, in a format that OpenCV reads.
@@ -23,7 +23,7 @@ def read_video_frame(path: Path, frame: int) -> RGBImage:
         Pixels (H, W, 3), uint8.
 
     Raises:
-        ImageError: If there is no such file or frame, or it cannot be decoded or is too large.
+        ImageError: If there is no such file or frame, or the frame cannot be decoded or is too large.
         MissingExtraError: If OpenCV is not installed.
     """
     cv2 = load("cv2", package="opencv-python-headless", extra="faces")

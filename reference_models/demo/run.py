@@ -1,4 +1,4 @@
-"""The demonstration from photograph to sheet."""
+"""The work of ``reference-models demo``: from the photograph to the printed tables and the overlay."""
 
 from __future__ import annotations
 
@@ -30,20 +30,21 @@ UNTRAINED = (
 
 
 def run(image: Path | None, output: Path, neutral: Path | None, *, console: Console, progress: Console) -> None:
-    """Show what the library does to one photograph, and write the sheet.
+    """Run the demonstration on one photograph, and write the overlay.
 
     Args:
-        image: The photograph; None is scikit-image's astronaut.
-        output: The PNG to write.
-        neutral: The same face at rest, for CEDNN's difference maps; None runs it without.
-        console: Where the results go.
-        progress: Where the progress is shown.
+        image: Path of the photograph; None uses scikit-image's astronaut.
+        output: Path of the PNG to write.
+        neutral: Path of a photograph of the same person's neutral face, for CEDNN's difference maps; None runs CEDNN
+            without maps.
+        console: Console for results.
+        progress: Console for progress.
 
     Raises:
         ImageError: If a photograph cannot be read.
         NoFaceError: If a photograph shows no face.
         MissingExtraError: If an extra is not installed.
-        OutputError: If ``output`` cannot be written; that is checked first.
+        OutputError: If ``output`` cannot be written; this is checked first.
     """
     start = time.perf_counter()
     check_writable(output, ".png")
@@ -53,9 +54,10 @@ def run(image: Path | None, output: Path, neutral: Path | None, *, console: Cons
         frames = align(photograph, face)
         levels = None
         if neutral is not None:
-            rest = read_image(neutral)
-            seen = PREPARATIONS["cednn"]
-            levels = seen.levels(seen.frame(rest, choose(detect(rest), name=str(neutral))), frames.cednn)
+            neutral_image = read_image(neutral)
+            preparation = PREPARATIONS["cednn"]
+            neutral_face = choose(detect(neutral_image), name=str(neutral))
+            levels = preparation.levels(preparation.frame(neutral_image, neutral_face), frames.cednn)
         console.print(
             f"[bold]{escape(name)}[/bold], {photograph.shape[1]} x {photograph.shape[0]} pixels: a face at"
             f" {', '.join(f'{edge:.0f}' for edge in face.box)} (left, top, right, bottom), 68 landmarks"
@@ -135,10 +137,9 @@ def _printed(network: NetworkRun, quantity: str) -> Claim | None:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Run torch on one thread.
+    """Run torch on one thread, so that latencies are comparable.
 
-    That is what a latency can be compared on, and where other programs share the cores it is faster than several
-    threads that wait for each other.
+    If other programs use the cores too, one thread is also faster than several that wait for each other.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""An ONNX file as a module, so that what scores and predicts with a network does it with its export."""
+"""An ONNX file as a module, so that the code for scores and predictions also works with an exported network."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from reference_models.extras import load
 
 
 class OnnxNetwork(nn.Module):
-    """Runs an ONNX file by onnxruntime, on one thread.
+    """Runs an ONNX file with onnxruntime, on one CPU thread.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
+
+    Attributes:
+        input_names: Names of the file's inputs, in order.
+        metadata: The file's metadata.
 
     Raises:
         MissingExtraError: If onnxruntime is not installed.
@@ -35,13 +39,13 @@ class OnnxNetwork(nn.Module):
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """Return the first output."""
+        """Return the network's first output."""
         values = (x.contiguous().numpy() for x in inputs)
         (output, *_) = self._session.run(None, dict(zip(self.input_names, values, strict=True)))
         return torch.from_numpy(output)
 
 
 def _errors(onnxruntime: object) -> tuple[type[Exception], ...]:
-    """Return what onnxruntime raises when a file is no model, or a damaged one."""
+    """Return the exceptions that onnxruntime raises for a file that is not a model or is damaged."""
     state = onnxruntime.capi.onnxruntime_pybind11_state  # type: ignore[attr-defined]
     return (state.InvalidProtobuf, state.InvalidGraph, state.InvalidArgument, state.Fail, state.NoSuchFile)

@@ -1,4 +1,4 @@
-"""What is exported: a network by name or a trained one from its file, with an input and what a user of it must know."""
+"""The network to export, by name or from a model file, with an example input and metadata for the exported file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from reference_models.training.trained import Trained, read_model
 NETWORKS: Mapping[str, str] = MappingProxyType(
     {"cednn": "cednn", "dba_net": "dba-net", "lla_net": "lla-net", "tra_net": "tra-net"}
 )
-"""Name of a network to the recipe that says how it is made."""
+"""Name of a network to the name of its recipe."""
 _UNIT = {"order": "RGB", "range": [0, 1], "mean": [0, 0, 0], "std": [1, 1, 1]}
 _IMAGENET = {**_UNIT, "mean": list(IMAGENET[0]), "std": list(IMAGENET[1])}
 _VGGFACE2 = {"order": "BGR", "range": [0, 255], "mean": list(VGGFACE2_BGR), "std": [1, 1, 1]}
@@ -36,19 +36,20 @@ VALUES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "tra-net": _VGGFACE2,
     }
 )
-"""Augmentation to the values of the pictures: channels in ``order`` from ``range``, less ``mean``, over ``std``."""
+"""Augmentation to the scaling of pixel values: channels in ``order``, scaled to ``range``, minus ``mean``, divided by
+``std``."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What is exported.
+    """A network to export.
 
     Attributes:
-        network: In evaluation.
-        recipe: How it was made.
-        example: Its arguments: a face of noise and, if it takes them, difference maps.
-        metadata: What a user of the file must know.
-        trained: The model, if it is one.
+        network: The network, in evaluation mode.
+        recipe: Its recipe.
+        example: Random inputs: a picture, and difference maps if it takes them.
+        metadata: Metadata of the exported file: labels, preparation, scaling of values, calibration.
+        trained: The trained model; None for a network by name.
     """
 
     network: nn.Module
@@ -59,21 +60,21 @@ class Subject:
 
     @property
     def calibration(self) -> Calibration | None:
-        """How the outputs of a trained network of action units become presence and levels."""
+        """Calibration of a trained network for action units; None for other networks."""
         return None if self.trained is None else self.trained.calibration
 
 
 def subject(model: str, size: int | None) -> Subject:
-    """Return a network.
+    """Return a network to export.
 
     Args:
-        model: A name of :data:`NETWORKS`, written with ``_`` or ``-``, which has random weights (seed 0), or the path
-            of a model that :func:`reference_models.training.trained.read_model` reads.
-        size: Side of the picture, for a network by name; None for the paper's.
+        model: A name in :data:`NETWORKS`, written with ``_`` or ``-``, for random weights (seed 0), or the path of a
+            model that :func:`reference_models.training.trained.read_model` reads.
+        size: Side of the picture in pixels, for a network by name; None for the paper's.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If there is no such network, the file is damaged, or ``size`` is given for one that is trained.
+        ValueError: If there is no such network, the file is damaged, or ``size`` is given for a trained model.
     """
     trained: Trained | None = None
     name = model.replace("-", "_")

@@ -1,4 +1,4 @@
-"""Faces in photographs: reading images, landmarks, alignment, difference maps.
+"""Reads photographs, detects faces and landmarks, aligns faces, and computes difference maps.
 
 Needs the extra ``faces`` (OpenCV, dlib and its models, scikit-image): ``pip install "attnzoo[faces]"``.
 """

@@ -1,8 +1,8 @@
-"""Faces in the frames that the papers' networks expect.
+"""Aligns faces as the papers' networks expect.
 
-Each function returns the picture, the transform that made it and the landmarks in it. Coordinates are those of
-:mod:`reference_models.faces.geometry`: the centre of the top left pixel is (0, 0), so the middle of a frame of 224
-pixels is 111.5 and its bottom edge 223.5.
+Each function returns the aligned picture ("frame"), the transform from the photograph to it, and the landmarks in it.
+Coordinates are those of :mod:`reference_models.faces.geometry`: the centre of the top left pixel is (0, 0), so the
+middle of a frame of 224 pixels is at 111.5 and its bottom edge at 223.5.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from reference_models.faces.geometry import Points, Transform, as_points
 from reference_models.faces.images import RGBImage
 from reference_models.faces.point_sets import CHIN, CHIP_TEMPLATE, COUNTS, NOSE_ROOT, NOSE_TIP, point, select
 
-# In units of dlib's chip template, means over 900 synthetic faces of both styles: middle and longer side of the square
-# around all 68 landmarks, middle between nose root and tip, and chin.
+# In units of dlib's chip template, means over 900 synthetic faces of both styles: centre and longer side of the box
+# around all 68 landmarks, the point midway between nose root and tip, and the chin.
 _FACE_MIDDLE, _FACE_SIDE = np.array([0.49, 0.60]), 1.19
 _NOSE_MIDDLE, _CHIN = (0.49, 0.40), (0.49, 1.19)
 
 
 @dataclass(frozen=True, eq=False)
 class AlignedFace:
-    """A face moved into a frame.
+    """An aligned face.
 
     Attributes:
-        image: Pixels (size, size, 3), uint8.
-        transform: Matrix (2, 3), float64, from the photograph to the frame.
-        points: The landmarks in the frame, as many as were given.
+        image: Pixels of the frame (size, size, 3), uint8.
+        transform: Affine matrix (2, 3), float64, from the photograph to the frame.
+        points: The landmarks (N, 2) in the frame, in the order of the input.
     """
 
     image: RGBImage
@@ -42,30 +42,30 @@ class AlignedFace:
 
     @property
     def center_row(self) -> float:
-        """Row of the face's centre, as :class:`attnzoo.RegionMask` takes it: in pixels from the frame's top edge.
+        """Row of the face's centre in pixels from the frame's top edge, for :class:`attnzoo.RegionMask`.
 
-        The centre is the middle between nose root and nose tip.
+        The centre is midway between nose root and nose tip.
 
         Raises:
-            ValueError: If the points are of a set that has neither.
+            ValueError: If the landmarks do not include these two points.
         """
         return float(_nose_middle(self.points)[1]) + 0.5
 
     def to_frame(self, points: ArrayLike) -> Points:
-        """Return points (N, 2) of the photograph in the frame."""
+        """Return points (N, 2) of the photograph in coordinates of the frame."""
         return geometry.move(self.transform, points)
 
     def to_photo(self, points: ArrayLike) -> Points:
-        """Return points (N, 2) of the frame in the photograph."""
+        """Return points (N, 2) of the frame in coordinates of the photograph."""
         return geometry.move(geometry.inverse(self.transform), points)
 
 
 def align_tra_net(image: NDArray[Any], points: ArrayLike, *, size: int = 224) -> AlignedFace:
     """Align a face as TRA-Net does.
 
-    Y. Xia, "Upper, Middle and Lower Region Learning for Facial Action Unit Detection", 2020: the similarity that puts
-    the middle between nose tip and nose root at the frame's centre and the middle of the lower jaw (landmark 8, counted
-    from 0) at the middle of its bottom edge. Two points determine it exactly.
+    Y. Xia, "Upper, Middle and Lower Region Learning for Facial Action Unit Detection", 2020: a similarity moves the
+    point midway between nose tip and nose root to the frame's centre, and the middle of the lower jaw (landmark 8,
+    counted from 0) to the middle of its bottom edge. Two points determine it exactly.
 
     Args:
         image: Pixels (H, W), (H, W, 3) or (H, W, 4).
@@ -73,8 +73,8 @@ def align_tra_net(image: NDArray[Any], points: ArrayLike, *, size: int = 224) ->
         size: Side of the frame in pixels.
 
     Raises:
-        TypeError: If ``image`` is no array of pixels or ``size`` no int.
-        ValueError: If there are not 66 or 68 finite points, or the two that count are one.
+        TypeError: If ``image`` is not an array of pixels or ``size`` not an int.
+        ValueError: If there are not 66 or 68 finite points, or nose and chin are the same point.
     """
     positive_int("size", size)
     points = as_points("points", points, (66, 68))
@@ -86,42 +86,42 @@ def align_tra_net(image: NDArray[Any], points: ArrayLike, *, size: int = 224) ->
 
 
 def align_chip(image: NDArray[Any], points: ArrayLike, *, size: int = 224, padding: float = 0.25) -> AlignedFace:
-    """Align a face by dlib's five points, as ``dlib.get_face_chip`` does and CEDNN with it.
+    """Align a face by dlib's five points, as ``dlib.get_face_chip`` and CEDNN do.
 
-    The five points stand exactly where dlib's template has them. dlib itself, when it enlarges, lays corner pixel on
-    corner pixel, so that its chip shows up to half a pixel of the photograph less at each edge.
+    The similarity is the least squares fit of the five points to dlib's template. When dlib enlarges a face, it aligns
+    the centres of the corner pixels, so that its chip shows up to half a pixel less of the photograph at each edge.
 
     Args:
         image: Pixels (H, W), (H, W, 3) or (H, W, 4).
-        points: 5, 49, 66 or 68 landmarks in pixels of ``image``; of the larger sets the five are taken.
+        points: 5, 49, 66 or 68 landmarks in pixels of ``image``; dlib's five are selected from larger sets.
         size: Side of the frame in pixels.
         padding: Margin on each side, as a fraction of the chip without it; at least 0.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If the points are of no known set or not finite, or ``padding`` is negative.
+        ValueError: If the number of points is not one of these or they are not finite, or ``padding`` is negative.
     """
     positive_int("size", size)
     points = as_points("points", points, COUNTS)
     if finite("padding", padding) < 0:
         raise ValueError(f"padding must be at least 0, got {padding}")
-    target = (CHIP_TEMPLATE + padding) / (1 + 2 * padding) * size - 0.5  # fractions count from the edge
+    target = (CHIP_TEMPLATE + padding) / (1 + 2 * padding) * size - 0.5  # the template's fractions start at the edge
     return _moved(image, geometry.similarity(select(points, 5), target), points, size)
 
 
 def crop(image: NDArray[Any], box: Box, points: ArrayLike, *, size: int = 112, margin: float = 0.2) -> AlignedFace:
-    """Cut out the square around a face's box, without turning it.
+    """Crop the square around a face's box, without rotation.
 
     Args:
         image: Pixels (H, W), (H, W, 3) or (H, W, 4).
-        box: Left, top, right, bottom in pixels of ``image``; the square has its centre and its longer side.
-        points: Landmarks (N, 2) that move along.
+        box: Left, top, right, bottom in pixels of ``image``; the square has the same centre and the longer side.
+        points: Landmarks (N, 2), transformed with the picture.
         size: Side of the frame in pixels.
-        margin: Added on each side, as a fraction of the box's longer side; above -0.5.
+        margin: Margin added on each side, as a fraction of the box's longer side; above -0.5.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If the box is empty or not finite, or ``margin`` leaves nothing of it.
+        ValueError: If the box is empty or not finite, or ``margin`` is not above -0.5.
     """
     positive_int("size", size)
     points = as_points("points", points)
@@ -137,17 +137,20 @@ def crop(image: NDArray[Any], box: Box, points: ArrayLike, *, size: int = 112, m
 
 
 def square_around(points: ArrayLike) -> Box:
-    """Return the square around a face's landmarks, the same from 5, 49, 66 and 68 of them.
+    """Return the square around a face, computed from dlib's five points, which all sets of landmarks contain.
 
-    It follows from dlib's five points, which all sets have: a similarity takes dlib's template to them, and the square
-    stands where the 68 landmarks of an average face have their middle and their longer side in that template. So
-    neither an open mouth nor another detector moves it.
+    A similarity maps dlib's template to the five points; the square has the centre and the longer side of the box
+    around the 68 landmarks of an average face in that template. So it does not depend on the detector, the number of
+    landmarks, or an open mouth.
 
     Args:
         points: 5, 49, 66 or 68 landmarks in pixels.
 
+    Returns:
+        Left, top, right, bottom in pixels.
+
     Raises:
-        ValueError: If the points are of no known set, not finite, or all one.
+        ValueError: If the number of points is not one of these, or they are not finite or all the same.
     """
     five = select(points, 5)
     to_photo = geometry.similarity(CHIP_TEMPLATE, five)
@@ -161,21 +164,21 @@ def square_around(points: ArrayLike) -> Box:
 def aligned_already(
     image: NDArray[Any], align: str, *, size: int, margin: float = 0.0, name: str = "the picture"
 ) -> AlignedFace:
-    """Return a picture that is such a frame already, brought to its size.
+    """Return an aligned face from a picture that is aligned already, resized to ``size``.
 
-    Its landmarks are dlib's five, where every frame of the kind has them: exactly those of a chip, and of an average
-    upright face in the other two.
+    Its landmarks are dlib's five at fixed positions: those of the template for ``chip``, those of an average upright
+    face for ``tra-net`` and ``crop``.
 
     Args:
-        image: Pixels (S, S), (S, S, 3) or (S, S, 4) of a frame with the same margin.
+        image: Pixels (S, S), (S, S, 3) or (S, S, 4), aligned with the same margin.
         align: ``tra-net``, ``chip`` or ``crop``.
         size: Side of the frame in pixels.
-        margin: That of the chip or of the crop.
-        name: What the picture is called in messages.
+        margin: Margin of ``chip`` or ``crop``.
+        name: Name of the picture in messages.
 
     Raises:
-        TypeError: If ``image`` is no array of pixels or ``size`` no int.
-        ValueError: If the picture is not square, or ``align`` is none of the three.
+        TypeError: If ``image`` is not an array of pixels or ``size`` not an int.
+        ValueError: If the picture is not square, or ``align`` is not one of the three.
     """
     rows, columns = image.shape[:2]
     if rows != columns:
@@ -190,7 +193,7 @@ def aligned_already(
     else:
         raise ValueError(f"align must be one of 'chip', 'crop', 'tra-net', got {align!r}")
     scale = positive_int("size", size) / rows
-    shift = (scale - 1) / 2  # edge on edge: the centre of the first pixel is at 0 in both
+    shift = (scale - 1) / 2  # edges coincide, and the centre of the first pixel is at 0 before and after
     return _moved(image, np.array([[scale, 0.0, shift], [0.0, scale, shift]]), five * rows - 0.5, size)
 
 

@@ -1,18 +1,18 @@
-"""Difference maps: where an aligned face has changed since its neutral frame.
+"""Difference maps: the pixels in which an aligned face differs from the neutral face.
 
 J. Chen, C. Wang, K. Wang, M. Liu, "Computational efficient deep neural network with difference attention maps for
 facial action unit detection", 2020, section 3.2. Both frames are aligned by dlib's five points
-(:func:`~reference_models.faces.alignment.align_chip`); of their absolute difference D the part inside the face is kept
-(:mod:`~reference_models.faces.face_mask`), turned to grey, and binarised at five grey levels t:
+(:func:`~reference_models.faces.alignment.align_chip`); their absolute difference D is set to 0 outside the face
+(:mod:`~reference_models.faces.face_mask`), converted to grey, and binarised at five grey levels t:
 
     map_t = 1 where grey(D AND mask) >= t, else 0        t in {30, 35, 40, 45, 50}
 
-The paper also tried a threshold from mean and variance by regions and rejected it; for comparison it is
-:func:`mean_variance_map`.
+The paper also tried a threshold from the mean and variance of regions and rejected it; :func:`mean_variance_map`
+implements it for comparison.
 
-Differences from the paper: none known. What it leaves open is read as follows. The mask is that of the action frame,
-whose picture the maps are multiplied with; ``mask_from`` chooses the neutral one. Grey is 0.299 R + 0.587 G + 0.114 B
-(ITU-R BT.601, as OpenCV), rounded exactly.
+Differences from the paper: none known. Points that it does not specify were chosen as follows. The mask is that of the
+action frame, whose picture is multiplied by the maps; ``mask_from`` can choose the neutral frame. Grey is
+0.299 R + 0.587 G + 0.114 B (ITU-R BT.601, as in OpenCV), computed in integers and rounded half up.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from reference_models.faces.geometry import Points
 from reference_models.faces.images import RGBImage
 
 Pixels = NDArray[np.uint8]
-"""Any number of leading dimensions, uint8."""
+"""Pixels with any number of leading dimensions, uint8."""
 
 
 @dataclass(frozen=True, eq=False)
 class FaceDifference:
-    """What has changed from a neutral face to the same face in action, with each step on the way.
+    """The difference between a neutral face and the same person's face in action, with all intermediate results.
 
     All pictures have the frame's height H and width W.
 
@@ -46,7 +46,7 @@ class FaceDifference:
         neutral: The neutral face, aligned.
         action: The face in action, aligned.
         colour: Absolute difference (H, W, 3), uint8 (the paper's Fig. 2b and 4a).
-        polygon: Corners (28, 2) of the face (Fig. 3a).
+        polygon: Corners (28, 2) of the polygon around the face (Fig. 3a).
         mask: (H, W), uint8, 1 inside the polygon and 0 outside (Fig. 3b).
         masked: The difference inside the mask (H, W, 3), uint8 (Fig. 4c).
         levels: Its grey levels (H, W), uint8 (Fig. 4d).
@@ -79,15 +79,15 @@ def difference(
     relative: bool = False,
     mask_from: Literal["action", "neutral"] = "action",
 ) -> FaceDifference:
-    """Return the difference maps of two aligned frames of one person, and every step to them.
+    """Return the difference maps of two aligned frames of one person, with all intermediate results.
 
     Args:
-        neutral: The face at rest, aligned by :func:`~reference_models.faces.alignment.align_chip`.
+        neutral: The neutral face, aligned by :func:`~reference_models.faces.alignment.align_chip`.
         action: The face in action, aligned to the same size.
         thresholds: Grey levels in [0, 255]; a pixel at or above one is 1 in its map.
         margin: Pixels by which the mask's jaw moves inward and its brows move up.
-        relative: Whether ``margin`` grows and shrinks with the face.
-        mask_from: Whose landmarks, 66 or 68, make the mask.
+        relative: Whether to scale ``margin`` with the face, see :func:`~.face_mask.face_polygon`.
+        mask_from: Frame whose 66 or 68 landmarks define the mask.
 
     Raises:
         MissingExtraError: If scikit-image is not installed.
@@ -109,10 +109,10 @@ def difference(
 def difference_maps(
     neutral: Pixels, action: Pixels, mask: Pixels, *, thresholds: Sequence[float] = DIFFERENCE_THRESHOLDS
 ) -> Pixels:
-    """Return the difference maps of a batch of aligned frames; of one pair the same as :func:`difference`.
+    """Return the difference maps of a batch of aligned frames, the same maps as :func:`difference` for each pair.
 
     Args:
-        neutral: Frames at rest (B, H, W, 3), uint8, or one (H, W, 3) for all.
+        neutral: Neutral frames (B, H, W, 3), uint8, or one (H, W, 3) for all.
         action: Frames in action (B, H, W, 3), uint8.
         mask: Face masks (B, H, W), uint8, of 0 and 1.
         thresholds: Grey levels in [0, 255].
@@ -132,15 +132,15 @@ def difference_maps(
         )
     if mask.max(initial=0) > 1:
         raise ValueError(f"mask must hold 0 and 1, got {mask.max()}")
-    return binary_maps(levels * mask, thresholds)  # masking before or after grey is the same: grey of black is 0
+    return binary_maps(levels * mask, thresholds)  # the same as masking colours: the grey of black is 0
 
 
 def absolute_difference(neutral: Pixels, action: Pixels) -> Pixels:
     """Return the absolute difference of pictures (..., H, W, 3), uint8.
 
     Raises:
-        TypeError: If one is not uint8.
-        ValueError: If they are not of one size in RGB.
+        TypeError: If one of them is not uint8.
+        ValueError: If they are not RGB pictures of the same size.
     """
     for name, pixels in (("neutral", neutral), ("action", action)):
         _check_pixels(name, pixels)
@@ -148,8 +148,8 @@ def absolute_difference(neutral: Pixels, action: Pixels) -> Pixels:
         raise ValueError(
             f"neutral and action must be pictures (.., H, W, 3) of one size, got {neutral.shape} and {action.shape}"
         )
-    apart: Pixels = np.maximum(neutral, action) - np.minimum(neutral, action)
-    return apart
+    distance: Pixels = np.maximum(neutral, action) - np.minimum(neutral, action)
+    return distance
 
 
 def grey_levels(image: Pixels) -> Pixels:
@@ -157,7 +157,7 @@ def grey_levels(image: Pixels) -> Pixels:
 
     Raises:
         TypeError: If ``image`` is not uint8.
-        ValueError: If it is not in RGB.
+        ValueError: If it is not an RGB picture.
 
     Example:
         >>> int(grey_levels(np.array([[[255, 0, 1]]], dtype=np.uint8))[0, 0])
@@ -172,11 +172,11 @@ def grey_levels(image: Pixels) -> Pixels:
 
 
 def binary_maps(levels: Pixels, thresholds: Sequence[float] = DIFFERENCE_THRESHOLDS) -> Pixels:
-    """Return the maps (..., n, H, W), uint8 0 and 1, of grey levels (..., H, W): 1 at or above each of n thresholds.
+    """Return the maps (..., n, H, W) of grey levels (..., H, W), uint8: 1 at or above each of n thresholds, else 0.
 
     Raises:
-        TypeError: If ``levels`` is not uint8 or a threshold no number.
-        ValueError: If ``levels`` is no picture, or a threshold is outside [0, 255].
+        TypeError: If ``levels`` is not uint8 or a threshold is not a number.
+        ValueError: If ``levels`` has fewer than two dimensions, or a threshold is outside [0, 255].
     """
     _check_pixels("levels", levels)
     if levels.ndim < 2:
@@ -187,14 +187,14 @@ def binary_maps(levels: Pixels, thresholds: Sequence[float] = DIFFERENCE_THRESHO
 
 
 def mean_variance_map(levels: Pixels, *, regions: tuple[int, int] = (4, 4), min_variance: float = 100.0) -> Pixels:
-    """Return the one map that the paper tried and rejected: a threshold for each region from its mean and variance.
+    """Return the map that the paper tried and rejected, with a threshold from each region's mean and variance.
 
-    The picture is divided into a grid. Where a region's variance is at least ``min_variance``, its pixels above its
-    mean are 1; everything else is 0. The paper prints neither its regions nor what variance is large.
+    The picture is divided into a grid. In regions with a variance of at least ``min_variance``, pixels above the
+    region's mean are 1; all other pixels are 0. The paper prints neither its regions nor its limit of the variance.
 
     Args:
         levels: Grey levels (H, W), uint8.
-        regions: Rows and columns of the grid; sides that do not divide differ by a pixel.
+        regions: Rows and columns of the grid; if they do not divide the sides, regions differ by one pixel.
         min_variance: Smallest variance, in squared grey levels, that counts as movement.
 
     Returns:
@@ -202,7 +202,7 @@ def mean_variance_map(levels: Pixels, *, regions: tuple[int, int] = (4, 4), min_
 
     Raises:
         TypeError: If ``levels`` is not uint8 or an option has the wrong type.
-        ValueError: If ``levels`` has not two dimensions, or is smaller than the grid.
+        ValueError: If ``levels`` does not have two dimensions, or is smaller than the grid.
     """
     _check_pixels("levels", levels)
     rows, columns = (positive_int("regions", count) for count in regions)
@@ -219,5 +219,5 @@ def mean_variance_map(levels: Pixels, *, regions: tuple[int, int] = (4, 4), min_
 
 def _check_pixels(name: str, pixels: Any) -> None:
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8:
-        given = getattr(pixels, "dtype", type(pixels).__name__)
-        raise TypeError(f"{name} must be a numpy array of uint8, got {given}")
+        kind = getattr(pixels, "dtype", type(pixels).__name__)
+        raise TypeError(f"{name} must be a numpy array of uint8, got {kind}")

@@ -1,4 +1,4 @@
-"""A face in a photograph, what finds faces, and which face is meant where there is none or more than one."""
+"""Detected faces, the interface of detectors, and the choice of one face when there is none or more than one."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels."""
 Outcome = Literal["one", "largest", "no face", "several"]
 OUTCOMES: tuple[Outcome, ...] = ("one", "largest", "no face", "several")
-"""What can be said of a photograph: one face; several, of which the largest was taken; skipped for want of a face;
-skipped for having several."""
+"""Outcomes for a photograph: one face; several, of which the largest was taken; skipped because it has none; skipped
+because it has several."""
 
 
 class NoFaceError(ValueError):
-    """No face was found where one is needed."""
+    """No face was found in a photograph that must have one."""
 
 
 class SeveralFacesError(ValueError):
-    """More than one face was found where exactly one is wanted."""
+    """More than one face was found in a photograph that must have exactly one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,9 +35,9 @@ class Face:
 
     Attributes:
         box: Left, top, right, bottom of the detector's box in pixels of the photograph.
-        points: Landmarks (N, 2), N one of 5, 49, 66 and 68, float64, in pixels of the photograph.
-        score: The detector's confidence; with dlib above 0 is a detection, and a clear frontal face has 1 or more. None
-            where the landmarks were given.
+        points: Landmarks (N, 2), N one of 5, 49, 66 and 68, float64, (x, y) in pixels of the photograph.
+        score: The detector's confidence; for dlib detections are above 0, and a clear frontal face has 1 or more. None
+            if the landmarks come from a file.
     """
 
     box: Box
@@ -52,15 +52,16 @@ class Face:
 
     @property
     def five(self) -> Points:
-        """The five points of dlib's small model, taken from the larger set where that was found."""
+        """The five points (5, 2) of dlib's small model, selected from ``points``."""
         return select(self.points, 5)
 
 
 class Detector(Protocol):
-    """What finds the faces of a photograph.
+    """Interface of face detectors.
 
-    :class:`~reference_models.faces.landmarks.DlibDetector` looks for them;
-    :class:`~reference_models.faces.given.GivenDetector` returns landmarks that are known.
+    Implemented by :class:`~reference_models.faces.landmarks.DlibDetector`,
+    :class:`~reference_models.faces.mtcnn.MtcnnDetector`, and
+    :class:`~reference_models.faces.given.GivenDetector`, which returns known landmarks.
     """
 
     def detect(self, image: NDArray[Any]) -> list[Face]:
@@ -70,11 +71,11 @@ class Detector(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """Which face of a photograph is meant.
+    """The chosen face of a photograph.
 
     Attributes:
-        face: The face, or None if the photograph is skipped.
-        outcome: How it was chosen or why it is skipped, for counting.
+        face: The face; None if the photograph is skipped.
+        outcome: How it was chosen, or why the photograph is skipped; one of :data:`OUTCOMES`.
     """
 
     face: Face | None
@@ -84,12 +85,12 @@ class Choice:
 def choose(
     faces: Sequence[Face], *, policy: Literal["largest", "raise"] = "largest", name: str = "the photograph"
 ) -> Face:
-    """Return the one face that is meant, where there must be one.
+    """Return one of the detected faces; raise an error if there is none.
 
     Args:
-        faces: What a detector found.
-        policy: With several faces, ``largest`` takes the one with the largest box and ``raise`` refuses.
-        name: What the photograph is called in the messages.
+        faces: The detected faces.
+        policy: For several faces: ``largest`` takes the one with the largest box, ``raise`` raises an error.
+        name: Name of the photograph in messages.
 
     Raises:
         NoFaceError: If there is no face.
@@ -111,14 +112,13 @@ def decide(
     several: Policy = "largest",
     name: str = "the photograph",
 ) -> Choice:
-    """Return the one face that is meant, or that the photograph is skipped, and why.
+    """Choose one of the detected faces, or skip the photograph.
 
     Args:
-        faces: What a detector found.
-        no_face: Without any face, ``skip`` returns a choice without one and ``raise`` refuses.
-        several: With more than one face, ``largest`` takes the one with the largest box; ``skip`` and ``raise`` as
-            above.
-        name: What the photograph is called in the messages.
+        faces: The detected faces.
+        no_face: Without a face: ``skip`` returns a choice whose face is None, ``raise`` raises an error.
+        several: For several faces: ``largest`` takes the one with the largest box; ``skip`` and ``raise`` as above.
+        name: Name of the photograph in messages.
 
     Raises:
         NoFaceError: If there is no face and ``no_face`` is ``raise``.

@@ -1,14 +1,14 @@
-"""The part of an aligned face in which CEDNN looks for movement: a polygon of jaw and brows, and its pixels.
+"""CEDNN's face mask: the polygon of jaw and brows inside which differences count, and its pixels.
 
 J. Chen, C. Wang, K. Wang, M. Liu, "Computational efficient deep neural network with difference attention maps for
 facial action unit detection", 2020, section 3.2 (2) and Fig. 3: the jaw's landmarks move inward by 5 pixels, the brows'
-up by 5 pixels, and between the brows one more point is taken, "based on the lower inner point of the eyebrows plus the
+up by 5 pixels, and between the brows one point is added, "based on the lower inner point of the eyebrows plus the
 distance from the upper point of the nose", so that the furrow of AU 4 is inside.
 
-Differences from the paper: none known. What it leaves open is read as follows. Inward is towards the middle of the
-landmarks of jaw and brows. The further point stands in the middle between the brows' inner ends, and as far above the
-lower of the two as the nose root is below it. A pixel is inside if its centre is inside or on the
-polygon. The paper says sixty-four landmarks; dlib has 68.
+Differences from the paper: none known. Points that it does not specify were chosen as follows. Inward is towards the
+mean of the landmarks of jaw and brows. The added point is midway between the brows' inner ends, and as far above the
+lower of the two as the nose root is below it. A pixel is inside if its centre is inside or on the polygon. The paper
+mentions sixty-four landmarks; dlib has 68.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ from reference_models.faces.point_sets import (
 )
 
 MARGIN = 5.0
-"""The paper's pixels."""
+"""The paper's margin in pixels."""
 BETWEEN_BROWS = 22
-"""Number of the further point among the polygon's corners."""
-# Between the outer eye corners of dlib's chip of 224 pixels with its usual padding: the face whose margin is 5 pixels.
+"""Index of the added point among the polygon's corners."""
+# Distance between the outer eye corners in dlib's chip of 224 pixels with its usual padding: a face of this width has a
+# margin of 5 pixels.
 _REFERENCE_WIDTH = float(np.linalg.norm(CHIP_TEMPLATE[0] - CHIP_TEMPLATE[2])) / 1.5 * 224
 
 
@@ -43,12 +44,12 @@ def face_polygon(points: ArrayLike, *, margin: float = MARGIN, relative: bool = 
     Args:
         points: 66 or 68 landmarks of an upright face, in pixels.
         margin: Pixels by which the jaw moves inward and the brows move up; at least 0.
-        relative: Whether ``margin`` is meant for a face as large as in dlib's chip of 224 pixels, and grows and shrinks
-            with the distance between the outer corners of the eyes.
+        relative: Whether ``margin`` applies to a face of the size in dlib's chip of 224 pixels and is scaled with the
+            distance between the outer corners of the eyes.
 
     Returns:
-        Corners (28, 2) in order: the jaw from the subject's right to the left, the left brow, the point between the
-        brows, the right brow.
+        Corners (28, 2) in order: the jaw from the subject's right to left, the left brow, the point between the brows,
+        the right brow.
 
     Raises:
         TypeError: If an argument has the wrong type.
@@ -70,18 +71,18 @@ def face_polygon(points: ArrayLike, *, margin: float = MARGIN, relative: bool = 
 
 
 def face_mask(polygon: ArrayLike, *, size: int) -> NDArray[np.uint8]:
-    """Return the pixels whose centres are inside a polygon or on it.
+    """Return the mask of the pixels whose centres are inside a polygon or on it.
 
     Args:
         polygon: Corners (N, 2) in order, N at least 3, in pixels.
-        size: Side of the frame.
+        size: Side of the frame in pixels.
 
     Returns:
         Mask (size, size), uint8, 1 inside and 0 outside.
 
     Raises:
         MissingExtraError: If scikit-image is not installed.
-        TypeError: If ``size`` is no int.
+        TypeError: If ``size`` is not an int.
         ValueError: If the corners are not finite or fewer than three.
     """
     positive_int("size", size)
@@ -95,6 +96,6 @@ def face_mask(polygon: ArrayLike, *, size: int) -> NDArray[np.uint8]:
 
 
 def _between(right: Points, left: Points, nose_root: Points) -> Points:
-    """Return the point (1, 2) between the brows' inner ends, mirrored from the nose root at the lower of them."""
+    """Return the added point (1, 2), midway between the brows' inner ends and above the lower one."""
     lower = max(right[1], left[1])
     return np.array([[(right[0] + left[0]) / 2, lower - max(0.0, nose_root[1] - lower)]])

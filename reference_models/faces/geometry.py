@@ -1,8 +1,8 @@
-"""Similarity transforms of the plane, and pictures moved by them.
+"""Similarity transforms of points and pictures.
 
-A transform is a matrix (2, 3) that takes a point (x, y, 1) of the photograph to the frame. Coordinates are in pixels;
-the centre of the top left pixel is (0, 0), as in OpenCV and dlib, so that an image of height H reaches from -0.5 to
-H - 0.5.
+A transform is a matrix (2, 3) that maps a point (x, y, 1) of the photograph to the frame, the aligned picture.
+Coordinates are in pixels; the centre of the top left pixel is (0, 0), as in OpenCV and dlib, so that an image of height
+H extends from -0.5 to H - 0.5.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from reference_models.faces.images import RGBImage, as_rgb
 Points = NDArray[np.float64]
 """Points (N, 2), x to the right and y down."""
 Transform = NDArray[np.float64]
-"""Matrix (2, 3)."""
+"""Affine matrix (2, 3)."""
 
 
 def as_points(name: str, points: ArrayLike, counts: tuple[int, ...] | None = None) -> Points:
-    """Return ``points`` as float64 (N, 2), N one of ``counts`` if those are given.
+    """Return ``points`` as an array (N, 2), float64; N must be one of ``counts`` unless that is None.
 
     Raises:
-        ValueError: If the shape is another, or a coordinate is not finite.
+        ValueError: If the shape does not fit, or a coordinate is not finite.
     """
     array = np.asarray(points, dtype=np.float64)
     allowed = "N" if counts is None else " or ".join(map(str, counts))
@@ -38,10 +38,10 @@ def as_points(name: str, points: ArrayLike, counts: tuple[int, ...] | None = Non
 
 
 def similarity(source: ArrayLike, target: ArrayLike) -> Transform:
-    """Return the similarity (rotation, scale, shift; no mirror) that takes ``source`` to ``target``.
+    """Return the similarity (rotation, scale, shift; no reflection) that maps ``source`` to ``target``.
 
     With two points it is exact; with more it is the least-squares solution. In complex numbers a similarity is
-    ``z -> a*z + b``, so the problem is a linear one in two unknowns.
+    ``z -> a*z + b``, so the problem is linear in two unknowns.
 
     Args:
         source: Points (N, 2), at least two of them different.
@@ -51,7 +51,7 @@ def similarity(source: ArrayLike, target: ArrayLike) -> Transform:
         Matrix (2, 3), float64.
 
     Raises:
-        ValueError: If the shapes do not fit, or all source points are one.
+        ValueError: If the shapes do not fit, or all source points are the same.
     """
     source = as_points("source", source)
     target = as_points("target", target, (len(source),))
@@ -67,39 +67,39 @@ def similarity(source: ArrayLike, target: ArrayLike) -> Transform:
 
 
 def move(transform: Transform, points: ArrayLike) -> Points:
-    """Return the points (N, 2) moved by the transform."""
+    """Return the transformed points (N, 2)."""
     points = as_points("points", points)
     return points @ transform[:, :2].T + transform[:, 2]
 
 
 def inverse(transform: Transform) -> Transform:
-    """Return the transform that undoes this one.
+    """Return the inverse transform.
 
     Raises:
-        ValueError: If there is none, because the transform flattens the plane.
+        ValueError: If there is none, because the matrix is singular.
     """
     linear = transform[:, :2]
     determinant = linear[0, 0] * linear[1, 1] - linear[0, 1] * linear[1, 0]
     if determinant == 0:
         raise ValueError("transform has no inverse: it flattens the plane")
     adjugate = np.array([[linear[1, 1], -linear[0, 1]], [-linear[1, 0], linear[0, 0]]])
-    undone = adjugate / determinant
-    return np.column_stack([undone, -undone @ transform[:, 2]])
+    inverted = adjugate / determinant
+    return np.column_stack([inverted, -inverted @ transform[:, 2]])
 
 
 def compose(second: Transform, first: Transform) -> Transform:
-    """Return the transform that does ``first`` and then ``second``."""
+    """Return the transform that applies ``first``, then ``second``."""
     return np.column_stack([second[:, :2] @ first[:, :2], second[:, :2] @ first[:, 2] + second[:, 2]])
 
 
 def warp(image: NDArray[Any], transform: Transform, width: int, height: int) -> RGBImage:
-    """Return the image moved by the transform, black where the photograph does not reach.
+    """Return the image warped by the transform, black outside of the photograph.
 
-    Bilinear; where the picture shrinks to less than half, it is first shrunk by area averaging, so that fine texture
-    does not alias.
+    Interpolation is bilinear; a picture reduced to less than half its size is first reduced by area averaging, so that
+    fine texture does not alias.
 
     Args:
-        image: Pixels as :func:`~reference_models.faces.images.as_rgb` takes them.
+        image: Pixels in a form that :func:`~reference_models.faces.images.as_rgb` accepts.
         transform: Matrix (2, 3) from the image to the frame.
         width: Width of the frame in pixels.
         height: Height of the frame in pixels.
@@ -108,7 +108,7 @@ def warp(image: NDArray[Any], transform: Transform, width: int, height: int) -> 
         Pixels (height, width, 3), uint8.
     """
     cv2 = load("cv2", package="opencv-python-headless", extra="faces")
-    pixels, cut = _needed(as_rgb(image), inverse(transform), width, height)
+    pixels, cut = _visible_part(as_rgb(image), inverse(transform), width, height)
     transform = compose(transform, inverse(cut))
     if pixels.size == 0:
         return np.zeros((height, width, 3), dtype=np.uint8)
@@ -122,10 +122,10 @@ def warp(image: NDArray[Any], transform: Transform, width: int, height: int) -> 
     return moved
 
 
-def _needed(pixels: RGBImage, back: Transform, width: int, height: int) -> tuple[RGBImage, Transform]:
-    """Return the part of the image that the frame shows, and the transform that this cut is.
+def _visible_part(pixels: RGBImage, back: Transform, width: int, height: int) -> tuple[RGBImage, Transform]:
+    """Return the part of the image that the frame shows, and the transform from the image to that part.
 
-    OpenCV refuses sides above 32,767 pixels, and a face is a small part of a large photograph.
+    It also serves large photographs: OpenCV rejects sides above 32,767 pixels, but a face is only a small part.
     """
     corners = move(back, [[-1, -1], [width, -1], [-1, height], [width, height]])
     margin = 1 + math.ceil(math.hypot(back[0, 0], back[1, 0]))
@@ -136,11 +136,11 @@ def _needed(pixels: RGBImage, back: Transform, width: int, height: int) -> tuple
 
 
 def _shrink(cv2: Any, pixels: RGBImage, factor: int) -> tuple[RGBImage, Transform]:
-    """Return the pixels averaged over blocks of factor x factor, and the transform that this is."""
+    """Return the pixels averaged over blocks of factor x factor, and the transform to the reduced picture."""
     rows, columns = pixels.shape[:2]
     pixels = cv2.copyMakeBorder(pixels, 0, -rows % factor, 0, -columns % factor, cv2.BORDER_REPLICATE)
     size = (pixels.shape[1] // factor, pixels.shape[0] // factor)
-    # The centre of block 0 is at (factor - 1) / 2 in the old pixels and at 0 in the new ones.
+    # The centre of block 0 is at (factor - 1) / 2 in the original picture and at 0 in the reduced one.
     shift = -(factor - 1) / (2 * factor)
     transform = np.array([[1 / factor, 0, shift], [0, 1 / factor, shift]])
     return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), transform

@@ -1,12 +1,12 @@
-"""Landmarks that are known: read from a file, they take a detector's place, and dlib is not needed.
+"""Known landmarks, read from a file and used instead of a detector; dlib is not needed.
 
-Files are read by their content:
+The format of a file is recognised by its content:
 
-- text with one ``x y`` pair a line, blanks or a comma between, as CK+'s 68 points in scientific notation;
-- iBUG's ``.pts``, which puts the same lines between braces;
-- MATLAB's ``.mat`` (version 5) with a matrix ``pts`` (N, 2), as DISFA's 66.
+- text with one ``x y`` pair per line, separated by blanks or a comma, such as CK+'s 68 points in scientific notation;
+- iBUG's ``.pts``, which has the same lines between braces;
+- MATLAB's ``.mat`` (version 5) with a matrix ``pts`` (N, 2), such as DISFA's 66 points.
 
-Coordinates are taken as they stand, with the centre of the top left pixel at (0, 0).
+Coordinates are not changed; the centre of the top left pixel is (0, 0).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from reference_models.faces.mat_files import MAX_BYTES, is_matlab, parse_matrix
 from reference_models.faces.point_sets import COUNTS
 
 SUFFIXES = (".txt", ".pts", ".csv", ".mat")
-"""Endings that landmark files have."""
+"""Suffixes of landmark files."""
 
 _VARIABLE = "pts"
 _BRACES = re.compile(r"\{(.*)\}", re.DOTALL)
@@ -40,13 +40,13 @@ def read_points(path: str | Path) -> Points:
     """Read the landmarks of one face.
 
     Args:
-        path: A file as the module describes, of 64 KiB at most.
+        path: A file in one of the formats in the module docstring, at most 64 KiB.
 
     Returns:
         Points (N, 2), float64, N one of 5, 49, 66 and 68.
 
     Raises:
-        LandmarkError: If the file cannot be read, is no such file, or holds another number of points.
+        LandmarkError: If the file cannot be read, has another format, or holds another number of points.
     """
     path = Path(path)
     try:
@@ -60,10 +60,10 @@ def read_points(path: str | Path) -> Points:
 
 
 def parse_points(data: bytes, *, name: str) -> Points:
-    """Return the landmarks in the content of a file; see :func:`read_points`.
+    """Return the landmarks from the content of a file; ``name`` is used in messages. See :func:`read_points`.
 
     Raises:
-        LandmarkError: If the content is none of the formats, or holds another number of points.
+        LandmarkError: If the content has another format, or holds another number of points.
     """
     try:
         points = parse_matrix(data, _VARIABLE) if is_matlab(data) else _pairs(data.decode("ascii"))
@@ -78,23 +78,23 @@ def parse_points(data: bytes, *, name: str) -> Points:
 
 @dataclass(frozen=True, eq=False)
 class GivenDetector:
-    """A detector that returns one face whose landmarks are known.
+    """A detector that returns one face with known landmarks.
 
     Attributes:
         points: Landmarks (N, 2) in pixels of the photograph, N one of 5, 49, 66 and 68.
-        name: What the landmarks are called in messages.
+        name: Name of the landmarks in messages.
     """
 
     points: ArrayLike
     name: str = "the landmarks"
 
     def detect(self, image: NDArray[Any]) -> list[Face]:
-        """Return the face; its box is the smallest around the points.
+        """Return the face, with the bounding box of the points.
 
         Raises:
-            LandmarkError: If the middle of the points is not in the image.
-            TypeError: If ``image`` is no array of pixels.
-            ValueError: If the points are of no known set or not finite.
+            LandmarkError: If the centre of the box is outside the image.
+            TypeError: If ``image`` is not an array of pixels.
+            ValueError: If the number of points is not 5, 49, 66 or 68, or they are not finite.
         """
         rows, columns = as_rgb(image).shape[:2]
         points = as_points("points", self.points, COUNTS)

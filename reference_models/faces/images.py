@@ -1,4 +1,4 @@
-"""Photographs in, RGB arrays out: every kind of file and array becomes (H, W, 3) uint8, or a clear error."""
+"""Reads image files and arrays of any kind as RGB arrays (H, W, 3), uint8, with clear errors for the others."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 MAX_PIXELS = 64_000_000
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
-# Pillow's decoders have no exception of their own for damaged files: these are what they let through.
+# Pillow's decoders have no common exception for damaged files; they raise any of these.
 _DAMAGE = (
     *(ArithmeticError, AttributeError, EOFError, LookupError, OSError, RuntimeError),
     *(SyntaxError, TypeError, ValueError, struct.error, zlib.error),
@@ -28,15 +28,15 @@ RGBImage = NDArray[np.uint8]
 
 
 class ImageError(ValueError):
-    """An image cannot be read; the message is one sentence that names the path."""
+    """An image that cannot be read; the message is one sentence that names the path."""
 
 
 def read_image(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> RGBImage:
     """Read a photograph.
 
-    The orientation in the EXIF data is applied; grey, palette, CMYK and 16-bit images become RGB with 8 bits; what is
-    transparent is laid on white. Of an animation the first frame is taken. The size is checked before anything is
-    decoded, so that a decompression bomb costs nothing.
+    The orientation in the EXIF data is applied; grey, palette, CMYK and 16-bit images are converted to RGB with 8 bits;
+    transparent pixels are blended with white. The first frame of an animation is read. The size is checked before
+    decoding, so that a decompression bomb does no harm.
 
     Args:
         path: A file in one of :data:`FORMATS`, recognised by its content and not by its name.
@@ -46,7 +46,7 @@ def read_image(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> RGBImage:
         Pixels (H, W, 3), uint8.
 
     Raises:
-        ImageError: If there is no such file, or it is no image, damaged, too large, or may not be read.
+        ImageError: If there is no such file, it is not an image, damaged or too large, or reading is not permitted.
     """
     path = Path(path)
     try:
@@ -68,15 +68,15 @@ def decode_image(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> RGB
     """Decode the content of an image file, as :func:`read_image` does.
 
     Args:
-        data: The whole file.
-        name: What it is called in the messages.
+        data: Content of the file.
+        name: Name of the image in messages.
         max_pixels: Largest number of pixels (width times height) that is decoded.
 
     Returns:
         Pixels (H, W, 3), uint8.
 
     Raises:
-        ImageError: If it is no image, damaged or too large.
+        ImageError: If it is not an image, damaged or too large.
     """
     if not data:
         raise ImageError(f"{name} is empty")
@@ -84,18 +84,18 @@ def decode_image(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> RGB
 
 
 def as_rgb(image: Any) -> RGBImage:
-    """Return an array of pixels as RGB with 8 bits a channel.
+    """Return an array of pixels as RGB with 8 bits per channel.
 
     Args:
         image: Grey (H, W) or (H, W, 1), grey with alpha (H, W, 2), RGB (H, W, 3) or RGBA (H, W, 4), as uint8, uint16
             (the full range 0 to 65535) or bool.
 
     Returns:
-        Pixels (H, W, 3), uint8, contiguous; ``image`` itself if it is that already.
+        Pixels (H, W, 3), uint8, contiguous; ``image`` itself if it has this form.
 
     Raises:
-        TypeError: If ``image`` is no array or has another dtype.
-        ValueError: If its shape is another, or it has no pixel.
+        TypeError: If ``image`` is not an array or has another dtype.
+        ValueError: If it has another shape, or no pixels.
     """
     if not isinstance(image, np.ndarray):
         raise TypeError(f"image must be a numpy array (H, W[, C]), got {type(image).__name__}")
@@ -121,7 +121,7 @@ def as_rgb(image: Any) -> RGBImage:
 def _decoded(file: IO[bytes], name: str, max_pixels: int) -> RGBImage:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # Pillow's remarks on odd metadata
+            warnings.simplefilter("ignore", UserWarning)  # Pillow warns of unusual metadata
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file, formats=FORMATS) as image:
                 width, height = image.size
@@ -141,7 +141,7 @@ def _decoded(file: IO[bytes], name: str, max_pixels: int) -> RGBImage:
 
 
 def _plain(image: Image.Image) -> NDArray[Any]:
-    """Return the pixels of the upright image in a form that ``as_rgb`` takes."""
+    """Return the pixels of the image, rotated by its EXIF orientation, in a form that ``as_rgb`` accepts."""
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16"):
         return np.asarray(image).astype(np.uint16)

@@ -1,8 +1,8 @@
-"""Faces and their landmarks, found by dlib: the HOG detector and the predictors of 5 and of 68 points.
+"""Detects faces and landmarks with dlib: its HOG detector and its predictors of 5 and 68 points.
 
 The predictors' files are those of the installed package ``face_recognition_models``. The 68-point model was trained on
-the iBUG 300-W data, whose terms exclude commercial use; the 5-point model was not. Where landmarks are known,
-:class:`~reference_models.faces.given.GivenDetector` takes this detector's place and dlib is not needed.
+the iBUG 300-W data, whose terms exclude commercial use; the 5-point model was not. For known landmarks use
+:class:`~reference_models.faces.given.GivenDetector`, which does not need dlib.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ _MODEL_FILES = MappingProxyType(
 _DETECTOR_SIDE = 1280
 _FACE_SIDE = 240
 _CHIP_SIDE = 480
-# dlib's detector box in units of the chip template, measured on the astronaut: the predictor expects such a box.
+# dlib's detector box in units of the chip template, measured on scikit-image's astronaut; the predictor expects it.
 _CHIP_BOX = np.array([[-0.10, 0.00], [1.04, 1.03]])
 _TURNS = (-30.0, 30.0)
-# Last step of a refinement, as a mean over the points in widths of the box: on the astronaut turned by up to 40 degrees
-# and scaled from 0.5 to 2 it was below 0.02 wherever the landmarks were right, and above 0.03 wherever they were not.
-_SETTLED = 0.025
+# Limit of the last refinement step, the mean movement of the points over the box's width: on the astronaut, rotated by
+# up to 40 degrees and scaled by 0.5 to 2, it was below 0.02 for correct landmarks and above 0.03 for wrong ones.
+_CONVERGED = 0.025
 
 
 def detect(
@@ -63,27 +63,27 @@ def detect(
     refine: int = 2,
     model: str | Path | None = None,
 ) -> list[Face]:
-    """Find the faces of a photograph.
+    """Detect the faces of a photograph.
 
-    The detector sees the photograph at 1280 pixels at most, and once more at twice its size (2560 at most) if it finds
-    nothing, which reaches faces from about 40 pixels. The predictor then sees the face turned upright and enlarged,
-    ``refine`` times, each time starting from its last answer: its points move with the photograph under rotation and
-    scaling, and are no longer whole pixels. Where the answers do not settle, which happens from about 30 degrees on, it
-    starts again from the box turned to either side and keeps the answer that settles best.
+    The detector runs on the photograph with at most 1280 pixels per side, and, if it finds nothing, again at twice the
+    size (at most 2560), which detects faces from about 40 pixels. The predictor then runs ``refine`` times on the face
+    rotated upright and enlarged, each time from its last landmarks: so the landmarks follow a rotation or scaling of
+    the photograph, and are not limited to whole pixels. If they do not converge, as for rotations above about 30
+    degrees, the refinement is repeated from the box rotated to either side, and the best converged result is returned.
 
     Args:
         image: Pixels (H, W), (H, W, 3) or (H, W, 4); see :func:`~reference_models.faces.images.as_rgb`.
         points: Number of landmarks, 5 or 68.
-        min_score: Detections below this confidence are left out.
-        refine: How often the landmarks are found anew on the upright face; 0 is dlib's plain result.
-        model: A predictor file of that many points, instead of the installed one.
+        min_score: Lowest confidence of a detection.
+        refine: Number of times that the landmarks are refined on the upright face; 0 returns dlib's plain result.
+        model: Path of a predictor for that number of points; None uses the installed one.
 
     Returns:
         The faces, largest first; an empty list if there is none.
 
     Raises:
         MissingExtraError: If the extra ``faces`` is not installed.
-        TypeError: If ``image`` is no array of pixels.
+        TypeError: If ``image`` is not an array of pixels.
         ValueError: If ``points`` is neither 5 nor 68, ``refine`` is negative, or the model does not fit.
     """
     if points not in _MODEL_FILES:
@@ -97,22 +97,22 @@ def detect(
         first = _first_points(pixels, box, predictor)
         if len(first) != points:
             raise ValueError(f"model must predict {points} points, but {model} predicts {len(first)}")
-        faces.append(Face(box, _settled(pixels, box, first, predictor, refine), score))
+        faces.append(Face(box, _refined(pixels, box, first, predictor, refine), score))
     return sorted(faces, key=lambda face: face.area, reverse=True)
 
 
 def points_from(image: NDArray[Any], five: ArrayLike, *, refine: int = 2) -> Points:
-    """Return dlib's 68 landmarks of a face whose five points are known roughly, as from another detector.
+    """Return dlib's 68 landmarks (68, 2) of a face from approximate five points, such as those of another detector.
 
     Args:
         image: Pixels (H, W), (H, W, 3) or (H, W, 4).
-        five: dlib's five points (5, 2), to about a tenth of the face.
-        refine: How often the landmarks are found on the upright face, each time from the last answer; at least 1.
+        five: dlib's five points (5, 2), accurate to about a tenth of the face.
+        refine: Number of times that the landmarks are found on the upright face, from the last result; at least 1.
 
     Raises:
         MissingExtraError: If the extra ``faces`` is not installed.
-        TypeError: If ``image`` is no array of pixels.
-        ValueError: If the points are not five finite ones, or ``refine`` is below 1.
+        TypeError: If ``image`` is not an array of pixels.
+        ValueError: If there are not five finite points, or ``refine`` is below 1.
     """
     points = as_points("five", five, (5,))
     pixels, predictor = as_rgb(image), _predictor(68, None)
@@ -123,13 +123,13 @@ def points_from(image: NDArray[Any], five: ArrayLike, *, refine: int = 2) -> Poi
 
 @dataclass(frozen=True)
 class DlibDetector:
-    """:func:`detect` with its options, as a detector that can be handed on, also to another process.
+    """:func:`detect` with its options as a detector object, which can be sent to other processes.
 
     Attributes:
         points: Number of landmarks, 5 or 68.
-        min_score: Detections below this confidence are left out.
-        refine: How often the landmarks are found anew on the upright face.
-        model: A predictor file of that many points, instead of the installed one.
+        min_score: Lowest confidence of a detection.
+        refine: Number of times that the landmarks are refined on the upright face.
+        model: Path of a predictor for that number of points; None uses the installed one.
     """
 
     points: Literal[5, 68] = 68
@@ -153,7 +153,7 @@ def _detector() -> Any:
 
 @cache
 def _predictor(points: int, model: Path | None) -> Any:
-    # The package is only asked for its folder: importing it needs pkg_resources, which setuptools no longer has.
+    # The package is not imported, only located: importing it needs pkg_resources, which setuptools no longer has.
     path = model or data_file(
         "face_recognition_models", _MODEL_FILES[points], package="face_recognition_models", extra="faces"
     )
@@ -189,23 +189,23 @@ def _first_points(pixels: RGBImage, box: Box, predictor: Any) -> Points:
     return _as_array(predictor(pixels, _dlib().rectangle(left, top, right, bottom)))
 
 
-def _settled(pixels: RGBImage, box: Box, first: Points, predictor: Any, refine: int) -> Points:
-    """Return the landmarks after ``refine`` rounds from the first ones, or from a turned box if they do not settle."""
+def _refined(pixels: RGBImage, box: Box, first: Points, predictor: Any, refine: int) -> Points:
+    """Return the landmarks refined from the first ones, or from a rotated box if those do not converge."""
     if refine < 2:
         return first if refine == 0 else _points_upright(pixels, select(first, 5), predictor)
-    answers = []
+    results = []
     for start in _starts(box, first):
         points = previous = start
         for _ in range(refine):
             previous, points = points, _points_upright(pixels, select(points, 5), predictor)
-        answers.append((float(np.linalg.norm(points - previous, axis=1).mean()) / (box[2] - box[0]), points))
-        if answers[-1][0] < _SETTLED:
+        results.append((float(np.linalg.norm(points - previous, axis=1).mean()) / (box[2] - box[0]), points))
+        if results[-1][0] < _CONVERGED:
             break
-    return min(answers, key=lambda answer: answer[0])[1]
+    return min(results, key=lambda result: result[0])[1]
 
 
 def _starts(box: Box, first: Points) -> Iterator[Points]:
-    """Yield the first landmarks, and then the five of a face that fills the box and is turned to either side."""
+    """Yield the first landmarks, then the five points of a face in the box, rotated to either side."""
     yield first
     corners = np.array([[box[0], box[1]], [box[2], box[3]]])
     five = move(similarity(_CHIP_BOX, corners), CHIP_TEMPLATE)
@@ -215,12 +215,12 @@ def _starts(box: Box, first: Points) -> Iterator[Points]:
 
 
 def _points_upright(pixels: RGBImage, five: Points, predictor: Any) -> Points:
-    """Return the landmarks found on the face turned upright, with 240 pixels for dlib's box, in the photograph."""
+    """Return the landmarks in the photograph, predicted on the face rotated upright and scaled to 240 pixels."""
     to_chip = similarity(five, CHIP_TEMPLATE * _FACE_SIDE + (_CHIP_SIDE - _FACE_SIDE) / 2)
     chip = warp(pixels, to_chip, _CHIP_SIDE, _CHIP_SIDE)
     (left, top), (right, bottom) = (_CHIP_BOX * _FACE_SIDE + (_CHIP_SIDE - _FACE_SIDE) / 2).round().astype(int).tolist()
-    found = _as_array(predictor(chip, _dlib().rectangle(left, top, right, bottom)))
-    return move(inverse(to_chip), found)
+    points = _as_array(predictor(chip, _dlib().rectangle(left, top, right, bottom)))
+    return move(inverse(to_chip), points)
 
 
 def _as_array(shape: Any) -> Points:

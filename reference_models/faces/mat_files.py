@@ -1,8 +1,8 @@
-"""One matrix of numbers out of a MATLAB file of version 5 (MATLAB 5 to 7.2 and later ``save -v7``), and nothing else.
+"""Reads one numeric matrix from a MATLAB file of version 5 (MATLAB 5 to 7.2, and later ``save -v7``).
 
-Own code because the files come from other people: scipy's reader (1.17) ends the process with a segmentation fault on
-files with a few wrong bytes. Here every length is checked before it is used, cells, structures, objects and functions
-are not decoded, and what is compressed is unpacked up to a bound.
+scipy's reader (1.17) is not used because it crashes with a segmentation fault on damaged files. Here every length is
+checked before it is used; cells, structures, objects and functions are not decoded; and compressed data is unpacked up
+to a limit.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ _TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8"
 
 
 def is_matlab(content: bytes) -> bool:
-    """Return whether a file's content begins as MATLAB's of version 5 does."""
+    """Return whether the content has the header of a MATLAB file of version 5."""
     return content[_HEADER - 2 : _HEADER] in _ORDERS
 
 
 def parse_matrix(content: bytes, name: str) -> NDArray[np.float64]:
-    """Return a real matrix of numbers by the name of its variable.
+    """Return a real numeric matrix by the name of its variable.
 
     Args:
-        content: A whole file; what is compressed in it may unpack to 64 KiB.
+        content: Content of the file; compressed variables may unpack to at most 64 KiB.
         name: Name of the variable.
 
     Returns:
@@ -56,12 +56,12 @@ def parse_matrix(content: bytes, name: str) -> NDArray[np.float64]:
 
 
 def _elements(data: bytes, order: str) -> Iterator[tuple[int, bytes]]:
-    """Yield the type and the bytes of each element."""
+    """Yield type and content of each data element."""
     place = 0
     while place + 8 <= len(data):
         kind, size = struct.unpack_from(f"{order}II", data, place)
         start, step = place + 8, 8 + size + (0 if kind == _COMPRESSED else -size % 8)
-        if kind >> 16:  # up to four bytes stand in the tag itself
+        if kind >> 16:  # a small element: up to four bytes of content inside the tag
             kind, size = kind & 0xFFFF, kind >> 16
             start, step = place + 4, 8
             if size > 4:
@@ -82,8 +82,8 @@ def _named_matrix(kind: int, body: bytes, order: str, name: str) -> NDArray[np.f
     if kind != _MATRIX:
         return None
     parts = _elements(body, order)
-    flags, dimensions, own_name = (next(parts, (0, b""))[1] for _ in range(3))
-    if own_name != name.encode() or not flags:
+    flags, dimensions, matrix_name = (next(parts, (0, b""))[1] for _ in range(3))
+    if matrix_name != name.encode() or not flags:
         return None
     (word,) = struct.unpack_from(f"{order}I", flags)
     is_complex = bool(word & 0x800)

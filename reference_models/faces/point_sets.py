@@ -1,6 +1,6 @@
-"""The sets of landmarks that detectors and datasets use, and how one becomes another.
+"""The sets of landmarks of detectors and datasets, and the selection of a smaller set from a larger one.
 
-Each set is a part of the next larger one, in the same order, so that every way down is a selection and exact:
+Each set is a subset of the next larger one, so that a selection is exact:
 
 - 68: iBUG's, dlib's and CK+'s. Jaw 0 to 16, brows 17 to 26, nose 27 to 35, eyes 36 to 47, mouth 48 to 67; the subject's
   right, which is left in the picture, comes first.
@@ -8,7 +8,7 @@ Each set is a part of the next larger one, in the same order, so that every way 
 - 49: the 66 without the jaw.
 - 5: dlib's small model. Outer and inner corner of the subject's left eye, of the right eye, and the nose base.
 
-There is no way up: what was never marked is not invented.
+A larger set cannot be computed from a smaller one.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from numpy.typing import ArrayLike
 from reference_models.faces.geometry import Points, as_points
 
 NOSE_ROOT, NOSE_TIP, CHIN = 27, 30, 8
-"""Numbers among 68, counted from 0; among 66 they are the same."""
+"""Indices in the sets of 68 and 66 points."""
 JAW, RIGHT_BROW, LEFT_BROW = slice(0, 17), slice(17, 22), slice(22, 27)
-"""Parts of 68 and of 66 points."""
+"""Slices of the sets of 68 and 66 points."""
 RIGHT_EYE_CORNER, LEFT_EYE_CORNER = 36, 45
-"""Outer corners of the eyes, among 68 and 66."""
+"""Indices of the outer corners of the eyes in the sets of 68 and 66 points."""
 FIVE_FROM_68 = (45, 42, 36, 39, 33)
-"""Numbers among 68 of dlib's five."""
+"""Indices of dlib's five points in the set of 68."""
 CHIP_TEMPLATE: Points = np.array(
     [
         [0.8595674595992, 0.2134981538014],
@@ -37,7 +37,7 @@ CHIP_TEMPLATE: Points = np.array(
         [0.4901123135679, 0.6277975316475],
     ]
 )
-"""Where dlib's face chips put the five points, as fractions of the chip without padding (its get_face_chip_details)."""
+"""The five points in dlib's face chip, as fractions of the chip without padding (from its get_face_chip_details)."""
 
 _INNER_MOUTH_CORNERS = {60, 64}
 _IN_68 = MappingProxyType(
@@ -49,11 +49,11 @@ _IN_68 = MappingProxyType(
     }
 )
 COUNTS = tuple(sorted(_IN_68))
-"""The sets that are known, by their number of points."""
+"""Number of points of each known set."""
 
 
 def indices(source: int, target: int) -> tuple[int, ...]:
-    """Return the numbers, counted from 0, that the points of the set ``target`` have in the set ``source``.
+    """Return the indices of the points of the set ``target`` in the set ``source``; sets are given by their size.
 
     Raises:
         ValueError: If a set is unknown, or ``target`` has points that ``source`` lacks.
@@ -72,24 +72,24 @@ def indices(source: int, target: int) -> tuple[int, ...]:
 
 
 def select(points: ArrayLike, count: int) -> Points:
-    """Return the set of ``count`` points out of a larger set (N, 2), N one of 5, 49, 66, 68.
+    """Return the set of ``count`` points (count, 2) from a larger set (N, 2), N one of 5, 49, 66, 68.
 
     Raises:
-        ValueError: If the points are of no known set or not finite, or the set lacks what is asked for.
+        ValueError: If N is not one of these, the points are not finite, or ``count`` is larger than N.
     """
     array = as_points("points", points, COUNTS)
     return array[list(indices(len(array), count))]
 
 
 def point(points: Points, number: int) -> Points:
-    """Return the point (2,) that has this number, counted from 0, among 68.
+    """Return the point (2,) with the index ``number`` in the set of 68, from a set of 68, 66, 49 or 5 points.
 
     Raises:
-        ValueError: If the points are of a set without it.
+        ValueError: If the set does not contain it.
     """
     members = _IN_68.get(len(points), ())
     if number not in members:
         having = [str(count) for count, numbers in _IN_68.items() if number in numbers]
         raise ValueError(f"points must hold landmark {number}, as {' or '.join(having)} points do, got {len(points)}")
-    found: Points = points[members.index(number)]
-    return found
+    selected: Points = points[members.index(number)]
+    return selected

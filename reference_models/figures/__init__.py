@@ -1,1 +1,1 @@
-"""Figures that are drawn: attention over photographs, and the steps to a difference map."""
+"""Draws figures: attention over photographs, and the steps to a difference map."""

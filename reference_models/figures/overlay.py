@@ -1,4 +1,4 @@
-"""The demonstration's sheet: where the face is, what the regions are, where attention looks."""
+"""Draws the demonstration's sheet: the face, TRA-Net's regions, CBAM's spatial gates, and difference maps."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from reference_models.faces.landmarks import CHIN, NOSE_ROOT, NOSE_TIP, Face
 INK, PAPER, ACCENT, SECOND = "#1b1f24", "#ffffff", "#e4572e", "#17bebb"
 DPI = 130
 _WIDTH, _PANEL, _TITLES, _SECOND_LINE, _HEADING = 15.0, 2.85, 0.8, 0.3, 0.5  # inches
-_TALLEST = 2.0  # height over width of the tallest photograph that gets all the room it needs
+_TALLEST = 2.0  # largest height over width of a panel; taller photographs are reduced
 _LONGEST_SHOWN = 900
 
 
 @dataclass(frozen=True, eq=False)
 class Sheet:
-    """What is drawn.
+    """The contents of the sheet.
 
     Attributes:
-        name: What the photograph is called.
+        name: Name of the photograph.
         photograph: Pixels (H, W, 3), uint8.
-        face: The face in it.
-        aligned: The face in TRA-Net's frame.
-        gates: Site and spatial gate (h, w) of each CBAM on the whole photograph.
-        difference: Grey levels (h, w) of what has changed inside the face since the neutral frame, or None.
+        face: The face in the photograph.
+        aligned: The face aligned for TRA-Net.
+        gates: Name of each CBAM's site and its spatial gate (h, w) for the whole photograph.
+        difference: Grey difference (h, w) to the neutral face, uint8; None if there is none.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Sheet:
 
 
 def draw(sheet: Sheet) -> bytes:
-    """Return the sheet as PNG.
+    """Return the sheet as a PNG file.
 
     Raises:
         MissingExtraError: If matplotlib is not installed.
@@ -73,10 +73,10 @@ def draw(sheet: Sheet) -> bytes:
 
 
 def as_png(figure: Any) -> bytes:
-    """Return a matplotlib figure as PNG."""
+    """Return a matplotlib figure as a PNG file."""
     buffer = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a file's name may have any script
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a file's name may be in any script
         figure.savefig(buffer, format="png")
     return buffer.getvalue()
 
@@ -107,7 +107,7 @@ def _draw_face(part: Any, sheet: Sheet) -> None:
 
 
 def _regions(aligned: AlignedFace) -> dict[str, RGBImage]:
-    """Return the frame as TRA-Net's masks leave it."""
+    """Return the aligned face inside each of TRA-Net's region masks, by region."""
     pixels = torch.from_numpy(aligned.image).permute(2, 0, 1)[None].float()
     split = RegionMask(3, frame_height=len(aligned.image))(pixels, aligned.center_row)
     return {name: region[0].permute(1, 2, 0).to(torch.uint8).numpy() for name, region in split.items()}
@@ -143,7 +143,7 @@ def _draw_difference(part: Any, difference: NDArray[np.uint8]) -> None:
 
 
 def panels(part: Any, title: str, titles: Sequence[str]) -> list[Any]:
-    """Return a row of axes without ticks in a (sub)figure, one for each title, under a common title."""
+    """Return a row of axes without ticks in a (sub)figure: one for each of ``titles``, under the heading ``title``."""
     part.suptitle(title, fontsize=13, color=INK, x=0.012, ha="left")
     axes = list(np.atleast_1d(part.subplots(1, len(titles))))
     for axis, text in zip(axes, titles, strict=True):
@@ -154,7 +154,7 @@ def panels(part: Any, title: str, titles: Sequence[str]) -> list[Any]:
 
 
 def _show(axis: Any, pixels: RGBImage, size: tuple[int, int] | None = None) -> None:
-    """Show a picture, shrunk if it is large, in the coordinates of its full size (rows, columns)."""
+    """Show a picture, reduced if it is large, in the coordinates of its full size (rows, columns)."""
     rows, columns = size or pixels.shape[:2]
     axis.imshow(np.asarray(_small(pixels)), extent=_extent(rows, columns))
 

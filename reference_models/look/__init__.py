@@ -1,1 +1,1 @@
-"""What the gates of one network say to a face."""
+"""Records the gates of one network on a face."""

@@ -1,4 +1,4 @@
-"""``reference-models look``: what the gates of one network say to a face."""
+"""The work of ``reference-models look``: records the gates of one network on a face."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NETWORKS = ("cednn", "dba_net", "lla_net", "tra_net")
 
 @dataclass(frozen=True, eq=False)
 class _Subject:
-    """What is looked at: a network, what it is called with, the face that it sees, and its title."""
+    """A network with its inputs, the aligned face, the title of the sheet, and whether it has trained weights."""
 
     network: nn.Module
     inputs: tuple[Tensor, ...]
@@ -48,25 +48,26 @@ def run(
     console: Console,
     progress: Console,
 ) -> None:
-    """Find the face, run one network on it, write the sheet and print the statistics.
+    """Detect the face, run one network on it, write the sheet and print the statistics.
 
     Args:
-        image: A photograph with a face.
-        model: One of :data:`NETWORKS`, which the demonstration runs too, or a model that ``train`` has written.
-        output: The PNG to write.
-        page: A page to write too; None writes none.
-        neutral: The same face at rest, for difference maps; None runs CEDNN without, if it is untrained.
-        weights: Weights of a network by name; None leaves it untrained.
-        console: Where the results go.
-        progress: Where the progress is shown.
+        image: Path of a photograph with a face.
+        model: One of :data:`NETWORKS`, or the path of a model that ``train`` has written.
+        output: Path of the PNG to write.
+        page: Path of an HTML page to write too; None writes none.
+        neutral: Path of a photograph of the same person's neutral face, for difference maps; None runs an untrained
+            CEDNN without maps.
+        weights: Path of weights for a network by name; None uses random weights.
+        console: Console for results.
+        progress: Console for progress.
 
     Raises:
         FileNotFoundError: If there is no such model, or no such weights.
         ImageError: If a photograph cannot be read.
         MissingExtraError: If an extra is not installed.
         NoFaceError: If a photograph shows no face.
-        OutputError: If ``output`` or ``page`` cannot be written; that is checked first.
-        ValueError: If ``model`` is unknown, the weights do not fit, or ``neutral`` is missing or not wanted.
+        OutputError: If ``output`` or ``page`` cannot be written; this is checked first.
+        ValueError: If ``model`` is unknown, the weights do not fit, or ``neutral`` is missing or not used by the model.
     """
     by_file = model.endswith(".safetensors") or Path(model).is_dir()
     model = model if by_file else model.replace("-", "_")
@@ -78,7 +79,7 @@ def run(
         subject = _trained(image, Path(model), neutral) if by_file else _by_name(image, model, neutral, weights)
         status.update(f"Running {model}")
         with torch.inference_mode(), warnings.catch_warnings(), attnzoo.record(subject.network) as r:
-            warnings.simplefilter("ignore", RuntimeWarning)  # the table shows it
+            warnings.simplefilter("ignore", RuntimeWarning)  # the table shows the same alerts
             subject.network(*subject.inputs)
         status.update("Drawing the sheet")
         r.sheet(output, subject.face, title=subject.title)
@@ -95,7 +96,7 @@ def run(
 
 
 def _check(model: str, by_file: bool, neutral: Path | None, weights: Path | None) -> None:
-    """Check that the model is known and that what is given is for it."""
+    """Check that the model is known and that ``neutral`` and ``weights`` apply to it."""
     if by_file:
         if weights is not None:
             raise ValueError("--weights must be left out: the model has its own")
@@ -112,8 +113,8 @@ def _by_name(image: Path, model: str, neutral: Path | None, weights: Path | None
     frames = align(photograph, choose(detect(photograph), name=str(image)))
     levels = None
     if neutral is not None:
-        seen = PREPARATIONS["cednn"]
-        levels = seen.levels(aligned(neutral, seen), frames.cednn)
+        preparation = PREPARATIONS["cednn"]
+        levels = preparation.levels(aligned(neutral, preparation), frames.cednn)
     (plan,) = (each for each in plans(frames, levels) if each.name == model)
     torch.manual_seed(0)
     network = reference_models.create(plan.name, **plan.options).eval()
@@ -124,7 +125,7 @@ def _by_name(image: Path, model: str, neutral: Path | None, weights: Path | None
 
 
 def _trained(image: Path, model: Path, neutral: Path | None) -> _Subject:
-    """Return a trained model with the first of the views that it has of a face."""
+    """Return a trained model with the first of its test-time views of the face."""
     predictor = read_predictor(model)
     preparation = predictor.preparation
     if (neutral is None) == preparation.difference:

@@ -1,4 +1,4 @@
-"""The four networks of the papers and the baseline of one of them, one network a file."""
+"""The four papers' networks, and IGC-L24M2, the baseline that CEDNN is compared with; one network per file."""
 
 from reference_models.networks.cednn import CEDNN
 from reference_models.networks.dba_net import DBANet

@@ -1,19 +1,20 @@
-"""CEDNN, an efficient network for facial action units that is guided by difference maps.
+"""CEDNN, an efficient network for facial action units that takes difference maps as attention.
 
 J. Chen, C. Wang, K. Wang, M. Liu, "Computational efficient deep neural network with difference attention maps for
 facial action unit detection", 2020.
 
 Six blocks of interleaved group convolutions (:class:`attnzoo.IGCBlock`) of 18, 36, .. 576 channels, each doubling its
 channels, with 2x2 max-pooling between them; a 1x1 convolution to 144 channels; a 7x7 convolution to 1024; a 1x1
-convolution; a linear classifier. The input is the RGB face beside its products with five binary difference maps, 18
-channels; the maps are max-pooled with the features and modulate the inputs of further blocks.
+convolution; a linear classifier. The input has 18 channels: the RGB face, and the face multiplied by each of five
+binary difference maps. The maps are max-pooled together with the features and modulate the inputs of further blocks.
 
 Differences from the paper: none known; these points are not printed in it and were chosen so that all published counts
 agree. Without maps the RGB face is repeated six times (the counts need 18 input channels and no stem). Every
 convolution has a bias and every normalisation is affine; the three convolutions of the top have ReLU and no
 normalisation. In later blocks the channels form six groups, one untouched and one for each map (``map_form``). The SE
-variant of Table 8 has its 9.79 M parameters with a reduction of 18 and no biases. The top begins with the weights that
-keep a signal's size through ReLUs (He et al., 2015): with torch's own it shrinks to a fifteenth, and little is learnt.
+variant of Table 8 has its 9.79 M parameters with a reduction of 18 and no biases. The convolutions of the top are
+initialised as by He et al. (2015), which preserves the signal's scale through ReLUs: with torch's default it shrinks to
+a fifteenth, and the network learns little.
 """
 
 from __future__ import annotations
@@ -49,11 +50,11 @@ class CEDNN(nn.Module):
         se: Squeeze-and-excitation on each block's whole output (``first``), on its branch before the connection
             (``second``), or None.
         se_rd_ratio: Bottleneck width of the SE over its channels.
-        attention_blocks: The difference maps enter the inputs of this many blocks, 0 to 6; the paper's best is 3. With
-            0 the network takes the face alone.
+        attention_blocks: Number of blocks, counted from the first, whose input the difference maps modulate, 0 to 6;
+            the paper's best is 3. With 0 the network takes only the face.
         map_form: How a map modulates its group of channels in the second and later blocks: ``add`` (x + x*m) or
             ``multiply`` (x*m).
-        image_size: Side of the square face in pixels, a multiple of 32; the kernel of the top is 1/32 of it.
+        image_size: Side of the square face in pixels, a multiple of 32; the first kernel of the top is 1/32 of it.
         width: Channels of the first block, a multiple of 18; the paper's is 18.
         top_width: Channels of the top's two last convolutions; the paper's is 1024.
         device: Device of the parameters.
@@ -134,18 +135,18 @@ class CEDNN(nn.Module):
 
         Args:
             x: RGB faces (B, 3, ``image_size``, ``image_size``).
-            maps: Binary difference maps (B, 5, ``image_size``, ``image_size``); None exactly if ``attention_blocks``
-                is 0.
+            maps: Binary difference maps (B, 5, ``image_size``, ``image_size``); must be None if ``attention_blocks``
+                is 0, and only then.
 
         Returns:
             Logits (B, ``num_aus``).
 
         Raises:
-            TypeError: If an input is no floating tensor.
-            ValueError: If a shape does not fit, or maps are missing or not wanted.
+            TypeError: If an input is not a floating tensor.
+            ValueError: If a shape does not fit, or ``maps`` contradicts ``attention_blocks``.
         """
         checks.images("x", x, self.image_size)
-        symbolic = not isinstance(x, Tensor)  # torch.fx has a node for every argument, wanted or not
+        symbolic = not isinstance(x, Tensor)  # torch.fx passes a node for every argument, also for maps=None
         if symbolic and self.attention_blocks == 0:
             maps = None
         if (maps is None) != (self.attention_blocks == 0):
@@ -159,7 +160,7 @@ class CEDNN(nn.Module):
         return cednn_top.logits(self.reduce, self.top1, self.top2, self.fc, features)
 
     def links(self) -> list[Link]:
-        """Return the blocks in order, each with what stands around it: no other place says what follows what."""
+        """Return the blocks in order with gates, output layers and pooling: the only place that defines the order."""
         gates = [self.stack, *self.gates][: self.attention_blocks]
         gated: Iterator[tuple[Any, Any, nn.Module]] = itertools.zip_longest(gates, self.blocks, self.block_layers)
         last = len(self.blocks) - 1

@@ -1,4 +1,4 @@
-"""CEDNN's top: three convolutions, each with its ReLU, and a linear layer, as products of matrices."""
+"""CEDNN's top, computed as matrix products: three convolutions, each with ReLU, and a linear layer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def logits(reduce: nn.Conv2d, top1: nn.Conv2d, top2: nn.Conv2d, fc: nn.Linear, x
         return fc(F.relu(top2(F.relu(top1(F.relu(reduce(x)))))).flatten(1))  # type: ignore[no-any-return]
     top = [ops.LinearLayer(m.weight.flatten(1), m.bias, relu=m is not fc) for m in (top1, top2, fc)]
     traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-    graph = traced or torch.is_grad_enabled()  # one that must hold for any batch
+    graph = traced or torch.is_grad_enabled()  # a traced graph must hold for any batch size
     if graph or reduce.bias is None or not is_plain(reduce, nn.Conv2d):
         return ops.linears(F.relu(reduce(x)).flatten(1), top)
     weight = reduce.weight.flatten(1)

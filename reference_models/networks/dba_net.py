@@ -35,10 +35,10 @@ Strategy = Literal["dba", "aw_o_db", "baseline"]
 
 
 class TappedChain(nn.ModuleDict):
-    """The children of a backbone that run one after the other, and the outputs of some of them.
+    """Runs the children of a backbone one after the other and returns the outputs of some of them.
 
     Args:
-        backbone: Module whose children are a chain; they keep their names. Those behind the last tap are dropped.
+        backbone: Module whose children form a chain; they keep their names. Those after the last tap are dropped.
         taps: Names of the children whose outputs are returned, in order.
     """
 
@@ -77,19 +77,19 @@ class DBANet(nn.Module):
 
     Args:
         backbone: ``vgg16_bn``, ``resnet101`` or ``densenet161`` (torchvision's, the paper's), or any timm model that
-            gives feature maps, such as ``"convnext_atto"``; ``"timm/resnet101"`` means timm's of that name.
+            returns feature maps, such as ``"convnext_atto"``; ``"timm/resnet101"`` is timm's model of that name.
         strategy: ``dba``, ``aw_o_db`` or ``baseline``.
         num_classes: Expressions, one logit each; the paper's seven are :data:`RAF_DB_EXPRESSIONS`.
         rd_ratio: Bottleneck width of the attention over channels; the paper's is 1/16.
-        width: Channels of the first convolution of one of the paper's backbones, by which all others scale; None is the
-            backbone's own (VGG-16 and ResNet-101: 64; DenseNet-161: 96, of which any other is an even number).
-        pretrained: Load the backbone's ImageNet weights, as the paper does; needs the network or a cache.
+        width: Channels of the first convolution of one of the paper's backbones; all other channels scale with it. None
+            is the published width (VGG-16 and ResNet-101: 64; DenseNet-161: 96, and any other width must be even).
+        pretrained: Load the backbone's ImageNet weights, as the paper does; needs internet access or a cached download.
         device: Device of the parameters.
         dtype: Floating dtype of the parameters.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If ``backbone`` or ``strategy`` is unknown, or the backbone gives no feature maps.
+        ValueError: If ``backbone`` or ``strategy`` is unknown, or the backbone returns no feature maps.
 
     Example:
         >>> DBANet("timm/resnet10t", num_classes=7)(torch.rand(1, 3, 64, 64)).shape
@@ -135,7 +135,7 @@ class DBANet(nn.Module):
         """Return logits (B, ``num_classes``) of RGB faces (B, 3, H, W); 100x100 in the paper.
 
         Raises:
-            TypeError: If ``x`` is no floating tensor.
+            TypeError: If ``x`` is not a floating tensor.
             ValueError: If its shape does not fit.
         """
         checks.images("x", x)
@@ -144,7 +144,7 @@ class DBANet(nn.Module):
 
 
 def _classifier(backbone: str, num_classes: int, width: int | None, *, pretrained: bool) -> nn.Module:
-    """Return the backbone with its own head, for ``num_classes``."""
+    """Return the backbone with its classification head, whose last layer has ``num_classes`` outputs."""
     if backbone not in PAPER_BACKBONES:
         network: nn.Module = timm.create_model(
             backbone.removeprefix("timm/"), pretrained=pretrained, num_classes=num_classes
@@ -159,14 +159,14 @@ def _classifier(backbone: str, num_classes: int, width: int | None, *, pretraine
 
 
 def _pyramid(backbone: str, width: int | None, *, pretrained: bool) -> tuple[nn.Module, tuple[int, ...]]:
-    """Return a module that gives the maps, and their channels."""
+    """Return a module that returns the four tapped maps, and the number of channels of each map."""
     if backbone in PAPER_BACKBONES:
         paper = PAPER_BACKBONES[backbone]
         chain = _torchvision_model(backbone, width, pretrained=pretrained).get_submodule(paper.chain)
         return TappedChain(chain, paper.taps), paper.channels_at(paper.width if width is None else width)
     try:
         taps = TimmTaps(backbone.removeprefix("timm/"), pretrained=pretrained)
-    except (RuntimeError, AttributeError, AssertionError) as error:  # timm's ways to say that it has none
+    except (RuntimeError, AttributeError, AssertionError) as error:  # timm raises these for models without feature maps
         raise ValueError(f"backbone {backbone!r} gives no feature maps: {error}") from error
     return taps, taps.channels
 

@@ -1,12 +1,12 @@
-"""IGC-L24M2, the baseline that CEDNN is compared with in Tables 4 to 6.
+"""IGC-L24M2, a baseline of CEDNN's Tables 4 to 6.
 
 T. Zhang, G.-J. Qi, B. Xiao, J. Wang, "Interleaved Group Convolutions for Deep Neural Networks", ICCV 2017.
 
 A 3x3 stem, three stages of six blocks, an average pool and a linear classifier. A block is an interleaved pair of
 grouped convolutions (:class:`attnzoo.InterleavedGroupConv`) with a shortcut.
 
-Differences from the paper: CEDNN prints the counts of this baseline, not its layers. This is the reading that
-reproduces both: stride 2 in the first block of each stage, twice the channels in the last block of each, every
+Differences from the paper: CEDNN prints the parameter and operation counts of this baseline, not its layers. These
+layers reproduce both counts: stride 2 in the first block of each stage, twice the channels in the last block, every
 convolution with a bias, a 1x1 convolution with normalisation as the shortcut where the shape changes.
 """
 
@@ -113,7 +113,7 @@ class IGCNet(nn.Module):
         """Return one logit for each action unit, (B, ``num_aus``), from RGB faces (B, 3, H, W).
 
         Raises:
-            TypeError: If ``x`` is no floating tensor.
+            TypeError: If ``x`` is not a floating tensor.
             ValueError: If its shape does not fit.
         """
         checks.images("x", x, self.image_size)

@@ -4,13 +4,14 @@ C. Wang, R. Hu, M. Hu, J. Liu, T. Ren, S. He, M. Jiang, J. Miao, "Lossless Atten
 Facial Expression Recognition in the Wild", FG 2020.
 
 torchvision's ResNet-18 whose first convolution has stride 1 ("does not change the size"), with a :class:`attnzoo.LLAM`
-in each of its eight blocks. Parameter names are torchvision's, with ``llam`` beside ``conv2`` in each block, so that
-ResNet-18 checkpoints load by their own names.
+in each of its eight blocks. Parameter names are torchvision's, with an additional ``llam`` in each block, so that
+ResNet-18 checkpoints load without renaming.
 
-Differences from the paper: none known. It prints neither the kernel nor where in a block the module sits. ``conv``, the
-default: F_pre is the block's first convolution after normalisation and ReLU, F_cur its second after normalisation,
-before the shortcut is added, so that both have one shape in every block. ``block``: F_pre is the block's input, through
-the block's own shortcut where the shape changes, F_cur its output.
+Differences from the paper: none known. It prints neither the kernel size nor where in a block the module sits; the
+argument ``placement`` chooses. ``conv``, the default: F_pre is the output of the block's first convolution after
+normalisation and ReLU, F_cur that of its second after normalisation, before the shortcut is added, so that both have
+the same shape in every block. ``block``: F_pre is the block's input, after the shortcut's projection where the shape
+changes, F_cur the block's output.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ class LosslessBlock(nn.Module):
     """A ResNet block with a lossless attention module.
 
     Args:
-        block: The block whose parts are taken over under their own names.
+        block: torchvision's block, whose layers are reused under the same names.
         kernel_size: Kernel of the LLAM.
-        placement: ``conv`` or ``block``, see the module's text.
+        placement: ``conv`` or ``block``, see the module docstring.
     """
 
     def __init__(self, block: BasicBlock, kernel_size: int, placement: Literal["conv", "block"]) -> None:
@@ -69,12 +70,12 @@ class LLANet(torchvision.models.ResNet):  # type: ignore[misc]
 
     Args:
         num_classes: Expressions, one logit each; the paper's seven are :data:`AFF_WILD2_EXPRESSIONS`.
-        kernel_size: Odd kernel of the attention's convolution, 3 (the reading built by default) or 1.
-        placement: Where in a block the attention sits, ``conv`` or ``block``, see the module's text.
-        attention: False gives the plain ResNet-18 with the same stem, to compare with.
-        width: Channels of the stem and the first stage, doubled in each later one; the paper's, ResNet-18's, is 64.
+        kernel_size: Odd kernel of the attention's convolution, such as 3 (the default) or 1; the paper prints none.
+        placement: Where in a block the attention sits, ``conv`` or ``block``, see the module docstring.
+        attention: False builds the plain ResNet-18 with the same stem, to compare with.
+        width: Channels of the stem and the first stage, doubled in each later stage; 64 in the paper and in ResNet-18.
         pretrained: Load torchvision's ImageNet weights into the backbone (the paper's was pre-trained on RAF-DB); needs
-            the network or torchvision's cache.
+            internet access or torchvision's cache.
         device: Device of the parameters.
         dtype: Floating dtype of the parameters.
 
@@ -125,17 +126,17 @@ class LLANet(torchvision.models.ResNet):  # type: ignore[misc]
         self.to(memory_format=torch.channels_last)
 
     def _make_layer(self, block: type[nn.Module], planes: int, *args: Any, **kwargs: Any) -> nn.Sequential:
-        """Return a stage of torchvision's, for ``planes`` at its own width."""
+        """Return torchvision's stage with ``planes`` scaled to this network's width."""
         if planes == RESNET_WIDTH:
             self.inplanes = self.width
         stage: nn.Sequential = super()._make_layer(block, planes * self.width // RESNET_WIDTH, *args, **kwargs)
         return stage
 
     def load_backbone(self, weights: Mapping[str, Tensor]) -> None:
-        """Load a ResNet-18 state dict by torchvision's names, leaving the attention and the classifier as they are.
+        """Load a ResNet-18 state dict with torchvision's names; attention and classifier keep their weights.
 
         Raises:
-            ValueError: If keys are missing or unknown, or shapes differ; nothing is loaded then.
+            ValueError: If keys are missing or unknown, or shapes differ; then nothing is loaded.
         """
         load_weights(self, weights, ignore=("fc.",), keep=("fc.", ".llam."))
 
@@ -143,7 +144,7 @@ class LLANet(torchvision.models.ResNet):  # type: ignore[misc]
         """Return logits (B, ``num_classes``) of RGB faces (B, 3, H, W); 112x112 in the paper.
 
         Raises:
-            TypeError: If ``x`` is no floating tensor.
+            TypeError: If ``x`` is not a floating tensor.
             ValueError: If its shape does not fit.
         """
         checks.images("x", x)

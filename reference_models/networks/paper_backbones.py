@@ -1,4 +1,4 @@
-"""DBA-Net's backbones, torchvision's own, at their width or narrower by one factor throughout."""
+"""DBA-Net's backbones from torchvision, at the published width or with all channels scaled by one factor."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from reference_models.checks import multiple_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaperBackbone:
-    """One of the paper's backbones, torchvision's.
+    """One of the paper's three backbones, as torchvision builds it.
 
     Attributes:
         chain: Name of the submodule whose children run one after the other; empty for the model itself.
@@ -25,7 +25,7 @@ class PaperBackbone:
         channels: Channels of the maps at full width, the paper's Table I.
         head: Name of the last linear layer.
         width: Channels of its first convolution.
-        narrow: Makes it with another number of channels there, and of all others by the same factor.
+        narrow: Builds it with another number of channels there; all other channels scale by the same factor.
     """
 
     chain: str
@@ -36,7 +36,7 @@ class PaperBackbone:
     narrow: Callable[[int], nn.Module]
 
     def channels_at(self, width: int) -> tuple[int, ...]:
-        """Return the channels of the maps of a backbone of this width."""
+        """Return the channels of the four maps of a backbone whose first convolution has ``width`` channels."""
         return tuple(count * width // self.width for count in self.channels)
 
 
@@ -56,7 +56,7 @@ class NarrowResNet101(torchvision.models.ResNet):  # type: ignore[misc]
         self.fc = nn.Linear(32 * width, 1000)
 
     def _make_layer(self, block: type[nn.Module], planes: int, *args: Any, **kwargs: Any) -> nn.Sequential:
-        """Return a stage of torchvision's, for ``planes`` at its own width."""
+        """Return torchvision's stage with ``planes`` scaled to this network's width."""
         if planes == 64:
             self.inplanes = self.width
         stage: nn.Sequential = super()._make_layer(block, planes * self.width // 64, *args, **kwargs)

@@ -1,4 +1,4 @@
-"""The networks by name."""
+"""Creates the papers' networks by name."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def model_class(name: str) -> type[nn.Module]:
     """Return the class of the network ``name``, written with ``_`` or ``-``.
 
     Raises:
-        ValueError: If the name is unknown; the message has the closest ones.
+        ValueError: If the name is unknown; the message lists the closest names.
     """
     key = str(name).replace("-", "_")
     if key not in _MODELS:
@@ -39,7 +39,7 @@ def model_class(name: str) -> type[nn.Module]:
 
 
 def create(name: str, **kwargs: Any) -> nn.Module:
-    """Make the network ``name`` with its class's own keyword arguments.
+    """Create the network ``name`` with the keyword arguments of its class.
 
     Raises:
         ValueError: If the name is unknown or an argument's value is not allowed.

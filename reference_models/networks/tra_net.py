@@ -6,14 +6,14 @@ Backbone SENet-50 as trained on VGGFace2; a decoder with skip connections and sq
 (:class:`attnzoo.RegionMask`); in each branch three :class:`attnzoo.CBAM` without residual connection, convolutions and
 pooling, and two fully connected layers for the action units of that region.
 
-Differences from the paper: none known. What it leaves open is read as follows. The backbone has the layout of timm's
-``legacy_seresnet50`` (stride in the first 1x1 convolution), which is that of the published VGGFace2 weights; timm's
-``seresnet50`` would take them and compute something else. Each of the decoder's three steps is a 3x3 convolution
-without bias, normalisation, ReLU, squeeze-and-excitation, and bilinear up-sampling by 2, joined to the encoder's map
-after the first two; it ends at 256 x 56 x 56. ``version="v2"``, the newer text: after each of the first
-two CBAMs a residual pair of 3x3 convolutions and 2x2 max-pooling, after the third a pair and average pooling to 7x7.
-``version="v1"``, the early text: the three CBAMs, then average pooling to 7x7. Of both, the early text says "around 77M
-parameters".
+Differences from the paper: none known. Points that it does not specify were chosen as follows. The backbone has the
+layout of timm's ``legacy_seresnet50`` (stride in the first 1x1 convolution), which is that of the published VGGFace2
+weights; timm's ``seresnet50`` would load them and compute something else. Each of the decoder's three steps is a 3x3
+convolution without bias, normalisation, ReLU, squeeze-and-excitation, and bilinear up-sampling by 2; after the first
+two steps the encoder's map of that size is concatenated. The decoded map is 256 x 56 x 56. ``version="v2"``, the newer
+text: after each of the first two CBAMs a residual pair of 3x3 convolutions and 2x2 max-pooling, after the third a pair
+without residual and average pooling to 7x7. ``version="v1"``, the early text: the three CBAMs, then average pooling to
+7x7. Only the early text gives a size, "around 77M parameters".
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from reference_models.weights import load_weights
 DISFA_AU_GROUPS: Mapping[str, tuple[int, ...]] = MappingProxyType(
     {"upper": (1, 2, 4), "middle": (6, 9), "lower": (12, 25, 26)}
 )
-"""Region to action units, the paper's for DISFA."""
+"""Face region to its action units, as in the paper for DISFA."""
 
 SENET_WIDTH = 64
 POOLED_SIZE = 7
 
 
 class SqueezedBlock(SEResNetBottleneck):  # type: ignore[misc]
-    """timm's block with this library's squeeze-and-excitation, which adds the shortcut and rectifies as it gates."""
+    """timm's block with :class:`attnzoo.SqueezeExcite`, which also adds the shortcut and applies the ReLU."""
 
     def __init__(self, inplanes: int, planes: int, groups: int, reduction: int, *shape: Any, **factory: Any) -> None:
         super().__init__(inplanes, planes, groups, reduction, *shape, **factory)
@@ -58,7 +58,7 @@ class SqueezedBlock(SEResNetBottleneck):  # type: ignore[misc]
 
 
 class SENet50(SENet):  # type: ignore[misc]
-    """timm's ``legacy_seresnet50`` without its classifier, of any width.
+    """timm's ``legacy_seresnet50`` without its classifier, in any width.
 
     Args:
         width: Channels of the stem; 64 is the published network.
@@ -70,7 +70,7 @@ class SENet50(SENet):  # type: ignore[misc]
         super().__init__(SqueezedBlock, (3, 4, 6, 3), groups=1, reduction=16, inplanes=width, num_classes=0, **factory)
 
     def _make_layer(self, block: type[nn.Module], planes: int, **kwargs: Any) -> nn.Sequential:
-        """Return a stage of timm's, for ``planes`` at its own width."""
+        """Return timm's stage with ``planes`` scaled to this network's width."""
         stage: nn.Sequential = super()._make_layer(block, planes * self.width // SENET_WIDTH, **kwargs)
         return stage
 
@@ -81,7 +81,7 @@ class DecoderStep(nn.Module):
     Args:
         channels: Input channels.
         out_channels: Output channels.
-        se_residual: The residual form of the squeeze-and-excitation, eq. (3).
+        se_residual: Whether the squeeze-and-excitation has the residual form, eq. (3).
         **factory: ``device`` and ``dtype`` of the parameters.
     """
 
@@ -125,15 +125,15 @@ class TRANet(nn.Module):
 
     Args:
         version: ``v2`` is the newer text, ``v1`` the early one.
-        hard_mask: Whether each branch sees its region alone (Table 2: HM).
+        hard_mask: Whether each branch sees only its region (Table 2: HM).
         channel_attention: Whether the CBAMs have their channel half.
         spatial_attention: Whether the CBAMs have their spatial half. With neither half there is no CBAM.
         residual: Whether the CBAMs add their input (Table 2: residual structure).
-        se_residual: The residual form of eq. (3) in the decoder's squeeze-and-excitation.
+        se_residual: Whether the decoder's squeeze-and-excitation has the residual form of eq. (3).
         au_groups: Region (``upper``, ``middle`` or ``lower``) to its action units.
         freeze: Freeze blocks 1 and 2 (stem and first stage), parameters and running statistics.
-        image_size: Side of the square face in pixels; the unit of ``center_row``.
-        width: Channels of the backbone's stem, a multiple of 16, by which all other channels scale; the paper's is 64.
+        image_size: Side of the square face in pixels.
+        width: Channels of the backbone's stem, a multiple of 16; all other channels scale with it. 64 in the paper.
         device: Device of the parameters.
         dtype: Floating dtype of the parameters.
 
@@ -186,12 +186,12 @@ class TRANet(nn.Module):
 
         self.backbone = SENet50(width, **factory)
         self.decoder = nn.ModuleList(
-            DecoderStep(given * channels, made * channels, se_residual=se_residual, **factory)
-            for given, made in ((8, 4), (8, 2), (4, 1))
+            DecoderStep(in_factor * channels, out_factor * channels, se_residual=se_residual, **factory)
+            for in_factor, out_factor in ((8, 4), (8, 2), (4, 1))
         )
-        make = _branch_v2 if version == "v2" else _branch_v1
+        branch = _branch_v2 if version == "v2" else _branch_v1
         self.branches = nn.ModuleDict(
-            {region: make(attention, channels, len(group), **factory) for region, group in self.au_groups.items()}
+            {region: branch(attention, channels, len(group), **factory) for region, group in self.au_groups.items()}
         )
         if freeze:
             for block in self._frozen_blocks():
@@ -203,14 +203,14 @@ class TRANet(nn.Module):
 
         Args:
             x: RGB faces (B, 3, ``image_size``, ``image_size``), aligned.
-            center_row: Row of the face's centre in pixels from the top, one number or (B,); None is the middle, where
-                the paper's alignment puts it.
+            center_row: Row of the face's centre in pixels from the top, one number or (B,); None is the middle of the
+                image, where the paper's alignment puts it.
 
         Returns:
             Logits (B, number of action units).
 
         Raises:
-            TypeError: If ``x`` is no floating tensor.
+            TypeError: If ``x`` is not a floating tensor.
             ValueError: If its shape does not fit, or a centre lies outside the frame.
         """
         checks.images("x", x, self.image_size)
@@ -238,15 +238,15 @@ class TRANet(nn.Module):
         return self
 
     def load_vggface2(self, weights: Mapping[str, Tensor]) -> None:
-        """Load the published VGGFace2 SENet-50 state dict, by its own names, into the backbone.
+        """Load the published VGGFace2 SENet-50 state dict, with its published key names, into the backbone.
 
-        Its classifier (8631 identities) is not used.
+        Its classifier (8631 identities) is ignored.
 
         Args:
-            weights: As :func:`reference_models.weights.read_weights` returns them.
+            weights: The state dict, as :func:`reference_models.weights.read_weights` returns it.
 
         Raises:
-            ValueError: If keys are missing or unknown, or shapes differ; nothing is loaded then.
+            ValueError: If keys are missing or unknown, or shapes differ; then nothing is loaded.
         """
         renamed = {_timm_name(name): tensor for name, tensor in weights.items()}
         load_weights(self.backbone, renamed, ignore=("last_linear.",))
@@ -256,7 +256,7 @@ class TRANet(nn.Module):
 
 
 def _refinement(attention: Callable[[], nn.Module], channels: int, **factory: Any) -> tuple[nn.Module, ...]:
-    """Return the newer text's attention blocks, each followed by a pair of convolutions."""
+    """Return the newer text's layers: three attention blocks, each followed by a pair of convolutions."""
     return (
         attention(),
         ConvPair(channels, residual=True, **factory),
@@ -270,12 +270,12 @@ def _refinement(attention: Callable[[], nn.Module], channels: int, **factory: An
 
 
 def _branch_v2(attention: Callable[[], nn.Module], channels: int, aus: int, **factory: Any) -> nn.Sequential:
-    """Return a region's branch of the newer text: refinement, and a classifier of as many hidden units as channels."""
+    """Return a region's branch of the newer text: refinement, and a classifier with ``channels`` hidden units."""
     return nn.Sequential(*_refinement(attention, channels, **factory), *_classifier(channels, channels, aus, **factory))
 
 
 def _branch_v1(attention: Callable[[], nn.Module], channels: int, aus: int, **factory: Any) -> nn.Sequential:
-    """Return a region's branch of the early text: three attention blocks, and twice as many hidden units."""
+    """Return a region's branch of the early text: three attention blocks, classifier with twice the hidden units."""
     return nn.Sequential(*(attention() for _ in range(3)), *_classifier(channels, 2 * channels, aus, **factory))
 
 
@@ -302,7 +302,7 @@ def _checked_groups(au_groups: Mapping[str, Sequence[int]], regions: tuple[str, 
 
 
 def _timm_name(name: str) -> str:
-    """Return timm's name for a parameter of the published VGGFace2 SENet-50."""
+    """Return timm's name of a parameter of the published VGGFace2 SENet-50."""
     if name.startswith(("conv1.", "bn1.")):
         return f"layer0.{name}"
     if name.startswith("fc."):

@@ -1,1 +1,1 @@
-"""What the papers print and claim: the ledger of their figures, and the claims that can be tested."""
+"""The papers' printed figures compared with ours (``ledger``), and their testable claims (``claims``)."""

@@ -1,8 +1,8 @@
-"""The ledger: every figure of the papers that building a network can compute, beside ours.
+"""The ledger: the parameter and operation counts that the papers print, each compared with our count.
 
-A printed figure is kept as it was printed, and ours agrees if it rounds to it at the decimals that were printed. Where
-the two differ, or the paper prints none, the entry says why. The networks are built and counted each time; no result is
-stored here.
+A printed figure is stored as a string, exactly as printed. Our count agrees if it equals the figure after rounding to
+the printed decimals. Where the two differ, or the paper prints none, the entry has a reason. The networks are built and
+counted at every call; no counts are stored here.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from reference_models.networks.registry import create
 
 Quantity = Literal["parameters", "operations"]
 Convention = Literal["parameters", "trainable", "thop-2019", "fvcore", "products"]
-"""How a figure is counted: ``thop-2019`` and ``fvcore`` as in :data:`attnzoo.costs.CONVENTIONS`; ``products`` is
-multiply-adds of convolutions and matrix products alone, half of what torch's flop counter says."""
+"""How a figure is counted: ``thop-2019`` and ``fvcore`` as in :data:`attnzoo.costs.CONVENTIONS`; ``products`` counts
+multiply-adds of convolutions and matrix products only, half the value of torch's flop counter."""
 
 PARAMETERS: dict[Convention, Callable[[nn.Module], Iterable[nn.Parameter]]] = {
     "parameters": nn.Module.parameters,
@@ -35,22 +35,22 @@ OPERATIONS: dict[Convention, Callable[[attnzoo.Cost], int | None]] = {
     "products": lambda cost: cost.flops // 2,
 }
 UNITS: dict[Quantity, tuple[str, int]] = {"parameters": ("M", 10**6), "operations": ("G", 10**9)}
-"""The unit in which the papers print a quantity, and its size."""
+"""Quantity to its unit symbol in the papers and the number that the symbol stands for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """One figure of a paper and ours.
+    """One printed figure and our count.
 
     Attributes:
-        network: Whose figure it is.
-        variant: Which configuration.
+        network: The network that was counted.
+        variant: Its configuration.
         quantity: ``parameters``, printed in millions, or ``operations``, in billions (10^9).
         convention: How it was counted.
-        source: Where the paper prints it, or what it is compared with.
-        paper: The figure as it is printed; None if the paper prints none.
+        source: Table or section of the paper that prints it; ``-`` if none does.
+        paper: The figure as printed; None if the paper prints none.
         computed: Our count, exact.
-        reason: Why the two differ, or why there is nothing to compare.
+        reason: Why the two differ, or why there is nothing to compare; empty if neither applies.
     """
 
     network: str
@@ -64,19 +64,19 @@ class Figure:
 
     @property
     def ours(self) -> Decimal:
-        """Our count in the paper's unit, rounded half up to the decimals that the paper prints (four if none)."""
-        like = Decimal("0.0001" if self.paper is None else self.paper)
-        return (Decimal(self.computed) / UNITS[self.quantity][1]).quantize(like, rounding=ROUND_HALF_UP)
+        """Our count in the paper's unit, rounded half up to the printed decimals, or to four if none is printed."""
+        decimals = Decimal("0.0001" if self.paper is None else self.paper)
+        return (Decimal(self.computed) / UNITS[self.quantity][1]).quantize(decimals, rounding=ROUND_HALF_UP)
 
     @property
     def agrees(self) -> bool | None:
-        """Whether ours rounds to what is printed; None if the paper prints no figure."""
+        """Whether our rounded count equals the printed figure; None if the paper prints none."""
         return None if self.paper is None else self.ours == Decimal(self.paper)
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a paper prints of one network in one convention; the fields are those of :class:`Figure`."""
+    """A figure that a paper prints for one network in one convention; the fields are those of :class:`Figure`."""
 
     quantity: Quantity
     convention: Convention
@@ -86,15 +86,15 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A network that the papers print figures of.
+    """A network to count, with the figures that a paper prints for it.
 
     Attributes:
-        network: Whose figures they are.
-        variant: Which configuration.
-        source: Where they are printed.
-        build: Makes the network on the default device.
-        claims: The figures.
-        image_size: Height and width of the RGB image that operations are counted for.
+        network: Its name.
+        variant: Its configuration.
+        source: Table or section of the paper that prints the figures; ``-`` if none does.
+        build: Builds the network on the default device.
+        claims: The printed figures.
+        image_size: Height and width of the RGB image for which operations are counted.
     """
 
     network: str
@@ -150,7 +150,7 @@ OTHER_RULE = "for comparison: Table 6 follows the thop-2019 rule, which counts b
 
 
 def subjects() -> Iterator[Subject]:
-    """Yield the networks and what the papers print of them."""
+    """Yield every network to count, with its printed figures."""
     for version, paper, reason in (("v1", "77", AROUND), ("v2", None, "the newer version prints none")):
         claims = (
             Claim("parameters", "parameters", paper, reason),
@@ -208,7 +208,7 @@ def _table_6(parameters: str, operations: str, reason: str = "") -> tuple[Claim,
 def figures_of(subject: Subject) -> list[Figure]:
     """Build the network of ``subject``, count it, and return its figures.
 
-    Everything is counted on the meta device, without arithmetic, but for fvcore's convention, which has to run it.
+    Counts are taken on the meta device, without arithmetic; only fvcore's convention runs the network, on the CPU.
     """
     conventions = {claim.convention for claim in subject.claims}
     with torch.device("cpu" if "fvcore" in conventions else "meta"):
@@ -246,22 +246,22 @@ def ledger(progress: Callable[[int, int, str], object] | None = None) -> list[Fi
     """Return every figure, in the order of :func:`subjects`, by building and counting each network.
 
     Args:
-        progress: Called before each network with the number done, the number of all, and the network's name.
+        progress: Called before each network with the number already counted, the total, and the network's name.
 
     Returns:
         One :class:`Figure` for each claim.
     """
-    every = list(subjects())
+    all_subjects = list(subjects())
     figures = []
-    for done, subject in enumerate(every):
+    for done, subject in enumerate(all_subjects):
         if progress is not None:
-            progress(done, len(every), f"{subject.network} {subject.variant}")
+            progress(done, len(all_subjects), f"{subject.network} {subject.variant}")
         figures += figures_of(subject)
     return figures
 
 
 def totals(figures: Sequence[Figure]) -> dict[tuple[str, str], tuple[int, int]]:
-    """Return, by network and source, how many of the printed figures agree, and how many are printed."""
+    """Return, for each (network, source), the number of figures that agree and the number that are printed."""
     counted: dict[tuple[str, str], tuple[int, int]] = {}
     for figure in figures:
         if figure.agrees is not None:

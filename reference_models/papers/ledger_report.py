@@ -16,7 +16,7 @@ from reference_models.papers.ledger import UNITS, Figure, totals
 
 
 def tables(figures: Sequence[Figure]) -> list[Table]:
-    """Return a table for each network, 80 characters wide at most; a trailing number refers to :func:`notes`."""
+    """Return a table for each network, at most 80 characters wide; a number after a verdict refers to :func:`notes`."""
     marks = {reason: number for number, reason in enumerate(_reasons(figures), start=1)}
     by_network: dict[str, Table] = {}
     for figure in figures:
@@ -46,7 +46,7 @@ def _empty_table(network: str) -> Table:
 
 
 def notes(figures: Sequence[Figure]) -> list[str]:
-    """Return a line for each reason that a figure differs or cannot be compared, then a line with each total."""
+    """Return a numbered line for each reason, then a line with the total of each network and source."""
     lines = [f"{number}  {reason}" for number, reason in enumerate(_reasons(figures), start=1)]
     for (network, source), (agree, printed) in totals(figures).items():
         lines.append(f"{network}, {source}: {agree} of {printed} agree")
@@ -54,7 +54,7 @@ def notes(figures: Sequence[Figure]) -> list[str]:
 
 
 def as_record(figures: Sequence[Figure]) -> dict[str, Any]:
-    """Return the figures, the totals and the versions that they were computed with, for JSON."""
+    """Return the figures, the totals and the package versions as plain values for JSON."""
     return {
         "versions": {name: metadata.version(name) for name in ("attnzoo", "torch", "torchvision", "timm", "fvcore")},
         "totals": [
@@ -69,7 +69,7 @@ def as_record(figures: Sequence[Figure]) -> dict[str, Any]:
 
 
 def write_json(figures: Sequence[Figure], path: Path) -> None:
-    """Write :func:`as_record` to ``path``: all of it, or nothing.
+    """Write :func:`as_record` to ``path`` atomically.
 
     Raises:
         OSError: If the directory does not exist or cannot be written.

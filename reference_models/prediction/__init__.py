@@ -1,1 +1,1 @@
-"""What a trained network says of photographs; needs ``pip install "attnzoo[faces,train]"``."""
+"""Applies a trained network to photographs; needs ``pip install "attnzoo[faces,train]"``."""

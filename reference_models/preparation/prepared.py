@@ -1,4 +1,4 @@
-"""Faces that were prepared, read back."""
+"""Reads the results of ``reference-models prepare``."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from reference_models.preparation.store import changes, load_manifest
 
 @dataclass(frozen=True, eq=False)
 class PreparedFace:
-    """One face that was prepared.
+    """One prepared face.
 
     Attributes:
-        image: Pixels (size, size, 3), uint8.
-        points: Landmarks in the frame (N, 2), float64.
-        transform: Matrix (2, 3) from the photograph to the frame, float64.
-        center_row: Row of the face's centre, as :class:`attnzoo.RegionMask` takes it; None if the landmarks are five.
-        levels: Grey difference to the neutral frame inside the face (size, size), uint8; None if there is none.
+        image: Aligned face (size, size, 3), uint8.
+        points: Landmarks in the aligned face (N, 2), float64, (x, y) in pixels.
+        transform: Affine matrix (2, 3) from the photograph to the aligned face, float64.
+        center_row: Row of the face's centre, for :class:`attnzoo.RegionMask`; None with five landmarks only.
+        levels: Grey difference to the neutral frame inside the face (size, size), uint8; None without neutral frame.
     """
 
     image: RGBImage
@@ -39,10 +39,10 @@ class PreparedFace:
 
 
 class Prepared(Mapping[str, PreparedFace]):
-    """What ``reference-models prepare`` has written, by the photographs' paths.
+    """The prepared faces of a folder, by the paths of their photographs.
 
     Args:
-        folder: The folder of the results.
+        folder: Output folder of ``reference-models prepare``.
 
     Raises:
         PreparationError: If it holds no finished preparation, or its manifest is damaged or names a path outside it.
@@ -60,19 +60,19 @@ class Prepared(Mapping[str, PreparedFace]):
         self._files = {name: entry.files for name, entry in manifest.entries.items() if entry.files}
 
     def check(self, preparation: Preparation) -> None:
-        """Check that the faces are what a network takes.
+        """Check that the faces were prepared as a network needs them.
 
-        A folder with differences also serves a network that takes none.
+        A folder with difference levels also serves a network that takes no maps.
 
         Raises:
-            PreparationError: If they were prepared in another way; the message says what differs.
+            PreparationError: If the options differ; the message names them.
         """
-        there = self.identity.get("preparation")
-        if not isinstance(there, Mapping):
+        stored = self.identity.get("preparation")
+        if not isinstance(stored, Mapping):
             raise PreparationError(f"{self.folder} was prepared by another version: prepare it anew")
         ignored = set() if preparation.difference else {"difference", "mask_margin", "mask_relative"}
-        wanted = {name: value for name, value in preparation.pixels().items() if name not in ignored}
-        if differing := changes({name: there.get(name) for name in wanted}, wanted):
+        needed = {name: value for name, value in preparation.pixels().items() if name not in ignored}
+        if differing := changes({name: stored.get(name) for name in needed}, needed):
             raise PreparationError(
                 f"{self.folder} was prepared in another way than the network takes ({', '.join(differing)}): prepare"
                 " into another folder, with --for and the model, or with the same --size"
@@ -84,7 +84,7 @@ class Prepared(Mapping[str, PreparedFace]):
         return tuple(self._files)
 
     def has_levels(self, name: str) -> bool:
-        """Return whether a photograph's face has its difference to the neutral frame."""
+        """Return whether a photograph's face has difference levels."""
         return f"levels/{name}.png" in self._files.get(name, ())
 
     def __len__(self) -> int:
@@ -97,9 +97,9 @@ class Prepared(Mapping[str, PreparedFace]):
         """Return the face of a photograph.
 
         Raises:
-            ImageError: If a picture of it is missing or damaged.
+            ImageError: If a file of its pixels is missing or damaged.
             KeyError: If there is no such photograph, or it has no face.
-            PreparationError: If the file of its landmarks is missing or damaged.
+            PreparationError: If its landmark file is missing or damaged.
         """
         files = self._files[name]
         points, transform, center_row = _numbers(self.folder / f"points/{name}.json")

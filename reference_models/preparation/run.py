@@ -1,4 +1,4 @@
-"""A whole preparation: from a list of photographs to a manifest, interrupted as often as it may be."""
+"""Runs a preparation: from a list of photographs to result files and a manifest; it may be interrupted and resumed."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _NEEDED = (("cv2", "opencv-python-headless"), ("skimage", "scikit-image"))
 
 @dataclass
 class Report:
-    """What a preparation did.
+    """Counts and times of a preparation.
 
     Attributes:
-        outcomes: Number of photographs by which face was taken, or why none was; those of earlier runs included.
-        kept: Number of photographs whose earlier results were still right.
-        failures: Why nothing was made of the others, by their paths; in the order of their paths.
-        seconds: Time that the whole took.
-        stages: Time that all processes together spent in each stage.
+        outcomes: Number of photographs for each outcome (which face was taken, or why none), earlier runs included.
+        kept: Number of photographs whose results of an earlier run were still valid.
+        failures: Path of each failed photograph to the reason, sorted.
+        seconds: Wall-clock time of this run.
+        stages: Seconds in each stage, summed over all processes.
         workers: Number of processes.
     """
 
@@ -43,7 +43,7 @@ class Report:
     workers: int = 1
 
     def count(self, result: Done) -> None:
-        """Add a photograph that has an outcome."""
+        """Add a photograph's result."""
         self.outcomes[result.entry.outcome] += 1
         self.kept += result.kept
         self.stages.update(result.seconds)
@@ -55,12 +55,12 @@ class Report:
 
     @property
     def per_second(self) -> float:
-        """Photographs a second that were worked on, earlier results not counted."""
+        """Photographs prepared per second in this run, without those kept from earlier runs."""
         return (self.done - self.kept) / self.seconds if self.seconds else 0.0
 
     @property
     def limit(self) -> str:
-        """The stage that took most of the processes' time."""
+        """The stage that took the most time."""
         return max(self.stages, key=lambda stage: self.stages[stage])
 
 
@@ -78,24 +78,25 @@ def prepare(
 ) -> Report:
     """Prepare photographs and write the results and their manifest.
 
-    However often it is killed and run again: in the end the folder holds the same bytes. Results are used again if
-    they are intact and made in the same way. It starts processes: a script calls it under a guard of ``__main__``.
+    The folder ends up with the same bytes however often the run is killed and repeated. Existing results are reused if
+    they are intact and were made with the same options. The function starts processes: a script must call it under
+    ``if __name__ == "__main__":``.
 
     Args:
         root: Folder of the photographs.
         out: Folder of the results; new, empty, or of an earlier run.
         items: The photographs.
-        preparation: What is made of each face.
-        search: How the faces are found; by dlib by default.
-        problems: Failures that are known already, by path.
+        preparation: Alignment and difference of each face.
+        search: How the faces are detected; with dlib by default.
+        problems: Path to reason of failures that are known already; they are added to the manifest.
         workers: Number of processes.
-        redo: Whether results made in another way in ``out`` may be replaced.
-        advanced: Called after each photograph.
+        redo: Whether to replace results in ``out`` that were made with other options.
+        advanced: Is called with the report after each photograph.
 
     Raises:
         MissingExtraError: If the extra ``faces`` is not installed.
-        PreparationError: If ``out`` holds something else, or results made in another way.
-        OutputError: If results cannot be written; what was done is kept.
+        PreparationError: If ``out`` holds other files, or results made with other options and ``redo`` is False.
+        OutputError: If results cannot be written; finished results are kept.
         ValueError: If ``workers`` is below 1.
     """
     search = search or Search()
@@ -115,7 +116,7 @@ def prepare(
             elif isinstance(result, OutputError | MissingExtraError):
                 raise result
             else:
-                failures[item.name] = _said(result)
+                failures[item.name] = _failure_text(result)
             report.failures, report.seconds = failures, time.perf_counter() - start
             if advanced is not None:
                 advanced(report)
@@ -127,13 +128,13 @@ def prepare(
 
 
 def _load_packages(items: Sequence[Item], search: Search) -> None:
-    """Load what is needed, dlib only if a face has to be found.
+    """Import the needed packages, so that a missing one is reported at once; dlib only if a face must be detected.
 
     Raises:
         MissingExtraError: If a package is not installed.
     """
-    sought = search.detector != "aligned" and any(item.points is None for item in items)
-    for module, package in (*_NEEDED, *((("dlib", "dlib-bin"),) if sought else ())):
+    detects = search.detector != "aligned" and any(item.points is None for item in items)
+    for module, package in (*_NEEDED, *((("dlib", "dlib-bin"),) if detects else ())):
         load(module, package=package, extra="faces")
 
 
@@ -142,7 +143,7 @@ def _absolute(item: Item) -> Item:
     return replace(item, points=points, neutral_points=neutral_points)
 
 
-def _said(error: BaseException) -> str:
+def _failure_text(error: BaseException) -> str:
     if isinstance(error, BrokenProcessPool):
         return "the process that worked on it died"
     return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"

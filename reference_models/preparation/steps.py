@@ -1,4 +1,4 @@
-"""One photograph from its file to its results: read, decode, detect, align, difference, write."""
+"""Prepares one photograph: read, decode, detect, align, compute the difference, write."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from reference_models.preparation.store import Entry, is_intact, write_result
 
 STAGES = ("read", "decode", "detect", "align", "difference", "write")
 MAX_BYTES = 256 * 1024 * 1024
-"""Largest file that is read."""
+"""Size in bytes of the largest file that is read."""
 
 
 @dataclass(frozen=True)
 class Done:
-    """What became of one photograph.
+    """The result of one photograph.
 
     Attributes:
         entry: Its entry in the manifest.
-        kept: Whether an earlier result was still right.
+        kept: Whether the result of an earlier run was still valid and was kept.
         seconds: Time spent in each stage.
     """
 
@@ -46,7 +46,7 @@ class Done:
 
 @dataclass(frozen=True, eq=False)
 class _Source:
-    """A photograph's file, or the pixels of a frame of a video, and the file of its landmarks, read."""
+    """The content of a photograph's file, or the pixels of a video frame, and the content of its landmark file."""
 
     name: str
     data: bytes | RGBImage
@@ -60,7 +60,7 @@ class _Source:
         return {"image": image, "points": points, "box": str(self.box)}
 
     def given(self) -> GivenDetector:
-        """Return a detector with the landmarks of the file."""
+        """Return a detector that returns the landmarks of the file."""
         return GivenDetector(parse_points(self.points or b"", name=self.points_name), self.points_name)
 
     def image(self) -> RGBImage:
@@ -76,13 +76,13 @@ class _Source:
 
 @dataclass
 class Preparer:
-    """Prepares photographs one after the other; one for each process.
+    """Prepares photographs one after the other; every process has one.
 
     Attributes:
         root: Folder of the photographs.
         out: Folder of the results.
-        preparation: What is made of each face.
-        search: How it is found.
+        preparation: Alignment and difference of each face.
+        search: How the face is detected.
     """
 
     root: Path
@@ -96,13 +96,17 @@ class Preparer:
         self._identity = identity(self.preparation, self.search)
 
     def prepare(self, item: Item, earlier: Entry | None) -> Done:
-        """Prepare one photograph, unless an earlier result is intact and made from the same contents.
+        """Prepare one photograph, unless the earlier result is intact and has the same inputs.
+
+        Args:
+            item: The photograph.
+            earlier: Its entry of an earlier run; None if there is none.
 
         Raises:
             ImageError: If a photograph cannot be read or decoded.
             LandmarkError: If landmarks cannot be read or do not belong to the photograph.
-            NoFaceError: If there is no face and the search says so.
-            SeveralFacesError: If there are several and the search says so.
+            NoFaceError: If there is no face and ``search.no_face`` is ``raise``.
+            SeveralFacesError: If there are several faces and ``search.several`` is ``raise``.
             PreparationError: If the neutral frame cannot be used, or the results' names are too long.
             OutputError: If a result cannot be written.
         """
@@ -169,18 +173,18 @@ class Preparer:
             raise PreparationError(f"its neutral frame: {error}") from error
 
     def _levels(self, neutral: _Source, aligned: AlignedFace) -> Pixels:
-        """Return the grey difference; the last neutral frame is kept, for a sequence's frames have it in common."""
+        """Return the grey difference; the last neutral face is cached, because the frames of a sequence share it."""
         key = json.dumps([neutral.name, neutral.digest()])
         if self._neutral[0] != key:
             try:
                 self._neutral = (key, self._aligned(neutral)[1])
             except (ImageError, LandmarkError, NoFaceError, SeveralFacesError) as error:
                 raise PreparationError(f"its neutral frame: {error}") from error
-        at_rest = self._neutral[1]
-        if at_rest is None:
+        neutral_face = self._neutral[1]
+        if neutral_face is None:
             raise PreparationError(f"its neutral frame {neutral.name} shows no face, or several")
         with self._stage("difference"):
-            return self.preparation.levels(at_rest, aligned)
+            return self.preparation.levels(neutral_face, aligned)
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:

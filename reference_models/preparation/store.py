@@ -1,12 +1,13 @@
-"""Where results are kept: files that appear whole, a journal of what is done, and in the end a manifest.
+"""The output folder of a preparation: result files, a journal while work is unfinished, and a manifest at the end.
 
     faces/NAME.png      the aligned face
-    levels/NAME.png     grey difference to the neutral frame inside the face, from which every map follows
+    levels/NAME.png     grey difference to the neutral frame inside the face, from which the maps are computed
     points/NAME.json    box, landmarks, transform, centre row
-    manifest.json       what made them, and for each photograph its files with their hashes, or why there are none
-    journal.jsonl       only while work is unfinished: a line for each photograph that is done
+    manifest.json       options and versions, and for each photograph its files with their hashes, or the failure
+    journal.jsonl       only while work is unfinished: one line for each finished photograph
 
-NAME is the photograph's path under the root. Nothing that is written depends on the time or on the order of the work.
+NAME is the photograph's path under the root. Files are written atomically, and their content does not depend on the
+time or on the order of the work.
 """
 
 from __future__ import annotations
@@ -31,12 +32,12 @@ KINDS = ("faces", "levels", "points")
 
 @dataclass(frozen=True)
 class Entry:
-    """What was made of one photograph.
+    """The manifest's entry of one photograph.
 
     Attributes:
-        cache: Name of the result in the cache; see :func:`~reference_models.preparation.preparation.fingerprint`.
-        outcome: Which face was taken, or why none was.
-        files: SHA-256 of each file that was written, by its path under the output folder.
+        cache: Hash of options and inputs; see :func:`~reference_models.preparation.preparation.fingerprint`.
+        outcome: Which face was taken, or why none.
+        files: Path of each written file under the output folder to its SHA-256.
     """
 
     cache: str
@@ -46,14 +47,14 @@ class Entry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a preparation holds.
+    """The contents of an output folder.
 
     Attributes:
         identity: Format, preparation, search and versions; see
             :func:`~reference_models.preparation.preparation.identity`.
-        entries: What was made of each photograph.
-        failures: Why nothing was made of the others, by their paths.
-        complete: Whether the preparation came to its end.
+        entries: Name of each finished photograph to its entry.
+        failures: Path of each failed photograph to the reason.
+        complete: Whether the preparation was finished.
     """
 
     identity: Mapping[str, Any]
@@ -63,10 +64,10 @@ class Manifest:
 
 
 def inside(root: Path, name: str) -> Path:
-    """Return the path of a name under a folder.
+    """Return ``root / name``.
 
     Raises:
-        PreparationError: If the name is absolute, goes upwards, or leaves the folder by a link.
+        PreparationError: If ``name`` is absolute, contains ``..``, or leads out of the folder through a link.
     """
     parts = PurePosixPath(name)
     if parts.is_absolute() or ".." in parts.parts or not parts.parts or "\\" in name or "\0" in name:
@@ -78,9 +79,9 @@ def inside(root: Path, name: str) -> Path:
 
 
 def load_manifest(out: Path) -> Manifest | None:
-    """Return what a folder holds, finished or not; None if it holds no preparation.
+    """Read the manifest and the journal of a folder; return None if it holds no preparation.
 
-    A journal's last line may be torn where its writer was killed, and is then left out.
+    An incomplete last line of the journal, left by a killed process, is ignored.
 
     Raises:
         PreparationError: If manifest or journal is damaged, or names a path outside the folder.
@@ -111,11 +112,11 @@ def load_manifest(out: Path) -> Manifest | None:
 
 
 def write_result(out: Path, name: str, data: bytes) -> str:
-    """Write one file of a result so that it appears whole, and return its hash.
+    """Write one result file atomically and return its SHA-256.
 
     Raises:
         PreparationError: If its name is too long or leads out of the folder.
-        OutputError: If the file system refuses.
+        OutputError: If the file cannot be written.
     """
     path = inside(out, name)
     unfinished = out / UNFINISHED / f"{os.getpid()}"
@@ -131,7 +132,7 @@ def write_result(out: Path, name: str, data: bytes) -> str:
 
 
 def is_intact(out: Path, entry: Entry) -> bool:
-    """Return whether all files of an entry are there with the content that was written."""
+    """Return whether all files of an entry exist with the recorded hashes."""
     for name, expected in entry.files.items():
         try:
             with (out / name).open("rb") as file:
@@ -143,16 +144,16 @@ def is_intact(out: Path, entry: Entry) -> bool:
 
 
 class Store:
-    """An output folder that is being filled.
+    """Writes the results of a preparation into an output folder.
 
     Args:
-        out: The folder; it is made if it is not there.
-        identity: What the results depend on, besides the photographs.
-        redo: Whether results made in another way may be replaced.
+        out: The folder; it is created if it does not exist.
+        identity: Everything that determines the results besides the photographs.
+        redo: Whether to replace results made with other options.
 
     Raises:
-        PreparationError: If the folder holds something else, or results made in another way.
-        OutputError: If it cannot be written.
+        PreparationError: If the folder holds other files, or results made with other options and ``redo`` is False.
+        OutputError: If the folder cannot be written.
     """
 
     def __init__(self, out: Path, identity: Mapping[str, Any], *, redo: bool = False) -> None:
@@ -171,7 +172,7 @@ class Store:
         self._journal = self._open()
 
     def keep(self, name: str, entry: Entry) -> None:
-        """Note that a photograph is done, and remove what an earlier result of it has beyond the new one."""
+        """Record a finished photograph, and remove files of its earlier result that the new one lacks."""
         self.entries[name] = entry
         earlier = self.before.get(name)
         if earlier != entry:
@@ -179,7 +180,7 @@ class Store:
             self._remove(set(earlier.files if earlier else ()) - set(entry.files))
 
     def finish(self, failures: Mapping[str, str]) -> Manifest:
-        """Write the manifest, remove what belongs to photographs that are gone, and close the journal."""
+        """Write the manifest, remove results of photographs that no longer exist, and delete the journal."""
         for name in set(self.before) - set(self.entries):
             self._remove(set(self.before[name].files))
         manifest = Manifest(self.identity, dict(sorted(self.entries.items())), dict(sorted(failures.items())), True)
@@ -195,11 +196,11 @@ class Store:
         return manifest
 
     def close(self) -> None:
-        """Close the journal, which stays for the next run if the work is unfinished."""
+        """Close the journal's file; it stays for the next run if the work is unfinished."""
         self._journal.close()
 
     def _open(self) -> IO[bytes]:
-        """Start the journal anew from what is known, whole or not at all, and open it for more."""
+        """Write the journal atomically with the entries of earlier runs, and open it for appending."""
         lines: list[dict[str, Any]] = [{"identity": self.identity}]
         lines += [{"name": name, "entry": asdict(entry)} for name, entry in self.before.items()]
         try:
@@ -239,12 +240,12 @@ def _entry(out: Path, name: str, fields: Mapping[str, Any]) -> Entry:
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return what differs between two identities, as words."""
-    found = []
+    """Return the differences between two identities as texts for a message."""
+    differences = []
     for part in sorted({*before, *now}):
         old, new = before.get(part), now.get(part)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
-            found += changes(old, new)
+            differences += changes(old, new)
         elif old != new:
-            found.append(f"{part}: {old} there, {new} here")
-    return found
+            differences.append(f"{part}: {old} there, {new} here")
+    return differences

@@ -1,4 +1,4 @@
-"""Processes that work on items side by side: none outlives its parent, and one that dies takes one item with it."""
+"""Worker processes of a preparation: none outlives its parent, and a crash loses only the item that caused it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from reference_models.preparation.store import Entry
 
 Task = tuple[Item, Entry | None]
 AHEAD = 4
-"""Items that are handed out ahead for each process."""
+"""Number of items queued for each process."""
 
 _preparer: list[Preparer] = []
 
@@ -29,10 +29,10 @@ _preparer: list[Preparer] = []
 def results(
     tasks: Iterable[Task], root: Path, out: Path, preparation: Preparation, search: Search, *, workers: int
 ) -> Iterator[tuple[Item, Done | BaseException]]:
-    """Yield each item with its result, or with what went wrong, in the order in which they are ready.
+    """Yield each item with its result or its exception, in the order in which they are finished.
 
-    If a process dies, those that were at work are tried again, each alone; the one that kills its process again is what
-    went wrong with it, and the rest goes on.
+    If a process dies, all items that were queued or in work are repeated one at a time; an item whose process dies
+    again is yielded with ``BrokenProcessPool``, and the work goes on.
     """
     waiting, suspects = iter(tasks), deque[Task]()
     running: dict[Future[Done], Task] = {}
@@ -44,7 +44,7 @@ def results(
             while len(running) < room and (task := suspects.popleft() if alone else next(waiting, None)) is not None:
                 try:
                     running[pool.submit(_work, *task)] = task
-                except BrokenProcessPool:  # one died while it had nothing to do
+                except BrokenProcessPool:  # an idle process died
                     suspects.append(task)
                     broken = True
                     break
@@ -68,16 +68,16 @@ def results(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _pool(made_of: tuple[Path, Path, Preparation, Search], workers: int) -> ProcessPoolExecutor:
+def _pool(arguments: tuple[Path, Path, Preparation, Search], workers: int) -> ProcessPoolExecutor:
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     if "forkserver" in methods:
-        context.set_forkserver_preload([__name__])  # what is imported once need not be imported by every process
-    return ProcessPoolExecutor(workers, context, _start, made_of)
+        context.set_forkserver_preload([__name__])  # imports happen once, not in every process
+    return ProcessPoolExecutor(workers, context, _start, arguments)
 
 
 def _start(root: Path, out: Path, preparation: Preparation, search: Search) -> None:
-    """Prepare a new process: one thread, deaf to Ctrl-C, which its parent handles, and gone when its parent is gone."""
+    """Set up a new process: one thread, no reaction to Ctrl-C (the parent handles it), exit when the parent ends."""
     import torch
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -85,11 +85,11 @@ def _start(root: Path, out: Path, preparation: Preparation, search: Search) -> N
     load("cv2", package="opencv-python-headless", extra="faces").setNumThreads(1)
     parent = multiprocessing.parent_process()
     if parent is not None:
-        threading.Thread(target=_follow, args=(parent.sentinel,), daemon=True).start()
+        threading.Thread(target=_exit_with_parent, args=(parent.sentinel,), daemon=True).start()
     _preparer[:] = [Preparer(root, out, preparation, search)]
 
 
-def _follow(parent: int) -> None:
+def _exit_with_parent(parent: int) -> None:
     wait_for_any([parent])
     os._exit(1)
 

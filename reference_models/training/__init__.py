@@ -1,1 +1,1 @@
-"""Recipes of the papers and the engine that runs them; needs ``pip install "attnzoo[train]"``."""
+"""The papers' training recipes and the code that trains by them; needs ``pip install "attnzoo[train]"``."""

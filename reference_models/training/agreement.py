@@ -1,9 +1,9 @@
-"""Agreement of intensities: ICC(3,1) of predicted and coded levels.
+"""ICC(3,1), the agreement of predicted and coded intensity levels.
 
 P. E. Shrout, J. L. Fleiss, "Intraclass Correlations: Uses in Assessing Rater Reliability", Psychological Bulletin
-86(2), 1979: ICC(3,1) = (BMS - EMS) / (BMS + (k - 1) EMS), with the mean squares between targets and of the residual of
-a two-way analysis of variance, k = 2 judges: the network and the coder. With centred sums S that is
-2 S_xy / (S_xx + S_yy).
+86(2), 1979: ICC(3,1) = (BMS - EMS) / (BMS + (k - 1) EMS). BMS and EMS are the mean squares between targets and of the
+residual in a two-way analysis of variance; the k = 2 judges are the network and the coder. With centred sums S this
+equals 2 S_xy / (S_xx + S_yy).
 
 Differences from the paper: none.
 """
@@ -20,11 +20,11 @@ from torchmetrics import Metric
 class IntraclassCorrelation(Metric):
     """ICC(3,1) of each action unit, over all frames of all processes.
 
-    Sums are kept in float64 and added over processes, so that the value does not depend on batches or their number.
+    Sums are kept in float64 and added over processes, so that the division into batches has no effect.
 
     Args:
         num_units: Number of action units A.
-        **options: Of :class:`torchmetrics.Metric`.
+        **options: Options of :class:`torchmetrics.Metric`.
 
     Raises:
         ValueError: If ``num_units`` is below 1.
@@ -43,11 +43,11 @@ class IntraclassCorrelation(Metric):
         self.add_state("sums", torch.zeros(6, num_units, dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, predicted: Tensor, levels: Tensor) -> None:
-        """Take a batch in.
+        """Add a batch.
 
         Args:
             predicted: Predicted levels (B, A), finite.
-            levels: Coded levels (B, A); NaN where nobody scored one: that frame does not count for that unit.
+            levels: Coded levels (B, A); NaN where a unit was not scored: the frame does not count for that unit.
 
         Raises:
             ValueError: If a shape does not fit, or a prediction is not finite.
@@ -65,10 +65,10 @@ class IntraclassCorrelation(Metric):
         self.sums += torch.stack([scored.double(), x, y, x * x, y * y, x * y]).sum(1)
 
     def compute(self) -> Tensor:
-        """Return ICC(3,1) of each unit (A,), float64, -1 to 1; NaN where neither prediction nor coding varies."""
+        """Return ICC(3,1) of each unit (A,), float64, -1 to 1; NaN if both predictions and levels are constant."""
         count, x, y, xx, yy, xy = self.sums
         count = count.clamp(min=1)
         varies = xx - x * x / count + (yy - y * y / count)
-        # A constant's sum of squares differs from zero by rounding only.
+        # The centred sum of squares of a constant differs from zero by rounding only.
         constant = varies <= 1e-12 * (xx + yy)
         return torch.where(constant, torch.nan, 2 * (xy - x * y / count) / varies)

@@ -1,4 +1,4 @@
-"""Torchvision's classifiers with as many outputs as there are labels: what the papers' networks are compared with."""
+"""Torchvision's classifiers, with one output per label, as baselines for the papers' networks."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ PREFIX = "torchvision/"
 
 
 def classifier(name: str, outputs: int, *, weights: str | None = None, **options: Any) -> nn.Module:
-    """Return a classification model of torchvision.
+    """Return a torchvision classification model whose last linear layer has ``outputs`` outputs.
 
     Args:
-        name: What torchvision calls it, such as ``resnet18``.
-        outputs: Outputs of its last linear layer.
-        weights: A file of its ImageNet weights, as torchvision publishes them; None for random ones.
-        **options: Of torchvision's builder.
+        name: Torchvision's name of the model, such as ``resnet18``.
+        outputs: Number of outputs.
+        weights: Path of its ImageNet weights, as torchvision publishes them; None for random weights.
+        **options: Options of torchvision's model builder.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If there is no such model, it does not end in a linear layer, or the weights are others.
+        FileNotFoundError: If there is no file ``weights``.
+        ValueError: If there is no such model, it has no linear layer, or the weights are those of another model.
     """
     positive_int("outputs", outputs)
     if name not in torchvision.models.list_models(torchvision.models):

@@ -1,19 +1,20 @@
-"""What is changed in the papers' recipes for synthetic faces, so that a network learns in minutes on two cores.
+"""Changes to the papers' recipes for synthetic faces, with which a network learns in minutes on two cores.
 
-The recipes are made for tens of thousands of photographs, weights from ImageNet or VGGFace2, and a GPU. On two thousand
-rendered faces, from random weights, CEDNN's ends with an F1 of 0: each unit is absent in most frames, and the answer
-"nothing is there" is never left. None of this is the papers', and none of it is done to a real dataset:
-``reference-models train --paper`` leaves it out, and each value can be given on the command line.
+The papers' recipes are meant for tens of thousands of photographs, weights from ImageNet or VGGFace2, and a GPU. With
+two thousand rendered faces and random weights, CEDNN's recipe ends with an F1 of 0: each unit is absent in most frames,
+and the network keeps predicting that no unit is present. These changes are not from the papers and do not apply to real
+datasets. ``reference-models train --paper`` leaves them out, and options of the command set each value.
 
 - AdamW, with a warm-up and half a cosine.
-- The loss takes the level, a fifth of it, for the probability that is wanted: a frame then says how much, as it does to
-  the regression that a network is compared with.
-- Faces of 64 pixels are mirrored and moved by chance, and nothing else. TRA-Net's have 96: it has no neutral face
-  beside a frame to see small changes by. What it says of a face and of its mirror image is averaged.
-- Difference maps begin at a grey level of 8 instead of 30, which 1.6% of the pixels of rendered faces reach.
-- CEDNN has no squeeze-and-excitation, without which its blocks train by native passes in half the time.
-- Nothing is frozen in TRA-Net, which has no weights from elsewhere here. Its pictures come pixel by pixel, in batches
-  of 64, and it computes in bfloat16, which is faster where the processor has it.
+- The target probability of a unit is its level divided by five instead of 0 or 1, so that a frame also teaches how
+  strong a unit is.
+- Faces have 64 pixels and are only mirrored and moved at random. TRA-Net's faces have 96 pixels, because it sees no
+  neutral face from which small changes could be judged; its outputs for a face and its mirror image are averaged.
+- The lowest threshold of the difference maps is a grey level of 8 instead of 30, which only 1.6% of the pixels of
+  rendered faces reach.
+- CEDNN has no squeeze-and-excitation: without it its blocks train by native kernels in half the time.
+- TRA-Net has no frozen layers, because it starts from random weights. It takes channels-last pictures in batches of 64
+  and computes in bfloat16, which is faster on processors that support it.
 """
 
 from __future__ import annotations
@@ -62,26 +63,25 @@ SYNTHETIC: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "dba-net": {**_EXPRESSIONS, "epochs": 14, "options": {"backbone": "timm/resnet10t"}},
     }
 )
-"""Name of a recipe to the values that are changed in it."""
+"""Name of a recipe to the fields that are changed in it."""
 
 _MORE_PERSONS = {"tra-net": 5000}
 _IN_BF16 = frozenset({"tra-net"})
 
 
 def for_synthetic(recipe: Recipe) -> Recipe:
-    """Return a paper's recipe as it is run on synthetic faces."""
+    """Return a paper's recipe with the changes for synthetic faces."""
     return recipe.changed(**SYNTHETIC[recipe.name])
 
 
 def persons(recipe: Recipe) -> int:
-    """Return how many persons are trained on, chosen by and scored together, also for a recipe of somebody's own.
+    """Return the default number of synthetic persons on all three sides together.
 
-    TRA-Net sees no neutral face beside a frame: it must learn from more persons what belongs to a face and what to its
-    expression.
+    TRA-Net sees no neutral face: it needs more persons to learn to tell a face from its expression.
     """
     return _MORE_PERSONS.get(recipe.name, 2000)
 
 
 def precision(recipe: Recipe) -> Precision:
-    """Return in what a network computes on synthetic faces."""
+    """Return the default precision for training on synthetic faces."""
     return "bf16-mixed" if recipe.name in _IN_BF16 else "32-true"

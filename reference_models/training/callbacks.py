@@ -1,4 +1,4 @@
-"""What looks on while Lightning trains: keeps states, stops early, lets signals through."""
+"""Lightning callbacks of a run: they write training states and the run's record, stop early, and handle signals."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from reference_models.training.trained import RunRecord
 
 
 class SafeCheckpoint(ModelCheckpoint):
-    """Keeps the best epoch's state, and with ``save_last`` that of each whole epoch, both as safetensors.
+    """Saves the training state of the best epoch, and with ``save_last`` of the last complete epoch, as safetensors.
 
-    Lightning's own ``save_last`` writes when the best one is written. Here ``last.safetensors`` follows every
-    validation, after ``best.safetensors``, so that the last state always knows which epoch the best one is of.
+    Lightning's ``save_last`` writes only when a new best state is written. Here ``last.safetensors`` is written after
+    every validation, after ``best.safetensors``, so that the last state always records which epoch was the best.
 
     Args:
-        folder: Where the files go.
-        filename: Of the best state, without ending.
-        save_last: Whether the last state is kept too.
-        **options: Of Lightning's ``ModelCheckpoint``.
+        folder: Folder of the files.
+        filename: File name of the best state, without suffix.
+        save_last: Whether to save the last state too.
+        **options: Options of Lightning's ``ModelCheckpoint``.
     """
 
     FILE_EXTENSION = ".safetensors"
@@ -36,13 +36,13 @@ class SafeCheckpoint(ModelCheckpoint):
         self.keeps_last = save_last
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the best state if this epoch is better than all before, and the last one."""
+        """Write the best state if this epoch is better than all earlier ones, then the last state."""
         super().on_validation_end(trainer, pl_module)
         if self.keeps_last and trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
             trainer.save_checkpoint(Path(str(self.dirpath)) / f"{self.CHECKPOINT_NAME_LAST}{self.FILE_EXTENSION}")
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over which epoch was the best, also in a folder that has been moved."""
+        """Restore which epoch was the best; the paths follow the folder if it was moved."""
         here: dict[str, Any] = {"dirpath": self.dirpath}
         if state_dict["best_model_path"]:
             best = str(Path(str(self.dirpath)) / f"{self.filename}{self.FILE_EXTENSION}")
@@ -52,49 +52,49 @@ class SafeCheckpoint(ModelCheckpoint):
 
 
 class Patience(EarlyStopping):
-    """Lightning's early stopping, which also keeps a run ended that had stopped before its state was read again.
+    """Lightning's early stopping, which also trains no further when a run that had stopped is resumed.
 
     It decides after the validation, before the state is written, and not at the end of the epoch.
 
     Args:
-        monitor: Score of the validation side.
-        patience: Epochs without a better one.
+        monitor: Name of the validation score.
+        patience: Number of epochs without a better score after which training stops.
     """
 
     def __init__(self, monitor: str, *, patience: int) -> None:
         super().__init__(monitor, mode="max", patience=patience, check_on_train_epoch_end=False)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        """Train no further epoch if an earlier start of the run has stopped."""
+        """Stop at once if the resumed run had stopped already."""
         if self.wait_count >= self.patience or self.stopped_epoch > 0:
             trainer.should_stop = True
 
 
-class Claim(Callback):
-    """Writes the record of a run into its folder when the first step is done, and not before.
+class FolderClaim(Callback):
+    """Writes the record of a run into its folder after the first training step, and removes traces of failed starts.
 
     Args:
-        record: Of the run.
-        folder: Of the run.
+        record: Record of the run.
+        folder: Folder of the run.
     """
 
     def __init__(self, record: RunRecord, folder: Path) -> None:
         self.record = record
         self.folder = folder
-        self.made = False
+        self.claimed = False
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        """Claim the folder."""
-        if not self.made and trainer.is_global_zero:
+        """Write the record after the first step."""
+        if not self.claimed and trainer.is_global_zero:
             self.record.claim(self.folder)
-        self.made = True
+        self.claimed = True
 
     @contextmanager
-    def or_nothing(self) -> Iterator[None]:
-        """Make the folder; if what is inside fails before the first step, leave behind what was there before.
+    def undo_before_first_step(self) -> Iterator[None]:
+        """Create the folder; if the ``with`` block fails before the first step, remove all files added since.
 
         Raises:
-            OSError: If the folder cannot be made.
+            OSError: If the folder cannot be created.
         """
         new = not self.folder.exists()
         before = set(self.folder.rglob("*"))
@@ -104,32 +104,32 @@ class Claim(Callback):
             yield
             done = True
         finally:
-            if not done and not self.made and int(os.environ.get("LOCAL_RANK", "0")) == 0:
-                for path in sorted(set(self.folder.rglob("*")) - before, reverse=True):  # a folder after what is in it
+            if not done and not self.claimed and int(os.environ.get("LOCAL_RANK", "0")) == 0:
+                for path in sorted(set(self.folder.rglob("*")) - before, reverse=True):  # a folder after its files
                     path.rmdir() if path.is_dir() else path.unlink()
                 if new:
                     self.folder.rmdir()
 
 
 class Signals(Callback):
-    """Gives Ctrl-C and SIGTERM back to :mod:`reference_models.interrupts`, after Lightning has taken SIGTERM.
+    """Installs the signal handlers of :mod:`reference_models.interrupts` again after Lightning has replaced them.
 
-    Of several processes the first one raises; the others work on until it ends them.
+    Of several processes only the first raises on a signal; the others ignore it and go on until the first ends them.
     """
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        """Take the signals for a training."""
-        self._take(trainer)
+        """Install the handlers when training starts."""
+        self._install(trainer)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        """Take the signals for a validation."""
-        self._take(trainer)
+        """Install the handlers when a validation starts."""
+        self._install(trainer)
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        """Take the signals for a test."""
-        self._take(trainer)
+        """Install the handlers when a test starts."""
+        self._install(trainer)
 
-    def _take(self, trainer: pl.Trainer) -> None:
+    def _install(self, trainer: pl.Trainer) -> None:
         if trainer.is_global_zero:
             interrupts.install()
         else:
@@ -137,9 +137,9 @@ class Signals(Callback):
 
 
 def end_other_processes(trainer: pl.Trainer) -> None:
-    """Kill the training processes that Lightning started beside this one, and let nobody wait for them."""
+    """Kill the training processes that Lightning started besides this one."""
     processes: list[Any] = getattr(trainer.strategy.launcher, "procs", [])
     for process in processes:
         process.kill()
         process.wait()
-    processes.clear()  # Lightning's observer of these processes would kill this one too
+    processes.clear()  # Lightning's monitor of these processes would kill this process too

@@ -1,4 +1,4 @@
-"""Lightning's checkpoints as safetensors, see :mod:`reference_models.training.states`."""
+"""Lightning's checkpoint plugin for safetensors files, see :mod:`reference_models.training.states`."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["FORMAT", "SafeCheckpointIO"]
 
 
 class SafeCheckpointIO(CheckpointIO):
-    """Reads and writes training states for Lightning's trainer."""
+    """Reads and writes Lightning's training states as safetensors files."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write a training state.
 
         Raises:
-            OSError: If the file cannot be written; an older one under that name is still there.
-            TypeError: If the state holds what neither safetensors nor JSON can.
+            OSError: If the file cannot be written; an existing file under that name is kept.
+            TypeError: If the state holds a value that neither safetensors nor JSON can hold.
         """
         if storage_options is not None:
             raise TypeError(f"storage_options must be None, got {storage_options!r}")
@@ -31,17 +31,17 @@ class SafeCheckpointIO(CheckpointIO):
         self,
         path: str | Path,
         map_location: Any = None,
-        weights_only: bool | None = None,  # noqa: ARG002 - Lightning's signature; nothing else can be in the file
+        weights_only: bool | None = None,  # noqa: ARG002 - Lightning's signature; the file can hold nothing but weights
     ) -> dict[str, Any]:
         """Read a training state.
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If the file is damaged or none of these.
+            ValueError: If the file is damaged or is not a training state of this package.
         """
         device = str(map_location) if isinstance(map_location, str | torch.device) else "cpu"
         return read_state(Path(path), device=device)
 
     def remove_checkpoint(self, path: str | Path) -> None:
-        """Remove a file; it may be gone already."""
+        """Remove a file if it exists."""
         Path(path).unlink(missing_ok=True)

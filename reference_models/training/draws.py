@@ -1,7 +1,7 @@
-"""Which pictures an epoch shows, in which order, and with which random numbers: functions of seed and epoch alone.
+"""Pictures, order and random augmentation of an epoch, as functions of the run's seed and the epoch only.
 
-So a run that was killed goes on exactly where it was, from the last whole epoch, whatever drew random numbers before;
-and neither the number of processes nor that of workers changes what a picture looks like.
+So a killed run resumes exactly from its last complete epoch, and neither the number of training processes nor that of
+decoding workers changes a picture.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 Order = Callable[[torch.Generator], Tensor]
-"""Returns the numbers of an epoch's pictures, drawn with the generator."""
+"""Returns the indices of an epoch's pictures, (N,) int64, drawn with the generator."""
 
 
 class Draw(NamedTuple):
-    """One picture of one epoch."""
+    """Index of a picture in its dataset, and the epoch in which it is shown."""
 
     epoch: int
     picture: int
 
 
 def seed_of(*numbers: int) -> int:
-    """Return a seed of 63 bits from a run's seed and what it is for."""
+    """Return a seed of 63 bits, a hash of ``numbers``: a run's seed, then for example the epoch and the picture."""
     mixed = 0x9E3779B97F4A7C15
-    for number in numbers:  # SplitMix64's finaliser: neighbouring numbers give unrelated seeds
+    for number in numbers:  # SplitMix64's finaliser: consecutive numbers give unrelated seeds
         mixed = (mixed ^ (number & 0xFFFFFFFFFFFFFFFF)) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
         mixed = (mixed ^ (mixed >> 27)) * 0x94D049BB133111EB & 0xFFFFFFFFFFFFFFFF
         mixed ^= mixed >> 31
@@ -35,21 +35,21 @@ def seed_of(*numbers: int) -> int:
 
 
 class EpochSampler(Sampler[list[Draw]]):
-    """Batches of an epoch, this process's part of each.
+    """Batch sampler: yields this process's share of every batch of an epoch.
 
-    A step's pictures are those of the whole order, dealt out to the processes in turn, so that all processes together
-    see what one alone would. What is left over after the last whole batch is left out of the epoch.
+    The pictures of a global batch are dealt out to the processes in turn, so that all processes together see the batch
+    that a single process would. An incomplete last batch is dropped.
 
     Args:
-        order: The epoch's pictures.
-        seed: The run's.
-        batch_size: Pictures of a step, over all processes.
-        rank: Number of this process.
+        order: Draws the indices of an epoch's pictures.
+        seed: Seed of the run.
+        batch_size: Pictures per step, over all processes.
+        rank: Number of this process, from 0.
         world_size: Number of processes.
-        epoch: The epoch that the first iteration is of, as long as nobody names another.
+        epoch: Epoch of the first iteration, until :meth:`set_epoch` is called.
 
     Raises:
-        ValueError: If ``batch_size`` is no multiple of the processes, or larger than an epoch.
+        ValueError: If ``batch_size`` is not a multiple of ``world_size``, or larger than an epoch.
     """
 
     def __init__(
@@ -70,11 +70,11 @@ class EpochSampler(Sampler[list[Draw]]):
 
     @property
     def sampler(self) -> EpochSampler:
-        """This object: Lightning names the epoch to ``batch_sampler.sampler`` and not to the batch sampler itself."""
+        """This object: Lightning calls ``set_epoch`` of ``batch_sampler.sampler``, not of the batch sampler itself."""
         return self
 
     def set_epoch(self, epoch: int) -> None:
-        """Name the epoch that the next iteration is of; Lightning calls this before each epoch."""
+        """Set the epoch of the next iteration; Lightning calls this before each epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -91,11 +91,13 @@ class EpochSampler(Sampler[list[Draw]]):
 
 
 class Drawn(Dataset[Any]):
-    """A dataset whose random transforms depend on the draw alone.
+    """Wraps a dataset so that the random transforms of a sample depend only on seed, epoch and index.
+
+    It is indexed by a :class:`Draw`.
 
     Args:
-        dataset: Gives a sample for a number.
-        seed: The run's.
+        dataset: Dataset that returns a sample for an index.
+        seed: Seed of the run.
     """
 
     def __init__(self, dataset: Sequence[Any] | Dataset[Any], seed: int) -> None:
@@ -107,11 +109,11 @@ class Drawn(Dataset[Any]):
 
     def __getitem__(self, draw: Draw) -> Any:
         with torch.random.fork_rng(devices=[]):
-            # Not torch.manual_seed: for an accelerator that is not awake it notes a whole traceback, each time anew.
+            # Not torch.manual_seed: with an uninitialised accelerator it records a whole traceback at every call.
             torch.default_generator.manual_seed(seed_of(self.seed, draw.epoch, draw.picture))
             return self.dataset[draw.picture]
 
 
 def shuffled(count: int) -> Order:
-    """Return the order that shows each of ``count`` pictures once."""
+    """Return an order that shows each of ``count`` pictures once, in random order."""
     return lambda generator: torch.randperm(count, generator=generator)

@@ -1,4 +1,4 @@
-"""The scores of a trained network on faces."""
+"""Scores a trained network on faces."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def evaluate(trained: Trained, sides: Sides) -> dict[str, float]:
     """Return the scores of the test side, by name.
 
     Raises:
-        ValueError: If the network was trained on one of its persons, or chosen by one.
+        ValueError: If a person of the test side was in the network's training or validation side.
     """
     check_unknown(trained.record.persons, sides.persons["test"])
     return scores_of(trained.network, trained.recipe, sides.test, calibration=trained.calibration)
@@ -32,22 +32,22 @@ def evaluate(trained: Trained, sides: Sides) -> dict[str, float]:
 def scores_of(
     network: nn.Module, recipe: Recipe, faces: FaceDataset, *, calibration: Calibration | None = None
 ) -> dict[str, float]:
-    """Return the scores of faces, whoever they are, by name.
+    """Return the scores of faces, by name, without a check of the persons.
 
     Args:
-        network: In evaluation.
-        recipe: What it was made by.
-        faces: With the recipe's labels and test-time augmentation.
-        calibration: How the outputs of action units become presence and levels; with it ``icc`` and ``f1_tuned`` are
-            among the scores.
+        network: Network in evaluation mode.
+        recipe: Its recipe.
+        faces: Faces with the recipe's labels and test-time augmentation.
+        calibration: Turns the outputs of action units into presence and levels; adds the scores ``icc`` and
+            ``f1_tuned``. None leaves them out.
     """
-    counted, outputs = scores(recipe.labels), Outputs()
+    metric, outputs = scores(recipe.labels), Outputs()
     for batch in DataLoader(faces, EVALUATED_AT_ONCE, collate_fn=collate):
         logits = logits_of(network, recipe, batch)
-        counted.update(logits, batch)
+        metric.update(logits, batch)
         if batch.levels is not None:
             outputs.update(logits, batch.target, batch.levels)
-    found = dict(counted.compute())
+    values = dict(metric.compute())
     if calibration is not None:
-        found |= calibration.scores(*outputs.compute())
-    return {name: float(value) for name, value in found.items()}
+        values |= calibration.scores(*outputs.compute())
+    return {name: float(value) for name, value in values.items()}

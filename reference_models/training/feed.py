@@ -1,4 +1,4 @@
-"""The pictures of a run: dealt out for training, in order for validation and test."""
+"""The data loaders of a run: batches drawn at random for training, in order for validation and test."""
 
 from __future__ import annotations
 
@@ -18,13 +18,17 @@ EVALUATED_AT_ONCE = 64
 
 
 class Feed(pl.LightningDataModule):
-    """Gives Lightning's trainer its batches.
+    """Lightning data module of a run.
 
     Args:
-        sides: The pictures.
-        recipe: Says how they are drawn.
-        seed: The run's.
-        workers: Processes that decode; 0 decodes in this one.
+        sides: Training, validation and test side.
+        recipe: Batch size, number of batches and sampling.
+        seed: Seed of the run.
+        workers: Number of processes that decode pictures; 0 decodes in this process.
+
+    Attributes:
+        tested: Faces of the test loader; the test side at first.
+        first_epoch: Epoch at which training starts or resumes.
     """
 
     def __init__(self, sides: Sides, recipe: Recipe, *, seed: int, workers: int) -> None:
@@ -37,19 +41,19 @@ class Feed(pl.LightningDataModule):
         self.first_epoch = 0
 
     def state_dict(self) -> dict[str, int]:
-        """Return what a training state holds of it: the epoch after the one that has just ended."""
+        """Return the entry of a training state: the number of the next epoch."""
         trainer: Any = self.trainer
         return {"next epoch": trainer.current_epoch + 1}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Begin with the epoch that a training state names.
+        """Start with the epoch stored in a training state.
 
-        Lightning asks worker processes for their first batches before it names the epoch to the sampler.
+        The sampler needs it at construction: Lightning prefetches the first batches before it calls ``set_epoch``.
         """
         self.first_epoch = state_dict["next epoch"]
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Return this process's share of the epochs' batches."""
+        """Return a loader of this process's share of the training batches."""
         trainer: Any = self.trainer
         sampler = EpochSampler(
             self._order(),
@@ -62,11 +66,11 @@ class Feed(pl.LightningDataModule):
         return self._loader(Drawn(self.sides.train, self.seed), batch_sampler=sampler)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """Return this process's share of the validation side."""
+        """Return a loader of this process's share of the validation side."""
         return self._in_order(self.sides.validation)
 
     def test_dataloader(self) -> DataLoader[Batch]:
-        """Return this process's share of the test side, or of what else ``tested`` is."""
+        """Return a loader of this process's share of ``tested``."""
         return self._in_order(self.tested)
 
     def _order(self) -> Order:

@@ -1,4 +1,4 @@
-"""Runs a recipe: trains, keeps the best epoch, resumes after a kill, writes the model."""
+"""Trains a network by a recipe: keeps the best epoch, resumes after a kill, writes the model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from reference_models import interrupts
 from reference_models.checks import positive_int
-from reference_models.training.callbacks import Claim, Patience, SafeCheckpoint, Signals, end_other_processes
+from reference_models.training.callbacks import FolderClaim, Patience, SafeCheckpoint, Signals, end_other_processes
 from reference_models.training.checkpoint_io import SafeCheckpointIO
 from reference_models.training.feed import Feed
 from reference_models.training.learner import Learner
@@ -32,14 +32,14 @@ from reference_models.training.trained import BEST, LAST, MODEL, RunRecord, writ
 
 @dataclass(frozen=True, kw_only=True)
 class Hardware:
-    """Where a run computes; the defaults are Lightning's own choice.
+    """The devices and processes of a run.
 
     Attributes:
-        accelerator: ``auto``, ``cpu``, ``gpu``, ..
-        devices: Processes on each node.
-        nodes: Machines.
+        accelerator: Lightning's name: ``auto``, ``cpu``, ``gpu``, ..
+        devices: Number of training processes on each node.
+        nodes: Number of machines.
         precision: ``32-true`` or ``bf16-mixed``.
-        workers: Processes that decode pictures, for each training process.
+        workers: Number of processes that decode pictures, for each training process.
     """
 
     accelerator: str = "auto"
@@ -51,7 +51,7 @@ class Hardware:
 
 @contextmanager
 def _hide_writer_thread_errors() -> Iterator[None]:
-    """Leave an error of TensorBoard's writing thread to the main thread, which it reaches at the next write."""
+    """Hide an OSError of TensorBoard's writer thread; the next write raises it in the main thread."""
     before = threading.excepthook
 
     def hook(args: threading.ExceptHookArgs) -> None:
@@ -76,28 +76,29 @@ def fit(
     logs: bool = True,
     watchers: Sequence[Callback] = (),
 ) -> dict[str, float]:
-    """Train a network and return its scores, ``test/f1`` and so on, and the same of each of the sides' ``others``.
+    """Train a network and return its scores on the test side, ``test/f1`` and so on, and on each of ``sides.others``.
 
     A folder that holds an unfinished run of the same recipe, data, seed and precision resumes from its last complete
     epoch. A start that is refused, or interrupted before its first step, leaves the folder as it was.
 
     Args:
-        recipe: How.
-        sides: On what.
-        folder: Gets ``last.safetensors`` and ``best.safetensors`` (training states), ``model.safetensors`` (the best
-            epoch's weights with labels, preparation, recipe and versions), ``run.json`` and the logs.
-        seed: Of weights, order and augmentation: the same seed gives the same run, to the bit on CPUs.
-        hardware: Where.
-        progress: Whether to draw a bar over the whole run, and print a line an epoch, on the error stream.
-        logs: Whether to write TensorBoard's and CSV logs.
-        watchers: Callbacks of Lightning's that look on.
+        recipe: Network, loss, optimiser and schedule.
+        sides: Faces to train on, to choose the best epoch by, and to score.
+        folder: Output folder. It gets ``last.safetensors`` and ``best.safetensors`` (training states),
+            ``model.safetensors`` (the best epoch's weights with labels, preparation, recipe and versions), ``run.json``
+            and the logs.
+        seed: Seed of weights, order and augmentation: the same seed gives the same run, bit for bit on CPUs.
+        hardware: Devices, precision and processes; by default Lightning's choice with one process.
+        progress: Whether to draw a progress bar, and print one line per epoch, on the error stream.
+        logs: Whether to write TensorBoard and CSV logs.
+        watchers: Further Lightning callbacks.
 
     Raises:
-        KeyboardInterrupt: If SIGINT has arrived; the state of the last complete epoch stays. Inside
-            :func:`reference_models.interrupts.interruptible` that is its own exception.
+        KeyboardInterrupt: On SIGINT; the state of the last complete epoch stays. Inside
+            :func:`reference_models.interrupts.interruptible` its exception is raised instead.
         OSError: If the folder cannot be written; the last good training state stays.
-        SystemExit: With code 143 if SIGTERM has arrived, likewise.
-        ValueError: If the folder holds another run, or the hardware is not there.
+        SystemExit: With code 143 on SIGTERM; the state of the last complete epoch stays.
+        ValueError: If the folder holds another run, or the hardware is not available.
     """
     if interrupts.active():
         return _fit(recipe, sides, folder, seed, hardware or Hardware(), watchers, progress=progress, logs=logs)
@@ -132,9 +133,9 @@ def _fit(
     several = hardware.devices * hardware.nodes > 1
     if several and hardware.accelerator == "cpu":
         synchronise(learner)
-    _hush()
-    claim = Claim(record, folder)
-    with claim.or_nothing():
+    _silence_known_warnings()
+    claim = FolderClaim(record, folder)
+    with claim.undo_before_first_step():
         try:
             trainer = _trainer(
                 recipe, folder, hardware, (claim, *watchers), progress=progress, logs=logs, several=several
@@ -202,15 +203,15 @@ def _trainer(
     )
 
 
-def _hush() -> None:
-    """Keep Lightning from saying what is meant to be so, or what its own code must change."""
+def _silence_known_warnings() -> None:
+    """Silence Lightning's messages on intended settings and on deprecations in Lightning's own code."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
         "Checkpoint directory .* exists and is not empty",
         "The '.*_dataloader' does not have many workers",
         ".*LeafSpec.*is deprecated",
-        "It is recommended to use `self.log",  # the scores are of all processes already
+        "It is recommended to use `self.log",  # the metrics are already reduced over all processes
         "torch.distributed.nn.functional.all_reduce is deprecated",
     ):
         warnings.filterwarnings("ignore", message)

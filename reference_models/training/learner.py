@@ -22,16 +22,16 @@ from reference_models.training.trained import DESCRIPTION, RunRecord, descriptio
 
 
 class Learner(pl.LightningModule):
-    """Trains and scores one network.
+    """Lightning module that trains and scores the network of a recipe.
 
     Args:
-        recipe: How.
-        seed: Of the weights, and of whatever a step draws.
+        recipe: Network, loss, optimiser and schedule.
+        seed: Seed of the initial weights and of random numbers drawn in a step.
 
     Attributes:
-        record: What training states say of their run; None: nothing.
-        tested: What the scores of a test are called.
-        calibration: Of the last validation.
+        record: Record of the run, stored in training states; None stores none.
+        tested: Prefix of the names of test scores.
+        calibration: Fitted at the last validation; None for expressions and before the first validation.
     """
 
     def __init__(self, recipe: Recipe, *, seed: int = 0) -> None:
@@ -48,7 +48,7 @@ class Learner(pl.LightningModule):
         self.record: RunRecord | None = None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Let a training state describe its network, so that it can be used like a model."""
+        """Add the network's description to a training state, so that it can be used like a model file."""
         if self.record is not None:
             checkpoint[DESCRIPTION] = description(self.record, calibration=self.calibration)
 
@@ -57,7 +57,7 @@ class Learner(pl.LightningModule):
         return logits_of(self.network, self.recipe, batch)
 
     def on_train_epoch_start(self) -> None:
-        """Draw from here on what this epoch draws in any run: see :mod:`reference_models.training.draws`."""
+        """Seed torch's generator for this epoch, so that a resumed run draws the same random numbers."""
         torch.manual_seed(seed_of(self.seed, self.current_epoch, self.global_rank))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002 - Lightning's name
@@ -75,22 +75,22 @@ class Learner(pl.LightningModule):
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002 - Lightning's name
-        """Take a batch of the validation side into the scores."""
+        """Add a batch of the validation side to the scores."""
         self._score(batch, "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002 - Lightning's name
-        """Take a batch of the test side into the scores."""
+        """Add a batch of the test side to the scores."""
         self._score(batch, self.tested)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the scores of the validation side, and calibrate on it."""
+        """Fit the calibration on the validation side, and log the scores."""
         if self.recipe.labels.task == "action units":
             self.calibration = Calibration.fit(*self.outputs.compute())
-        self._conclude("val")
+        self._log_scores("val")
 
     def on_test_epoch_end(self) -> None:
         """Log the scores of the test side."""
-        self._conclude(self.tested)
+        self._log_scores(self.tested)
 
     def _score(self, batch: Batch, side: str) -> None:
         logits = self(batch)
@@ -99,11 +99,11 @@ class Learner(pl.LightningModule):
         if batch.levels is not None:
             self.outputs.update(logits, batch.target, batch.levels)
 
-    def _conclude(self, side: str) -> None:
-        found = dict(self.scores.compute())
+    def _log_scores(self, side: str) -> None:
+        values = dict(self.scores.compute())
         if self.calibration is not None:
-            found |= self.calibration.scores(*self.outputs.compute())
-        self.log_dict({f"{side}/{name}": value for name, value in found.items()})
+            values |= self.calibration.scores(*self.outputs.compute())
+        self.log_dict({f"{side}/{name}": value for name, value in values.items()})
         self.scores.reset()
         self.outputs.reset()
 
@@ -111,20 +111,23 @@ class Learner(pl.LightningModule):
         """Return the loss of logits (B, labels): sigmoid or softmax cross-entropy, averaged over the batch."""
         if self.recipe.labels.task == "expressions":
             return F.cross_entropy(logits, batch.target)
-        each = F.binary_cross_entropy_with_logits(logits, self._wanted(batch), reduction="none")
+        each = F.binary_cross_entropy_with_logits(logits, self._targets(batch), reduction="none")
         if self.recipe.loss == "mean":
             return each.mean()
         sizes = [len(group) for group in self.network.au_groups.values()]  # type: ignore[operator]
         return torch.stack([branch.mean() for branch in each.split(sizes, dim=1)]).sum()  # type: ignore[no-untyped-call]
 
-    def _wanted(self, batch: Batch) -> Tensor:
-        """Return what the probabilities (B, A) should be; of a unit that is present but not scored, 1."""
+    def _targets(self, batch: Batch) -> Tensor:
+        """Return the target probabilities (B, A) of action units.
+
+        With ``learned="level"`` that is the level divided by the highest one; a unit without a level keeps 0 or 1.
+        """
         if self.recipe.learned == "presence" or batch.levels is None:
             return batch.target
         return torch.where(batch.levels.isnan(), batch.target, batch.levels / MAX_LEVEL)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Return the recipe's optimiser over what is not frozen, and its schedule."""
+        """Return the recipe's optimiser over the parameters that require gradients, and its schedule."""
         recipe = self.recipe
         trained = [p for p in self.network.parameters() if p.requires_grad]
         optimizer: torch.optim.Optimizer

@@ -1,9 +1,9 @@
-"""The papers' scores: of action units F1-frame and accuracy, of expressions what LLA-Net and DBA-Net report.
+"""The papers' scores: F1-frame and accuracy of action units, and the scores of LLA-Net and DBA-Net for expressions.
 
-torchmetrics counts, over all batches and processes; what the papers print is computed from its counts.
+torchmetrics counts over all batches and processes; the scores are computed from its counts.
 
-A unit that no frame shows, or an expression that nobody makes, has no F1 and no recall: its own value is NaN, the mean
-is that of the others, and how many were left out stands beside it, in ``without_positives``.
+A unit or expression without positive frames has no F1 and no recall: its value is NaN, the mean leaves it out, and
+``without_positives`` is the number of labels left out.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from reference_models.data.dataset import Batch
 from reference_models.data.labels import Labels
 
 F1_SHARE, ACCURACY_SHARE = 0.67, 0.33
-"""Of the score of the Aff-Wild2 challenge of 2020."""
+"""Weights in the score of the Aff-Wild2 challenge of 2020."""
 
 Absent = Literal["leave out", "zero"]
 
@@ -34,7 +34,8 @@ class UnitScores(nn.Module):
 
     Args:
         labels: The units, in the order of the network's outputs.
-        absent: What a unit without positives adds to the mean F1: nothing, or 0 as in scikit-learn.
+        absent: Whether the mean F1 leaves out a unit without positives (``leave out``), or counts it as 0 as
+            scikit-learn does (``zero``).
 
     Raises:
         ValueError: If the labels are expressions, or ``absent`` is not allowed.
@@ -48,17 +49,17 @@ class UnitScores(nn.Module):
         self.counts = MultilabelStatScores(len(labels.units), average=None, validate_args=False)
 
     def update(self, logits: Tensor, batch: Batch) -> None:
-        """Take a batch in: logits (B, A), a unit is predicted above 0.
+        """Add a batch: logits (B, A); a unit is predicted present above 0.
 
         Raises:
             ValueError: If a shape does not fit, or a logit is not finite.
         """
         _check(logits, batch.target.shape, len(self.labels))
-        # Logits themselves would be taken for probabilities if all of them happened to lie between 0 and 1.
+        # torchmetrics would take logits for probabilities if all of them happened to lie between 0 and 1.
         self.counts.update((logits > 0).int(), batch.target.int())
 
     def compute(self) -> dict[str, Tensor]:
-        """Return scalars: ``f1``, ``accuracy`` (means), the same with ``/AU1``, .., and ``without_positives``."""
+        """Return scalars: the means ``f1`` and ``accuracy``, each unit's ``f1/AU1``, .., and ``without_positives``."""
         tp, fp, tn, fn = self._counts()
         shown = tp + fn > 0
         f1 = torch.where(shown, 2 * tp / (2 * tp + fp + fn).clamp(min=1), torch.nan)
@@ -73,7 +74,7 @@ class UnitScores(nn.Module):
         }
 
     def positives(self) -> dict[str, int]:
-        """Return how many frames show each unit."""
+        """Return the number of positive frames of each unit, by its name."""
         tp, _, _, fn = self._counts()
         return dict(zip(self.labels.names, (tp + fn).int().tolist(), strict=True))
 
@@ -87,7 +88,7 @@ class UnitScores(nn.Module):
 
 
 class ExpressionScores(nn.Module):
-    """Accuracy, mean class accuracy, unweighted F1 and the challenge's score of expressions.
+    """Accuracy, mean class accuracy, unweighted F1 and the Aff-Wild2 challenge's score of expressions.
 
     Args:
         labels: The expressions, in the order of the network's outputs.
@@ -104,7 +105,7 @@ class ExpressionScores(nn.Module):
         self.matrix = MulticlassConfusionMatrix(len(labels), validate_args=False)
 
     def update(self, logits: Tensor, batch: Batch) -> None:
-        """Take a batch in: logits (B, classes), the largest is the prediction.
+        """Add a batch: logits (B, classes); the largest is the prediction.
 
         Raises:
             ValueError: If a shape does not fit, or a logit is not finite.
@@ -113,7 +114,7 @@ class ExpressionScores(nn.Module):
         self.matrix.update(logits.argmax(1), batch.target)
 
     def confusion(self) -> Tensor:
-        """Return how often each expression (row) was taken for each (column), (classes, classes), int64."""
+        """Return the confusion matrix (classes, classes), int64: true expressions as rows, predictions as columns."""
         matrix: Tensor = self.matrix.compute()
         return matrix
 
@@ -125,9 +126,9 @@ class ExpressionScores(nn.Module):
         ..; ``without_positives``.
         """
         matrix = self.confusion().double()
-        hits, shown, said = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
+        hits, shown, predicted = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
         recall = torch.where(shown > 0, hits / shown.clamp(min=1), torch.nan)
-        f1 = torch.where(shown > 0, 2 * hits / (shown + said).clamp(min=1), torch.nan)
+        f1 = torch.where(shown > 0, 2 * hits / (shown + predicted).clamp(min=1), torch.nan)
         accuracy = hits.sum() / matrix.sum()
         return {
             "accuracy": accuracy,
@@ -148,7 +149,7 @@ Scores = UnitScores | ExpressionScores
 
 
 def scores(labels: Labels) -> Scores:
-    """Return the scores that fit the labels."""
+    """Return the metric for the labels: action units or expressions."""
     return UnitScores(labels) if labels.task == "action units" else ExpressionScores(labels)
 
 

@@ -1,4 +1,4 @@
-"""How a recipe's network is built for its labels and image size, and what of a batch it is given."""
+"""Builds a recipe's network for its labels and image size, and selects the fields of a batch that it receives."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ FACE_REGIONS: Mapping[str, frozenset[int]] = MappingProxyType(
         "lower": frozenset({8, 10, *range(12, 30)}),
     }
 )
-"""Where on the face an action unit shows: TRA-Net's three branches, its own grouping extended to the other units."""
+"""Face region to its action units: TRA-Net's grouping, extended to the units that the paper does not use."""
 
 
 def build(recipe: Recipe) -> nn.Module:
-    """Return the recipe's network, its outputs in the order of the recipe's labels, with what the recipe attaches.
+    """Return the recipe's network with its attached attention; its outputs are in the order of the recipe's labels.
 
     Raises:
-        FileNotFoundError: If an option names weights that are not there.
-        TypeError: If the recipe has an option that the network has not.
-        ValueError: If an option's value is not allowed, or the network cannot have the labels in that order.
+        FileNotFoundError: If an option names a file of weights that does not exist.
+        TypeError: If the network does not know an option of the recipe.
+        ValueError: If an option's value is not allowed, or the network cannot output the labels in that order.
     """
     if recipe.network.startswith(PREFIX):
         network = classifier(recipe.network.removeprefix(PREFIX), len(recipe.labels), **recipe.options)
@@ -43,23 +43,27 @@ def build(recipe: Recipe) -> nn.Module:
 
 
 def arguments(recipe: Recipe) -> dict[str, Any]:
-    """Return the keyword arguments of the recipe's network: its options, and what follows from labels and image size.
+    """Return the keyword arguments of the recipe's network: its options, and those set by labels and image size.
 
     Raises:
-        ValueError: If the network cannot have the labels in that order.
+        ValueError: If the network cannot output the labels in that order.
     """
-    return {**_FITTED[recipe.network](recipe), **recipe.options}
+    return {**_LABEL_ARGUMENTS[recipe.network](recipe), **recipe.options}
 
 
 def logits_of(network: nn.Module, recipe: Recipe, batch: Batch) -> Tensor:
-    """Return the network's logits (B, labels); of several views of each picture (B, V, ..), their mean."""
+    """Return the logits (B, labels); for V views of each picture, (B, V, 3, H, W), the mean over the views."""
     views = batch.image.shape[1] if batch.image.dim() == 5 else 1
     logits: Tensor = network(*inputs_of(recipe, batch))
     return logits.view(len(batch.image), views, -1).mean(1)
 
 
 def inputs_of(recipe: Recipe, batch: Batch) -> tuple[Tensor, ...]:
-    """Return what of a batch the recipe's network is called with; of several views of each picture, all as pictures."""
+    """Return the inputs of the recipe's network: pictures (B * V, 3, H, W), and maps (B * V, K, H, W) if it takes them.
+
+    Raises:
+        ValueError: If the network takes difference maps and the batch has none.
+    """
     image = batch.image
     views = image.shape[1] if image.dim() == 5 else 1
     pictures = image.flatten(0, 1) if image.dim() == 5 else image
@@ -91,6 +95,6 @@ def _regions(recipe: Recipe) -> dict[str, Any]:
     return {"au_groups": groups, "image_size": recipe.image_size}
 
 
-_FITTED: Mapping[str, Callable[[Recipe], dict[str, Any]]] = MappingProxyType(
+_LABEL_ARGUMENTS: Mapping[str, Callable[[Recipe], dict[str, Any]]] = MappingProxyType(
     {"cednn": _units, "dba_net": _classes, "igc_net": _units, "lla_net": _classes, "tra_net": _regions}
 )

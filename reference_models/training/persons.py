@@ -1,7 +1,7 @@
-"""Who was trained on, as hashes that a model file carries: nobody is scored whom the network knows.
+"""Hashes of the persons of a run, stored in its model file, so that no person is both trained on and scored.
 
-A hash stands for a person of a population, such as "SN001 of DISFA", and for a picture where a dataset does not say
-whom it shows. It does not give a name away that is not guessed first.
+A hash identifies a person of a dataset, such as "SN001 of DISFA", or a single picture if the dataset does not say whom
+it shows. A name can be confirmed from its hash, but not read from it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from reference_models.data.folds import group_of
 from reference_models.data.records import Record
 
 Persons = Mapping[str, Collection[str]]
-"""Side (``train``, ``validation``, ``test``) to the hashes of its persons."""
+"""Name of a side (``train``, ``validation``, ``test``) to the hashes of its persons."""
 
 _SAME_PEOPLE = {"disfa+": "disfa"}
 """Datasets with the same persons under the same names as another: DISFA+ filmed nine of DISFA's again."""
@@ -22,7 +22,7 @@ _DIGITS = 12
 
 
 class KnownPersonsError(ValueError):
-    """A network was trained on persons that it should be scored on."""
+    """A person to be scored was in the network's training or validation side."""
 
 
 def hashed(
@@ -31,9 +31,9 @@ def hashed(
     """Return the hashes of the persons of records.
 
     Args:
-        population: Name of the dataset that names them.
-        records: Of any number of frames.
-        shown: Whom a picture shows, where the population has another name for a person than the records.
+        population: Name of the dataset that the persons belong to.
+        records: Records of any number of frames.
+        shown: Picture to the name of its person, for pictures whose record names the person differently.
     """
     people = _SAME_PEOPLE.get(population, population)
     names = {shown.get(record.image) or group_of(record) for record in records}
@@ -41,16 +41,16 @@ def hashed(
 
 
 def check_unknown(known: Persons, scored: Collection[str]) -> None:
-    """Check that a network was neither trained on persons nor had its best epoch and thresholds chosen by them.
+    """Check that no person to be scored was in the training or validation side of a network's run.
 
-    The persons by which it was chosen may be scored if its own test side was the same, as with ``--select-on-test``.
+    The validation side may be scored if it was also the run's test side, as with ``--select-on-test``.
 
     Args:
-        known: Sides of the network's run.
-        scored: Hashes of the persons that are to be scored.
+        known: Hashes of the persons of each side of the run.
+        scored: Hashes of the persons to be scored.
 
     Raises:
-        KnownPersonsError: If some are known.
+        KnownPersonsError: If a person was in one of these sides.
     """
     trained, chosen, tested = (frozenset(known.get(side, ())) for side in ("train", "validation", "test"))
     on_test = chosen == tested

@@ -1,4 +1,4 @@
-"""What a training run tells while it runs: one bar over the whole run with the time to go, and a line an epoch."""
+"""Progress of a training run: one bar over the whole run with the time to go, and a printed line per epoch."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 _SPEED_OVER = 120.0
-"""Seconds over which the speed is taken that the time to go is computed from."""
+"""Seconds over which the speed is averaged to estimate the time to go."""
 
 
 class RunProgress(Callback):
-    """Draws the bar and prints the lines, in the first process alone.
+    """Draws the bar and prints the lines, in the first process only.
 
     Args:
-        monitor: Score of the validation side by which the best epoch is kept, such as ``f1``.
-        console: Where to; the error stream by default.
+        monitor: Validation score by which the best epoch is chosen, such as ``f1``.
+        console: Output; the error stream by default.
     """
 
     def __init__(self, monitor: str, console: Console | None = None) -> None:
@@ -29,7 +29,7 @@ class RunProgress(Callback):
         self._task = TaskID(0)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        """Begin the bar, where an earlier start of the run has left it."""
+        """Start the bar, at the epoch from which a run resumes."""
         if not trainer.is_global_zero:
             return
         columns = (
@@ -43,7 +43,7 @@ class RunProgress(Callback):
         self._bar.start()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        """Name the epoch."""
+        """Show the number of the epoch."""
         if self._bar is not None:
             self._bar.update(self._task, description=f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}")
 
@@ -53,7 +53,7 @@ class RunProgress(Callback):
             self._bar.advance(self._task)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        """Print a line of the epoch that has ended, with the time to go."""
+        """Print the line of the epoch that has ended, with the time to go."""
         if self._bar is None or trainer.state.fn != TrainerFn.FITTING:
             return
         score, epoch = float(trainer.callback_metrics[f"val/{self.monitor}"]), trainer.current_epoch + 1

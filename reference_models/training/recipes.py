@@ -1,6 +1,6 @@
-"""What each paper says of its training, one frozen recipe each, every printed figure in it.
+"""The papers' training settings, one frozen recipe for each network and dataset, with every printed value.
 
-Where a paper prints nothing, the value here is this package's and is named in the recipe's ``ours``.
+Values that a paper does not print were chosen here and are named in the recipe's field ``ours``.
 """
 
 from __future__ import annotations
@@ -20,41 +20,41 @@ from reference_models.training.schedules import Constant, ExponentialAfter, Poly
 
 Sampling = Literal["shuffled", "au-weighted"]
 Precision = Literal["32-true", "bf16-mixed"]
-"""In what a network computes, as Lightning names it."""
+"""Floating-point precision of training, by Lightning's name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How one network is trained.
+    """Network, data and optimisation of one training.
 
     Attributes:
         name: Key of the recipe.
         network: Name for :func:`reference_models.create`, or ``torchvision/<name>``.
-        options: Its keyword arguments, beside what follows from labels and image size.
-        attach: Arguments of :func:`attnzoo.attach` for an attention that the network gets; None for none.
-        labels: What the outputs stand for, in order.
+        options: Its keyword arguments, except those set by labels and image size.
+        attach: Arguments of :func:`attnzoo.attach`, to add attention to the network; None adds none.
+        labels: The label of each output, in order.
         threshold: Level from which an action unit counts as present; None for expressions.
         image_size: Side of the square picture in pixels.
         maps: Whether the network takes difference maps.
-        map_thresholds: Their grey levels.
-        channels_last: Whether pictures are given to the network pixel by pixel, which may be faster and is the same.
+        map_thresholds: Grey levels at which a difference is thresholded, one map each.
+        channels_last: Whether pictures are passed in the channels-last memory format, which may be faster.
         preparation: The network whose alignment the faces have, see :attr:`faces`.
         augmentation: Name of the paper's augmentation, see ``reference_models.data.augmentation``.
-        sampling: ``shuffled``: every picture once an epoch; ``au-weighted``: drawn by the weights of their units.
-        batch_size: Pictures a step, over all processes together.
-        batches: Steps an epoch; None for as many as there are pictures.
-        epochs: Longest run.
+        sampling: ``shuffled``: every picture once an epoch; ``au-weighted``: drawn with weights of their action units.
+        batch_size: Pictures per step, over all processes together.
+        batches: Steps per epoch; None shows as many pictures as the training side has.
+        epochs: Maximum number of epochs.
         optimizer: ``sgd`` as in the papers, or ``adamw``.
-        learning_rate: At the start.
-        momentum: Of the stochastic gradient descent; AdamW has its own.
-        weight_decay: L2 penalty; of AdamW the decoupled one.
-        schedule: How the learning rate falls.
+        learning_rate: Initial learning rate.
+        momentum: Momentum of SGD; AdamW does not use it.
+        weight_decay: L2 penalty of SGD, or decoupled weight decay of AdamW.
+        schedule: Schedule of the learning rate.
         loss: ``mean``: over all labels; ``branches``: summed over the network's branches, each the mean of its labels.
-        learned: Probability wanted of an action unit: ``presence``, 1 from the threshold on as in the papers;
-            ``level``, a fifth of the level, so that a logit says how strong a unit is.
-        patience: Stop after this many epochs without a better validation score; None to run all epochs.
-        monitor: Score by which the best epoch is kept.
-        ours: What the paper does not print and was chosen here.
+        learned: Target probability of an action unit: ``presence``, 1 from the threshold on as in the papers;
+            ``level``, the level divided by five, so that a logit expresses how strong a unit is.
+        patience: Number of epochs without a better validation score after which training stops; None never stops early.
+        monitor: Validation score by which the best epoch is chosen.
+        ours: Values that the paper does not print and that were chosen here.
     """
 
     name: str
@@ -104,7 +104,7 @@ class Recipe:
 
     @property
     def faces(self) -> Preparation:
-        """What the network sees of a face: the paper's alignment, at the recipe's size, with its maps."""
+        """Preparation of the network's faces: the paper's alignment, with the recipe's image size and maps."""
         return replace(
             PREPARATIONS[self.preparation],
             size=self.image_size,
@@ -113,10 +113,10 @@ class Recipe:
         )
 
     def changed(self, **changes: Any) -> Recipe:
-        """Return the recipe with other values; ``options`` are merged into those that it has.
+        """Return a copy with other field values; ``options`` are merged into the present ones.
 
         Raises:
-            ValueError: If there is no such value, or one is not allowed.
+            ValueError: If there is no such field, or a value is not allowed.
         """
         known = {each.name for each in fields(self)}
         if unknown := changes.keys() - known:

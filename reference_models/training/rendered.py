@@ -1,7 +1,7 @@
-"""Synthetic faces, rendered, aligned and compared with their neutral frames once, and kept in memory for a run.
+"""Synthetic faces for training: rendered, aligned and compared with their neutral frames once, then kept in memory.
 
-They are aligned by the landmarks that dlib finds on them, beginning at the exact ones, as those of a photograph will
-be: what a network learns from frames that stand exactly where they should is lost by the errors of a detector.
+They are aligned by dlib's 68 landmarks, found from the exact five, like those of a photograph. A network trained on
+perfectly aligned faces would lose accuracy from a detector's errors.
 """
 
 from __future__ import annotations
@@ -33,28 +33,28 @@ from reference_models.preparation.preparation import Preparation, software
 from reference_models.processors import cores
 
 Faces = dict[str, tuple[RGBImage, Pixels | None]]
-"""Name of a record's picture to the aligned face and its grey difference, None if none is asked for."""
+"""Name of a record's picture to the aligned face and its grey difference; None if the preparation makes none."""
 PHOTOGRAPH = 224
-"""Side in pixels of the pictures that faces are cut out of, as ``reference-models synth`` writes them.
+"""Side in pixels of the pictures that faces are cropped from, as ``reference-models synth`` writes them.
 
-A camera's noise and blur belong to its pixels: they are smaller in a face that is reduced from a larger picture, and a
-network that was trained on faces rendered at their final size finds other difference maps in photographs.
+A camera's noise and blur belong to its pixels: reducing a larger picture weakens them, so that a network trained on
+faces rendered at their final size gets other difference maps from photographs.
 """
 _LARGER = 1.25
-"""Side of the picture, at least, in units of the aligned face that is cut out of it."""
+"""Least side of the picture in units of the aligned face, which is cropped from it."""
 
 
 class RenderedFaces:
-    """The faces of shots as the pictures of a :class:`~reference_models.data.FaceDataset`.
+    """The rendered faces of shots, as the pictures of a :class:`~reference_models.data.FaceDataset`.
 
     Args:
-        shots: Who does what.
-        preparation: What is made of each face.
-        told: Is called with the number of shots done, now and then.
-        workers: Processes that render; as many as there are processors by default.
-        side: Side of the pictures in pixels; :data:`PHOTOGRAPH`, or 1.25 times the face if that is larger, by default.
-        kept: Folder in which what was rendered is kept, for whoever asks for the same again, within the limits of
-            :mod:`reference_models.data.cache`; None keeps it in memory alone.
+        shots: Person, expression and camera of each face.
+        preparation: Alignment and difference maps of each face.
+        on_progress: Is called with the number of faces rendered so far.
+        workers: Number of rendering processes; 0 renders in this process, None uses one per processor.
+        side: Side of the rendered pictures in pixels; None: :data:`PHOTOGRAPH`, or 1.25 times the face if that is larger.
+        kept: Folder that caches rendered faces for later runs, within the limits of
+            :mod:`reference_models.data.cache`; None keeps them in memory only.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class RenderedFaces:
         shots: Sequence[Shot],
         preparation: Preparation,
         *,
-        told: Callable[[int], None] | None = None,
+        on_progress: Callable[[int], None] | None = None,
         workers: int | None = None,
         side: int | None = None,
         kept: Path | None = None,
@@ -76,23 +76,23 @@ class RenderedFaces:
             self._faces = kept_faces
             return
         rendering = _Rendering(shots, preparation, side)
-        self._faces = self._rendered(rendering, cores() if workers is None else workers, told)
+        self._faces = self._rendered(rendering, cores() if workers is None else workers, on_progress)
         if path is not None:
             _write(path, self._faces)
 
-    def _rendered(self, rendering: _Rendering, workers: int, told: Callable[[int], None] | None) -> Faces:
+    def _rendered(self, rendering: _Rendering, workers: int, on_progress: Callable[[int], None] | None) -> Faces:
         loader = DataLoader(
             rendering,
             batch_size=None,
-            collate_fn=_as_it_is,  # type: ignore[arg-type]  # without batches it is called with a sample
+            collate_fn=_unchanged,  # type: ignore[arg-type]  # without batches it is called with a sample
             num_workers=workers,
             multiprocessing_context="forkserver" if workers else None,
         )
         faces: Faces = {}
         for record, face in zip(self.records, loader, strict=True):
             faces[record.image] = face
-            if told is not None:
-                told(len(faces))
+            if on_progress is not None:
+                on_progress(len(faces))
         return faces
 
     def image(self, record: Record) -> RGBImage:
@@ -100,17 +100,17 @@ class RenderedFaces:
         return self._faces[record.image][0]
 
     def neutral(self, record: Record) -> RGBImage:
-        """Return the person's aligned resting face (size, size, 3), uint8.
+        """Return the person's aligned neutral face (size, size, 3), uint8.
 
         Raises:
-            ValueError: If it is not among the shots.
+            ValueError: If the neutral frame is not among the shots.
         """
         if record.neutral not in self._faces:
             raise ValueError(f"the neutral frame of {record.key} is not among the shots")
         return self._faces[record.neutral][0]
 
     def maps(self, record: Record) -> Pixels | None:
-        """Return the difference maps (K, size, size), uint8 0 and 1; None if the preparation makes none."""
+        """Return the difference maps (K, size, size), uint8 with values 0 and 1; None if the preparation makes none."""
         levels = self._faces[record.image][1]
         return None if levels is None else self.preparation.maps(levels)
 
@@ -120,7 +120,7 @@ class _Rendering(Dataset[Any]):
     shots: Sequence[Shot]
     preparation: Preparation
     side: int
-    _at_rest: dict[Shot, AlignedFace] = field(default_factory=dict, init=False)
+    _neutral_faces: dict[Shot, AlignedFace] = field(default_factory=dict, init=False)
 
     def __len__(self) -> int:
         return len(self.shots)
@@ -133,11 +133,11 @@ class _Rendering(Dataset[Any]):
         return face.image, self.preparation.levels(self._neutral(shot.neutral), face)
 
     def _neutral(self, shot: Shot) -> AlignedFace:
-        """Return a resting face; the last one is kept, for the frames that follow have it in common."""
-        if shot not in self._at_rest:
-            self._at_rest.clear()
-            self._at_rest[shot] = self._aligned(shot)
-        return self._at_rest[shot]
+        """Return a neutral face; the last one is cached, because consecutive frames share it."""
+        if shot not in self._neutral_faces:
+            self._neutral_faces.clear()
+            self._neutral_faces[shot] = self._aligned(shot)
+        return self._neutral_faces[shot]
 
     def _aligned(self, shot: Shot) -> AlignedFace:
         picture = shot.take(self.side)
@@ -145,19 +145,19 @@ class _Rendering(Dataset[Any]):
         return self.preparation.frame(picture.image, GivenDetector(points).detect(picture.image)[0])
 
 
-def _as_it_is(face: tuple[RGBImage, Pixels | None]) -> tuple[RGBImage, Pixels | None]:
+def _unchanged(face: tuple[RGBImage, Pixels | None]) -> tuple[RGBImage, Pixels | None]:
     return face
 
 
 def _name(shots: Sequence[Shot], preparation: Preparation, side: int) -> str:
-    """Return what decides the pixels, as a hash; the thresholds of the maps do not."""
-    made_of = (_made_by(), tuple(shots), preparation.pixels(), side)
-    return hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]
+    """Return a hash of everything that determines the pixels; the thresholds of the maps do not."""
+    content = (_renderer_hash(), tuple(shots), preparation.pixels(), side)
+    return hashlib.sha256(repr(content).encode()).hexdigest()[:16]
 
 
 @cache
-def _made_by() -> str:
-    """Return a hash of the renderer and of what aligns faces: its sources and its head."""
+def _renderer_hash() -> str:
+    """Return a hash of the renderer's and the alignment's source files, of the head, and of package versions."""
     package = Path(reference_models.__file__).parent
     files = [path for part in ("data/synthetic", "faces", "preparation") for path in (package / part).iterdir()]
     total = hashlib.sha256(json.dumps(software()).encode())
@@ -167,7 +167,7 @@ def _made_by() -> str:
 
 
 def _write(path: Path, faces: Faces) -> None:
-    """Keep faces for the next time, if the cache has room for them and can be written."""
+    """Write faces into the cache, if it has room for them and can be written."""
     images = np.stack([image for image, _ in faces.values()])
     levels = np.array([level for _, level in faces.values() if level is not None], dtype=np.uint8)
     try:
@@ -175,12 +175,12 @@ def _write(path: Path, faces: Faces) -> None:
         if make_room(path, images.nbytes + levels.nbytes):
             with whole(path, ending="") as draft, draft.open("wb") as file:
                 np.savez(file, images=images, levels=levels)
-    except OSError:  # a cache that is full, or closed to writing, keeps nobody from training
+    except OSError:  # training works without a cache that is full or read-only
         return
 
 
 def _read(path: Path, records: Sequence[Record]) -> Faces | None:
-    """Return the faces that were kept; None if there are none, or the file is damaged."""
+    """Return the cached faces; None if there are none, or the file is damaged."""
     try:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             images, levels = file["images"], file["levels"]

@@ -1,4 +1,4 @@
-"""How a recipe's learning rate falls, epoch by epoch or step by step."""
+"""Schedules of the learning rate, by epochs or by steps."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from reference_models.checks import positive_int
 
 
 class Schedule(Protocol):
-    """What makes a scheduler.
+    """A schedule that can create torch's scheduler.
 
     Attributes:
-        interval: After what the scheduler is stepped, and in what the length of a run is counted.
+        interval: Whether the scheduler steps after every epoch or every training step; also the unit of a run's length.
     """
 
     interval: ClassVar[Literal["epoch", "step"]]
@@ -49,7 +49,7 @@ class Constant(_ByEpochs):
 
 @dataclass(frozen=True)
 class Step(_ByEpochs):
-    """It is multiplied by ``factor`` every ``every`` epochs."""
+    """The learning rate is multiplied by ``factor`` after every ``every`` epochs."""
 
     every: int
     factor: float = 0.1
@@ -64,7 +64,7 @@ class Step(_ByEpochs):
 
 @dataclass(frozen=True)
 class Poly(_ByEpochs):
-    """It falls as ``(1 - epoch / epochs) ** power``; the papers that say "poly" mean 0.9."""
+    """The learning rate falls as ``(1 - epoch / epochs) ** power``; 0.9 is usual for a "poly" schedule."""
 
     power: float = 0.9
 
@@ -75,7 +75,10 @@ class Poly(_ByEpochs):
 
 @dataclass(frozen=True)
 class Cosine(_ByEpochs):
-    """It rises from a tenth over ``warm_up`` epochs and falls as half a cosine to nearly zero; of no paper here."""
+    """The learning rate rises from a tenth over ``warm_up`` epochs, then falls as half a cosine to nearly zero.
+
+    None of the papers uses it.
+    """
 
     warm_up: int = 1
 
@@ -89,7 +92,7 @@ class Cosine(_ByEpochs):
 
 @dataclass(frozen=True)
 class CosineBySteps:
-    """The same step by step, ``warm_up`` being steps: for runs of so few epochs that steps of an epoch are coarse."""
+    """Like :class:`Cosine`, but updated after every step, with ``warm_up`` in steps: for runs of few epochs."""
 
     warm_up: int = 200
     interval: ClassVar[Literal["epoch", "step"]] = "step"
@@ -112,7 +115,7 @@ def _cosine(optimizer: Optimizer, warm_up: int, length: int) -> LRScheduler:
 
 @dataclass(frozen=True)
 class ExponentialAfter(_ByEpochs):
-    """It stays for ``after`` epochs and is multiplied by ``factor`` after each later one."""
+    """The learning rate is constant for ``after`` epochs and is multiplied by ``factor`` after each later epoch."""
 
     after: int
     factor: float = 0.9

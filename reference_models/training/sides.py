@@ -1,4 +1,4 @@
-"""Who of a dataset is trained on, chosen by and scored, with the recipe's labels and augmentation."""
+"""The three sides of a run: faces to train on, to choose the best epoch by (validation), and to score (test)."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from reference_models.training.recipes import Recipe
 
 @dataclass(frozen=True)
 class Sides:
-    """What a run trains on, chooses the best epoch by, and is scored on.
+    """Training, validation and test faces of a run.
 
     Attributes:
-        train: With the recipe's augmentation.
-        validation: Without.
-        test: Without.
-        fingerprint: Hash of the manifest that says who is on which side, and of the number of the fold.
-        others: Further faces to score, by name, without: another style of synthetic faces.
-        population: Name of the dataset whose persons these are.
-        shown: Whom a picture shows, where the population has another name for a person than the records.
-        source: Where the faces come from, as plain values, for the model's record.
+        train: Training side, with the recipe's augmentation.
+        validation: Validation side, by which the best epoch is chosen; test-time transforms only.
+        test: Test side; test-time transforms only.
+        fingerprint: Hash of the manifest that lists the persons of each side, with the number of the fold.
+        others: Further faces to score, by name, such as synthetic faces in another style.
+        population: Name of the dataset that the persons belong to.
+        shown: Picture to the name of its person, for pictures whose record names the person differently.
+        source: Origin of the faces as plain values, for the model's record.
 
     Raises:
-        ValueError: If somebody is trained on and scored, or chosen by and scored on another side.
+        ValueError: If a person is on the training side and on another, or is scored while on the validation side.
     """
 
     train: FaceDataset
@@ -52,7 +52,7 @@ class Sides:
 
     @cached_property
     def persons(self) -> Persons:
-        """Hashes of the persons of each side."""
+        """Name of each side to the hashes of its persons."""
         sides = {"train": self.train, "validation": self.validation, "test": self.test}
         return {name: hashed(self.population, side.records, self.shown) for name, side in sides.items()}
 
@@ -69,12 +69,12 @@ def make_sides(
     """Return the sides of one fold.
 
     Args:
-        dataset: Name of the layout, which decides the folds.
-        records: What it holds; those that lack a label of the recipe are left out.
-        pictures: Where the pictures come from.
+        dataset: Name of the dataset's layout, which decides the folds.
+        records: Records of the dataset; those that lack a label of the recipe are left out.
+        pictures: Source of the pictures.
         recipe: Labels, threshold, image size and augmentation.
         fold: Number of the fold, from 1.
-        selection: On which side the best epoch is chosen.
+        selection: Side on which the best epoch is chosen.
 
     Raises:
         ValueError: If no record has the recipe's labels, or there is no such fold.
@@ -102,13 +102,13 @@ def make_sides(
 
 
 def faces(records: Sequence[Record], pictures: Pictures, recipe: Recipe, *, augmented: bool = False) -> FaceDataset:
-    """Return faces as a recipe's network takes them.
+    """Return a dataset of faces with a recipe's labels and transforms.
 
     Args:
-        records: Those that lack a label of the recipe are left out.
-        pictures: Where the pictures come from.
+        records: Records of the faces; those that lack a label of the recipe are left out.
+        pictures: Source of the pictures.
         recipe: Labels, threshold, image size and augmentation.
-        augmented: Whether they are augmented as in training.
+        augmented: Whether to apply the training transforms instead of the test-time ones.
     """
     transforms = augmentation(recipe.augmentation, recipe.image_size)
     return FaceDataset(

@@ -1,4 +1,4 @@
-"""Where a run's pictures come from: faces that anyone can make, or a dataset that was prepared."""
+"""The origin of a run's faces: synthetic faces, or a prepared dataset."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from reference_models.training.sides import Sides, faces, make_sides
 SYNTHETIC = "synthetic"
 HELD_OUT = "held-out"
 PLAIN = ("data", "fold", "selection", "identities", "frames", "style", "data_seed")
-"""What a model's record says of the source of its faces."""
+"""Fields of :class:`Source` that are stored in a model's record."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """What a run is made on.
+    """The faces of a run.
 
     Attributes:
         data: ``synthetic``, or the name of a dataset's layout.
-        root: The user's copy of the dataset; None for synthetic faces.
-        prepared: What ``reference-models prepare`` made of it; None for synthetic faces.
+        root: Folder of the user's copy of the dataset; None for synthetic faces.
+        prepared: Output folder of ``reference-models prepare`` for it; None for synthetic faces.
         fold: Number of the fold, from 1.
-        selection: On which side the best epoch is chosen.
+        selection: Side on which the best epoch is chosen.
         identities: Number of synthetic persons.
-        frames: Number of expressive frames, or portraits, of each.
-        style: Their style.
-        unseen: Number of persons in the held-out style that are scored as well; nobody is trained on them.
-        data_seed: What they are drawn from.
-        kept: Folder in which rendered faces are kept for the next time; None: nowhere.
+        frames: Number of expressive frames, or portraits, of each synthetic person.
+        style: Rendering style of the synthetic faces.
+        unseen: Number of further synthetic persons, in the held-out style, that are only scored.
+        data_seed: Seed of the synthetic persons.
+        kept: Folder that caches rendered faces for later runs; None caches none.
     """
 
     data: str = SYNTHETIC
@@ -57,43 +57,46 @@ class Source:
         one_of("data", self.data, (SYNTHETIC, *list_layouts()))
         if self.unseen and (self.data != SYNTHETIC or self.style == HELD_OUT):
             raise ValueError(f"unseen must be 0 unless faces of another style than {HELD_OUT} are rendered")
-        given = [name for name in ("root", "prepared") if getattr(self, name) is not None]
-        if self.data == SYNTHETIC and given:
-            raise ValueError(f"{' and '.join(given)} must be left out for synthetic faces")
-        if self.data != SYNTHETIC and len(given) < 2:
+        folders = [name for name in ("root", "prepared") if getattr(self, name) is not None]
+        if self.data == SYNTHETIC and folders:
+            raise ValueError(f"{' and '.join(folders)} must be left out for synthetic faces")
+        if self.data != SYNTHETIC and len(folders) < 2:
             raise ValueError(
                 f"root and prepared must be given for {self.data}: your copy, and what 'prepare' made of it"
             )
 
     def plain(self) -> dict[str, Any]:
-        """Return what decides who is on which side, as JSON holds it: no paths."""
+        """Return the fields that determine the division into sides, as plain values for JSON, without paths."""
         return {name: getattr(self, name) for name in PLAIN}
 
-    def sides(self, recipe: Recipe, *, told: Callable[[int, int], None] | None = None) -> Sides:
-        """Return what is trained on, chosen by and scored.
+    def sides(self, recipe: Recipe, *, on_progress: Callable[[int, int], None] | None = None) -> Sides:
+        """Return the training, validation and test side for a recipe.
 
         Args:
             recipe: Labels, image size and alignment.
-            told: Is called with the number of faces rendered so far and that of all.
+            on_progress: Is called with the number of faces rendered so far and the total.
 
         Raises:
-            DataError: If the copy cannot be read, or has errors.
-            PreparationError: If it was not prepared.
+            DataError: If the copy of the dataset cannot be read, or has errors.
+            PreparationError: If it was not prepared, or differently than the recipe needs.
             ValueError: If the data do not fit the recipe.
         """
         if self.data == SYNTHETIC:
-            records, pictures = self._rendered(recipe, told, self.style, self.identities)
+            records, pictures = self._rendered(recipe, on_progress, self.style, self.identities)
         else:
             records, pictures = self._prepared(recipe)
         sides = make_sides(self.data, records, pictures, recipe, fold=self.fold, selection=self.selection)
-        sides = replace(sides, source=self.plain(), **self._people())
+        sides = replace(sides, source=self.plain(), **self._synthetic_persons())
         if not self.unseen:
             return sides
-        records, pictures = self._rendered(recipe, told, HELD_OUT, self.unseen)
+        records, pictures = self._rendered(recipe, on_progress, HELD_OUT, self.unseen)
         return replace(sides, others={HELD_OUT: faces(records, pictures, recipe)})
 
-    def _people(self) -> dict[str, Any]:
-        """Return whose persons these are, where those of a dataset's layout are synthetic ones: with other names."""
+    def _synthetic_persons(self) -> dict[str, Any]:
+        """Return ``population`` and ``shown`` of :class:`Sides` if the dataset folder holds synthetic faces, else {}.
+
+        In a dataset's layout the synthetic persons have other names than in the synthetic population.
+        """
         if self.root is None or not (self.root / MANIFEST).exists():
             return {}
         from reference_models.data.synthetic import shown
@@ -101,7 +104,7 @@ class Source:
         return {"population": SYNTHETIC, "shown": shown(self.root)}
 
     def _rendered(
-        self, recipe: Recipe, told: Callable[[int, int], None] | None, style: str, identities: int
+        self, recipe: Recipe, on_progress: Callable[[int, int], None] | None, style: str, identities: int
     ) -> tuple[list[Record], Pictures]:
         from reference_models.data.synthetic import plan
         from reference_models.training.rendered import RenderedFaces
@@ -111,7 +114,7 @@ class Source:
         pictures = RenderedFaces(
             shots,
             recipe.faces,
-            told=None if told is None else lambda done: told(done, len(shots)),
+            on_progress=None if on_progress is None else lambda done: on_progress(done, len(shots)),
             kept=self.kept,
         )
         return list(pictures.records), pictures

@@ -1,10 +1,9 @@
-"""Training states as safetensors: tensors as tensors, everything else as JSON beside them in the same file.
+"""Training states as safetensors files: tensors as tensors, everything else as JSON in the file's metadata.
 
-A tensor comes back with the strides that it had: fused optimisers read their state and the weights side by side in the
-order of memory, so that a contiguous state beside channels-last weights would be scrambled.
+A tensor is read back with its original strides: fused optimisers traverse their state and the weights together in
+memory order, so that a contiguous state with channels-last weights would be scrambled.
 
-Nothing in such a file can run code when it is read, and a file is whole or not there: it is written beside its place
-and moved into it.
+Reading such a file cannot run code. Files are written atomically: under a temporary name, then renamed.
 """
 
 from __future__ import annotations
@@ -23,19 +22,19 @@ from attnzoo.files import write_atomically
 
 FORMAT = "reference-models training state 2"
 _OLDER = ("reference-models training state 1",)
-"""Formats whose tensors lost their strides."""
+"""Older formats, which did not store strides."""
 
 
 class ForeignFileError(ValueError):
-    """A file is whole, but of another kind."""
+    """An undamaged file of another format."""
 
 
 def write_state(state: dict[str, Any], path: Path) -> None:
     """Write a training state.
 
     Raises:
-        OSError: If the file cannot be written; an older one under that name is still there.
-        TypeError: If the state holds what neither safetensors nor JSON can.
+        OSError: If the file cannot be written; an existing file under that name is kept.
+        TypeError: If the state holds a value that neither safetensors nor JSON can hold.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors: dict[str, Tensor] = {}
@@ -49,7 +48,7 @@ def read_state(path: Path, *, device: str = "cpu") -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is damaged or none of these.
+        ValueError: If the file is damaged, of an older format, or not a training state of this package.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no training state at {path}")
@@ -71,14 +70,14 @@ def read_state(path: Path, *, device: str = "cpu") -> dict[str, Any]:
 
 
 def _encoded(value: Any, tensors: dict[str, Tensor], name: str) -> Any:
-    """Return ``value`` as JSON holds it, with its tensors put aside; containers become pairs of kind and content."""
+    """Return ``value`` as JSON values, with its tensors moved into ``tensors``; containers become [kind, content]."""
     if isinstance(value, Tensor):
-        key = f"{len(tensors)}{name}"  # numbered: two paths may read alike
+        key = f"{len(tensors)}{name}"  # the number makes it unique: two paths may be the same text
         value = value.detach().cpu()
         if value.is_contiguous() or not _is_dense(value.shape, value.stride()):
             tensors[key] = value.contiguous().clone()
             return ["tensor", key]
-        tensors[key] = value.as_strided((value.numel(),), (1,)).clone()  # in the order of memory
+        tensors[key] = value.as_strided((value.numel(),), (1,)).clone()  # in memory order
         return ["strided", [key, list(value.shape), list(value.stride())]]
     if isinstance(value, dict):
         keys = (_encoded(key, tensors, name) for key in value)
@@ -111,7 +110,7 @@ def _decoded(value: Any, tensor: Callable[[str], Tensor]) -> Any:
 
 
 def _is_dense(shape: Sequence[int], strides: Sequence[int]) -> bool:
-    """Return whether the elements of a tensor fill their part of the memory, each place once."""
+    """Return whether the elements of a tensor fill a contiguous part of memory without gaps or overlaps."""
     step = 1
     for stride, size in sorted(zip(strides, shape, strict=True)):
         if size != 1 and stride != step:

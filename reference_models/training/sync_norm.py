@@ -1,6 +1,6 @@
-"""Batch normalisation over all processes, where torch's own works on accelerators only: on CPUs.
+"""Batch normalisation over all processes for CPUs; torch's ``SyncBatchNorm`` works on accelerators only.
 
-With it, several processes train what one process would with the same global batch.
+With it, several processes train the same network as one process with the same global batch.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from torch.distributed.nn.functional import all_reduce
 
 
 class SynchronisedBatchNorm2d(nn.BatchNorm2d):
-    """``nn.BatchNorm2d`` whose batch is that of all processes together.
+    """``nn.BatchNorm2d`` with the mean and variance over the batches of all processes together.
 
-    Every process must hold as many values a channel as every other.
+    All processes must have batches of the same shape.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``x`` (B, C, H, W) normalised."""
+        """Return the normalised ``x`` (B, C, H, W)."""
         if not self.training or not torch.distributed.is_initialized():
             return super().forward(x)
         processes = torch.distributed.get_world_size()
@@ -25,14 +25,14 @@ class SynchronisedBatchNorm2d(nn.BatchNorm2d):
         mean: Tensor = all_reduce(x.sum((0, 2, 3))) / count  # type: ignore[no-untyped-call]
         centred = x - mean[:, None, None]
         variance: Tensor = all_reduce(centred.square().sum((0, 2, 3))) / count  # type: ignore[no-untyped-call]
-        self._follow(mean.detach(), variance.detach() * count / max(count - 1, 1))
+        self._update_running_statistics(mean.detach(), variance.detach() * count / max(count - 1, 1))
         scale = torch.rsqrt(variance + self.eps)
         if self.weight is not None:
             scale = scale * self.weight
         normalised = centred * scale[:, None, None]
         return normalised if self.bias is None else normalised + self.bias[:, None, None]
 
-    def _follow(self, mean: Tensor, variance: Tensor) -> None:
+    def _update_running_statistics(self, mean: Tensor, variance: Tensor) -> None:
         if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
             return
         self.num_batches_tracked.add_(1)
@@ -42,7 +42,7 @@ class SynchronisedBatchNorm2d(nn.BatchNorm2d):
 
 
 def synchronise(module: nn.Module) -> None:
-    """Let every batch normalisation in ``module`` work over all processes; parameters, names and keys stay."""
+    """Convert every ``nn.BatchNorm2d`` in ``module`` in place; parameters and state dict keys stay."""
     for child in module.modules():
         if type(child) is nn.BatchNorm2d:
             child.__class__ = SynchronisedBatchNorm2d

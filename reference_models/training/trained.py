@@ -1,4 +1,4 @@
-"""What a run was and what it made: the record beside its files, and the model with all that is needed to use it."""
+"""The files of a run: its record ``run.json``, and the model file with everything needed to use the network."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ from reference_models.weights import check_weights, load_weights, read_weights, 
 
 FORMAT = "reference-models model 2"
 _OLDER = ("reference-models model 1",)
-"""Formats that do not say how their faces were cropped, nor whom they were trained on."""
+"""Older formats, which did not store the preparation of faces and the persons trained on."""
 RUN, MODEL, BEST, LAST = "run.json", "model.safetensors", "best.safetensors", "last.safetensors"
 DESCRIPTION = "model"
-"""Key of a training state under which it describes its network."""
+"""Key of the network's description in a training state."""
 _NETWORK = "network."
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What decides the numbers of a run, and on whom it was made.
+    """Everything that determines the results of a run, and the persons of its sides.
 
     Attributes:
         recipe: The recipe as plain values.
-        data: Hash of the manifest.
-        seed: The run's.
-        versions: Of what computed it.
-        precision: In what the network computes.
-        source: Where the faces came from, as :meth:`reference_models.training.sources.Source.plain` says it.
-        persons: Hashes of the persons on each side.
+        data: Fingerprint of the division into sides, see :attr:`.sides.Sides.fingerprint`.
+        seed: Seed of the run.
+        versions: Versions of attnzoo, torch and Python.
+        precision: Floating-point precision of training, by Lightning's name.
+        source: Origin of the faces, from :meth:`reference_models.training.sources.Source.plain`.
+        persons: Name of each side to the hashes of its persons.
     """
 
     recipe: dict[str, Any]
@@ -74,16 +74,16 @@ class RunRecord:
         return cls(plain, data, seed, versions, precision, dict(source or {}), dict(persons or {}))
 
     def plain(self) -> dict[str, Any]:
-        """Return it as JSON holds it, without the persons."""
-        said: dict[str, Any] = json.loads(json.dumps(asdict(replace(self, persons={}))))
-        del said["persons"]
-        return said
+        """Return the record as plain values for JSON, without the persons."""
+        values: dict[str, Any] = json.loads(json.dumps(asdict(replace(self, persons={}))))
+        del values["persons"]
+        return values
 
     def check(self, folder: Path) -> bool:
-        """Return whether the folder holds this run; False if it holds none.
+        """Return True if the folder holds this run, False if it holds no run.
 
         Raises:
-            OSError: If the record there cannot be read.
+            OSError: If the folder's record cannot be read.
             ValueError: If the folder holds another run, or a damaged record; the message says what differs.
         """
         path = folder / RUN
@@ -105,10 +105,10 @@ class RunRecord:
         return True
 
     def claim(self, folder: Path) -> None:
-        """Write the record into the folder of the run, or find the same one there.
+        """Write the record into the folder, unless the folder already holds this run.
 
         Raises:
-            OSError: If the record there cannot be read, or none can be written.
+            OSError: If the folder's record cannot be read or written.
             ValueError: If the folder holds another run, or a damaged record; the message says what differs.
         """
         if not self.check(folder):
@@ -117,14 +117,14 @@ class RunRecord:
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A trained network with all that is needed to use it.
+    """A trained network with everything needed to use it.
 
     Attributes:
-        network: In evaluation.
-        recipe: What it was made by.
-        preparation: What it sees of a face.
-        calibration: How the outputs of action units become presence and levels; None of a model of expressions.
-        record: Of its run.
+        network: The network, in evaluation mode.
+        recipe: Its recipe.
+        preparation: Alignment and difference maps of its faces.
+        calibration: Turns the outputs of action units into presence and levels; None for expressions.
+        record: Record of its run.
     """
 
     network: nn.Module
@@ -137,7 +137,7 @@ class Trained:
 def description(
     record: RunRecord, *, calibration: Calibration | None = None, scores: Mapping[str, float] | None = None
 ) -> dict[str, str]:
-    """Return what a file says of its network, beside the weights."""
+    """Return the metadata of a model file: format, labels, record, persons, preparation, scores and calibration."""
     recipe = _recipe(record.recipe)
     return {
         "format": FORMAT,
@@ -158,7 +158,7 @@ def write_model(
     *,
     calibration: Calibration | None = None,
 ) -> None:
-    """Write a network's weights with all that is needed to build it, to crop its faces and to read its outputs."""
+    """Write a model file: the weights, and in the metadata the description of network, faces and outputs."""
     save_weights(network, path, description(record, calibration=calibration, scores=scores))
 
 
@@ -167,71 +167,71 @@ def read_model(path: str | Path) -> Trained:
 
     Args:
         path: A ``model.safetensors``; a training state, ``best.safetensors`` or ``last.safetensors``; or the folder of
-            a run, which stands for its model, or for its best state while it has none.
+            a run, for its model, or its best state while there is no model.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged, or none that training wrote.
+        ValueError: If the file is damaged, or was not written by training.
     """
     path = model_file(path)
-    weights, said = _content(path)
+    weights, metadata = _content(path)
     try:
-        run = json.loads(said["run"])
-        persons = {side: tuple(map(str, hashes)) for side, hashes in json.loads(said["persons"]).items()}
+        run = json.loads(metadata["run"])
+        persons = {side: tuple(map(str, hashes)) for side, hashes in json.loads(metadata["persons"]).items()}
         record = RunRecord(**run, persons=persons)
         recipe = _recipe(record.recipe)
-        preparation = Preparation.from_plain(json.loads(said["preparation"]))
-        calibrated = json.loads(said["calibration"])
+        preparation = Preparation.from_plain(json.loads(metadata["preparation"]))
+        calibrated = json.loads(metadata["calibration"])
         calibration = None if calibrated is None else Calibration.from_plain(calibrated)
         with torch.device("meta"):
-            fits = build(recipe)  # takes no memory, whatever sizes the record names
+            skeleton = build(recipe)  # on the meta device a damaged record with huge sizes needs no memory
     except (ArithmeticError, AttributeError, LookupError, RecursionError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is damaged: its record says {error}") from error
-    check_weights(fits, weights)
+    check_weights(skeleton, weights)
     network = build(recipe)
     load_weights(network, weights)
     return Trained(network.eval(), recipe, preparation, calibration, record)
 
 
 def model_file(path: str | Path) -> Path:
-    """Return the file that a path stands for: itself, or in the folder of a run its model, or else its best state.
+    """Return ``path`` if it is a file; for the folder of a run its model, or else its best state.
 
     Raises:
-        FileNotFoundError: If there is no such file, or the folder holds none.
+        FileNotFoundError: If there is no such file, or the folder holds neither.
     """
     path = Path(path)
     if path.is_dir():
-        there = next((path / name for name in (MODEL, BEST) if (path / name).is_file()), None)
-        if there is None:
+        file = next((path / name for name in (MODEL, BEST) if (path / name).is_file()), None)
+        if file is None:
             raise FileNotFoundError(f"{path} holds neither {MODEL} nor {BEST}")
-        return there
+        return file
     if not path.is_file():
         raise FileNotFoundError(f"no model at {path}")
     return path
 
 
 def _content(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
-    """Return the weights of a model or of a training state, and what it says of them."""
+    """Return the weights of a model file or training state, and its description, see :func:`description`."""
     try:
         with safetensors.safe_open(path, "pt") as file:
-            said: dict[str, str] = file.metadata() or {}
+            metadata: dict[str, str] = file.metadata() or {}
     except safetensors.SafetensorError as error:
         raise ValueError(f"{path} is damaged: {error}") from error
-    if said.get("format") == FORMAT:
-        return read_weights(path), said
-    if said.get("format") in _OLDER:
+    if metadata.get("format") == FORMAT:
+        return read_weights(path), metadata
+    if metadata.get("format") in _OLDER:
         raise ValueError(f"{path} is of an older version, which did not say how its faces were cropped: train anew")
-    if said.get("format") != STATE:
+    if metadata.get("format") != STATE:
         raise ValueError(f"{path} is no model that reference-models trained")
     state = read_state(path)
-    weights, described = state.get("state_dict"), state.get(DESCRIPTION)
-    if not isinstance(weights, dict) or not isinstance(described, dict):
+    weights, network_description = state.get("state_dict"), state.get(DESCRIPTION)
+    if not isinstance(weights, dict) or not isinstance(network_description, dict):
         raise ValueError(f"{path} is damaged: it does not describe its network")
-    return {k.removeprefix(_NETWORK): v for k, v in weights.items() if str(k).startswith(_NETWORK)}, described
+    return {k.removeprefix(_NETWORK): v for k, v in weights.items() if str(k).startswith(_NETWORK)}, network_description
 
 
 def _recipe(plain: dict[str, Any]) -> Recipe:
-    """Return the recipe that was written down; its schedule, unused after training, is that of the known recipe."""
+    """Return the stored recipe; its schedule, unused after training, is that of the recipe of the same name."""
     labels = Labels(plain["labels"]["task"], tuple(plain["labels"]["names"]))
     known = RECIPES[plain["name"]]
     return Recipe(**{**plain, "labels": labels, "schedule": known.schedule})

@@ -1,7 +1,7 @@
-"""Faces with known action units that anyone can make: MakeHuman's head, drawn from seeds.
+"""Renders synthetic faces with known action units, from MakeHuman's head model and a seed.
 
-Their levels are parameters of a generator and no coder's scores: they serve to train, test and compare, and are never
-compared with the papers' figures. Needs the extra ``synth`` (numba): ``pip install "attnzoo[synth]"``.
+Their levels are parameters of a generator, not scores of a human coder: they serve to train, test and compare networks,
+but are not comparable with the papers' figures. Needs the extra ``synth`` (numba): ``pip install "attnzoo[synth]"``.
 """
 
 from reference_models.data.synthetic.action_units import UNITS

@@ -1,8 +1,8 @@
-"""Action units as face units, and which of them come together.
+"""Action units as weights of the head model's face units, and their combinations in expressions.
 
 P. Ekman, W. V. Friesen, J. C. Hager, "Facial Action Coding System", 2002; the combinations of the emotions follow
-EMFACS, W. V. Friesen and P. Ekman, 1983. Which face unit stands for which action unit is a choice of this module:
-MakeHuman's units are those of ARKit, made for animation and by nobody for FACS.
+EMFACS, W. V. Friesen and P. Ekman, 1983. The mapping from action units to face units was chosen for this module:
+MakeHuman's face units are those of ARKit, designed for animation and not for FACS.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ RIG: Mapping[int, Mapping[str, float]] = MappingProxyType(
         27: {"jawOpen": 1.0},
     }
 )
-"""Weight of each face unit at level 5; a unit named without a side is moved on both."""
+"""Action unit to the weights of its face units at level 5; a face unit without ``Left`` or ``Right`` moves both."""
 UNITS = tuple(sorted(RIG))
-"""The action units of a synthetic face; each is coded in every frame."""
+"""The action units of a synthetic face; every frame has a level for each."""
 MAX_LEVEL = 5
 
 EXPRESSIONS: Mapping[str, tuple[tuple[int, ...], ...]] = MappingProxyType(
@@ -49,10 +49,10 @@ EXPRESSIONS: Mapping[str, tuple[tuple[int, ...], ...]] = MappingProxyType(
         "neutral": ((),),
     }
 )
-"""The combinations that show each expression."""
+"""Expression to the combinations of action units that show it."""
 
 UPPER = ((), (), (1,), (2,), (1, 2), (4,), (1, 4), (1, 2, 4), (1, 2, 5), (5,), (6,), (7,), (4, 7), (6, 7), (9,), (4, 9))
-"""What the upper half of a face does when it does not show one of the expressions."""
+"""Combinations of action units of the upper half of a face in frames without an expression."""
 LOWER = (
     (),
     (),
@@ -76,4 +76,4 @@ LOWER = (
     (14,),
     (16, 25),
 )
-"""What the lower half does."""
+"""Combinations of action units of the lower half."""

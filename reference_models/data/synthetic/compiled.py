@@ -1,4 +1,4 @@
-"""The decorator of the compiled functions, and what to say where numba is not installed."""
+"""The decorator of the functions compiled by numba; a missing numba raises ``MissingExtraError`` with the extra."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _numba = load("numba", package="numba", extra="synth")
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
-    """Return the function compiled by numba when it is first called, and kept on the disk.
+    """Return the function compiled by numba at its first call, with the machine code cached on disk.
 
-    No ``fastmath``: sums are not reassociated and no multiply and add are fused, so that every machine computes the
+    Without ``fastmath``, so that numba neither reassociates sums nor fuses multiply and add: every machine computes the
     same numbers.
     """
     result: Callable[P, R] = _numba.njit(cache=True, nogil=True)(function)

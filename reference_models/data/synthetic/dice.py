@@ -1,8 +1,8 @@
 """Random draws that are the same on every machine and in every process.
 
-Every draw has a seed of its own, made of the user's seed, the style, what it is for, the identity and the frame, so
-that a picture does not depend on which process draws it, and in which order. Only uniform numbers are drawn: those of
-numpy's generator PCG64 are the same everywhere.
+Each generator is seeded with the user's seed, the style, the purpose, the identity and the frame, so that a picture
+does not depend on the process that draws it or on the order. Only uniform numbers are used: those of numpy's generator
+PCG64 are the same on every platform.
 """
 
 from __future__ import annotations
@@ -16,11 +16,15 @@ from reference_models.data.synthetic.looks import Color
 
 T = TypeVar("T")
 IDENTITY, SESSION, FRAME, LEVELS = range(4)
-"""What a seed is for."""
+"""Purposes of a generator, part of its seed."""
 
 
 class Dice:
-    """Random draws from a seed that names what they are for."""
+    """A random generator.
+
+    Args:
+        *seed: Whole numbers; generators with different numbers are independent.
+    """
 
     def __init__(self, *seed: int) -> None:
         self._numbers = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed)))
@@ -30,11 +34,11 @@ class Dice:
         return low + (high - low) * float(self._numbers.random())
 
     def around(self, middle: float, most: float) -> float:
-        """Return a number at most ``most`` away from ``middle``, more likely near it."""
+        """Return a number at most ``most`` away from ``middle``: ``middle`` plus the mean of three uniform draws."""
         return middle + most * (self.between(-1, 1) + self.between(-1, 1) + self.between(-1, 1)) / 3
 
     def of(self, several: Sequence[T]) -> T:
-        """Return one of several."""
+        """Return one element, all with the same probability."""
         return several[int(self._numbers.integers(len(several)))]
 
     def whole(self, low: int, high: int) -> int:
@@ -42,15 +46,15 @@ class Dice:
         return int(self._numbers.integers(low, high + 1))
 
     def happens(self, chance: float) -> bool:
-        """Return true with this probability."""
+        """Return True with the probability ``chance``."""
         return float(self._numbers.random()) < chance
 
     def within(self, limits: tuple[float, float]) -> float:
-        """Return a number from a range."""
+        """Return a number from a range (low, high)."""
         return self.between(*limits)
 
     def color(self, color: Color, most: float) -> Color:
-        """Return a colour near to another, at most about this fraction away."""
+        """Return a colour near ``color``: its channels differ by at most about the fraction ``most``."""
         shared = 1 + self.around(0, most)
         red, green, blue = (max(0.002, channel * shared * (1 + self.around(0, most / 2))) for channel in color)
         return red, green, blue

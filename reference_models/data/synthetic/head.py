@@ -1,6 +1,6 @@
-"""The head model: MakeHuman's head with the targets that make identities and the face units that move it.
+"""The head model: MakeHuman's head with shape targets, which make identities, and face units, which move the face.
 
-Made by ``make_asset.py``; credits and licence (CC0) stand in ``CREDITS.md`` beside it.
+The file is written by ``make_asset.py``; for credits and licence (CC0) see ``CREDITS.md`` in the same folder.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from numpy.typing import NDArray
 
 ASSET = Path(__file__).with_name("head.npz")
 PARTS = ("skin", "eye", "teeth", "tongue", "lash", "hair")
-"""What a triangle is of, in the order of their numbers."""
+"""Part of the head that a triangle belongs to; the index is its number."""
 MASKS = ("lips", "inside-mouth", "eyelids", "ears", "sky")
-"""What is said of each vertex, 0 to 1; ``sky`` is the part of the surroundings that it sees. On teeth, ``lips`` is 1
-for the upper ones."""
+"""Masks of the vertices, 0 to 1; ``sky`` is the unoccluded fraction of the surroundings. On teeth, ``lips`` is 1 for
+the upper teeth."""
 SKIN, EYE, TEETH, TONGUE, LASH, HAIR = range(len(PARTS))
 
 
 @dataclass(frozen=True, eq=False)
 class Targets:
-    """Sparse displacements of the vertices, by name.
+    """Named sparse displacements of the vertices (morph targets).
 
     Attributes:
-        names: What they are called.
-        start: Where the entries of each begin; one longer than ``names``.
-        index: The vertex of each entry.
-        delta: What is added to it, (N, 3), in thousandths of a decimetre.
+        names: Names of the T targets.
+        start: (T + 1,): the entries of target t are ``start[t]`` to ``start[t + 1]``.
+        index: (N,), vertex of each entry.
+        delta: (N, 3), displacement of each entry, in thousandths of a decimetre.
     """
 
     names: tuple[str, ...]
@@ -40,15 +40,15 @@ class Targets:
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """The template and what moves it.
+    """The template mesh and its targets.
 
     Attributes:
         vertices: (V, 3), decimetres, float64: x to the subject's left, y up, z to the front.
-        triangles: (T, 3), counter-clockwise seen from outside.
-        parts: (T,), number of the part in :data:`PARTS`.
+        triangles: (T, 3), vertex indices, counter-clockwise seen from outside.
+        parts: (T,), index of each triangle's part in :data:`PARTS`.
         masks: (V, 5), 0 to 1, in the order of :data:`MASKS`.
-        shapes: What makes identities.
-        units: The 52 face units.
+        shapes: Targets that make identities.
+        units: Targets of the 52 face units.
     """
 
     vertices: NDArray[np.float64]
@@ -61,7 +61,7 @@ class Head:
 
 @cache
 def load_head() -> Head:
-    """Return the head model, read once a process."""
+    """Return the head model; every process reads the file once."""
     with np.load(ASSET, allow_pickle=False) as arrays:
         shapes, units = (
             Targets(

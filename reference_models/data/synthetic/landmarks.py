@@ -1,4 +1,4 @@
-"""dlib's 68 landmarks on the head model: points of its triangles, found by ``make_landmarks.py`` and checked by eye."""
+"""dlib's 68 landmarks as points on the head model's triangles, found by ``make_landmarks.py`` and checked by eye."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from reference_models.data.synthetic.looks import MEAN_BROW_ARCH, Hair
 
 FILE = Path(__file__).with_name("landmarks.json")
 _BROWS = slice(17, 27)
-_ARCH_SHARE = np.array([0.3, 0.6, 0.55, 0.25, -0.2])  # how much of the arch each point of a brow rises
+_ARCH_SHARE = np.array([0.3, 0.6, 0.55, 0.25, -0.2])  # fraction of the arch's height at each point of a brow
 
 
 @cache
@@ -25,19 +25,19 @@ def anchors() -> tuple[NDArray[np.int64], NDArray[np.float64]]:
 
 
 def landmark_points(points: NDArray[np.float64], hair: Hair, scale: float) -> NDArray[np.float64]:
-    """Return the landmarks (68, 2) of a head whose vertices lie at ``points`` (V, 2 or 3) on the screen.
+    """Return the landmarks (68, 2) of a head from the vertices on the screen.
 
-    Brows are painted, higher or lower from person to person: their landmarks are where the paint is.
+    Brows are painted at a height that differs between persons: their landmarks follow the paint.
 
     Args:
-        points: Columns and rows of the vertices.
-        hair: Where the brows are.
-        scale: Pixels a decimetre.
+        points: Columns and rows of the vertices on the screen (V, 2 or 3).
+        hair: Height and arch of the brows.
+        scale: Pixels per decimetre.
     """
     vertices, weights = anchors()
-    found = np.zeros((len(vertices), 2))
+    landmarks = np.zeros((len(vertices), 2))
     for corner in range(3):
-        found += points[vertices[:, corner], :2] * weights[:, corner, None]
+        landmarks += points[vertices[:, corner], :2] * weights[:, corner, None]
     rise = hair.brow_height + (hair.brow_arch - MEAN_BROW_ARCH) * np.concatenate([_ARCH_SHARE, _ARCH_SHARE[::-1]])
-    found[_BROWS, 1] -= rise * scale
-    return found
+    landmarks[_BROWS, 1] -= rise * scale
+    return landmarks

@@ -1,4 +1,4 @@
-"""Synthetic faces on a disk, in the layouts of the datasets, so that the readers of those read them."""
+"""The file names and label files of synthetic faces in the layouts of datasets, so that the datasets' readers work."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from reference_models.data import ck_plus, disfa_plus, raf_db
 from reference_models.data.synthetic.shots import FRAMES, PORTRAITS, SEQUENCES, Shot
 
 _TRIAL = "A1_Synthetic_TrailNo_1"  # "TrailNo" is as DISFA+ spells it
-_TEST_EVERY = 5  # every fifth person is on RAF-DB's test side
+_TEST_EVERY = 5  # every fifth person is on the test side of RAF-DB's layout
 _RAF_CODE = {name: code for code, name in raf_db.CODES.items()}
 
 
 @dataclass(frozen=True)
 class Writing:
-    """How a layout is written.
+    """A layout in which faces can be written.
 
     Attributes:
-        name: Key of the layout, as its reader has it.
-        kind: What :func:`~reference_models.data.synthetic.plan` plans for it.
-        most: Largest number of persons that its names have room for.
-        size: Side of its pictures unless another is asked for.
-        image: Path of a shot's picture.
-        landmarks: Path of a shot's landmarks.
-        labels: The files with the labels, by path.
+        name: Key of the layout, the same as for reading.
+        kind: Kind of shots, see :func:`~reference_models.data.synthetic.plan`.
+        most: Largest number of persons for which its file names have enough digits.
+        size: Default side of its pictures in pixels.
+        image: Returns the path of a shot's picture, from the shot and the number of frames.
+        landmarks: Returns the path of a shot's landmark file, from the same arguments.
+        labels: Returns path and content of the label files, from all shots and the number of frames.
     """
 
     name: str
@@ -114,14 +114,14 @@ LAYOUTS: Mapping[str, Writing] = MappingProxyType(
         )
     }
 )
-"""The layouts that can be written."""
+"""The layouts that can be written, by name."""
 
 
 def writing(name: str) -> Writing:
-    """Return a layout by name; ``disfa-plus`` and ``ck-plus`` stand for the names with a sign.
+    """Return a layout by name; ``disfa-plus`` and ``ck-plus`` are accepted for the names with a plus sign.
 
     Raises:
-        ValueError: If there is none of that name.
+        ValueError: If there is no layout of that name.
     """
     key = name.replace("-plus", "+")
     if key not in LAYOUTS:

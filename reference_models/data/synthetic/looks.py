@@ -1,6 +1,6 @@
-"""How a face and its surroundings look: plain tuples of numbers, as the compiled shader takes them.
+"""The appearance of a face and its surroundings, as plain tuples of numbers that the compiled shader takes.
 
-Colours are linear, 0 to 1, red, green, blue; lengths are decimetres of the head's template.
+Colours are linear RGB, 0 to 1; lengths are in decimetres, in the coordinates of the head's template.
 """
 
 from __future__ import annotations
@@ -9,28 +9,28 @@ from typing import NamedTuple
 
 Color = tuple[float, float, float]
 MEAN_BROW_ARCH = 0.045
-"""How far a brow's middle lies above its ends, decimetres, where the landmarks of the head model were found."""
+"""Height of a brow's middle above its ends in decimetres, in the picture from which landmarks were computed."""
 
 
 class Skin(NamedTuple):
-    """Skin, lips and what grows on them."""
+    """Skin, lips and beard."""
 
     color: Color
     lips: Color
     redness: float  # of cheeks, nose and ears
-    mottle: float  # contrast of slow and fast unevenness
+    mottle: float  # contrast of coarse and fine unevenness
     freckles: float
     shine: float
     stubble: float  # 0 none .. 1 a short beard
-    shift: Color  # moves the noise: no two skins alike
+    shift: Color  # offset of the noise, so that no two skins are alike
 
 
 class Hair(NamedTuple):
     """Hair of the head and of the brows."""
 
     color: Color
-    line: float  # height of the hairline above the usual one
-    peak: float  # how far it comes down in the middle
+    line: float  # height of the hairline above the average
+    peak: float  # how far the hairline comes down in the middle
     volume: float  # thickness over the skull
     density: float  # 0 bald .. 1
     long: bool
@@ -47,14 +47,14 @@ class Eyes(NamedTuple):
     """Eyeballs and teeth."""
 
     iris: Color
-    iris_size: float  # sine of the angle that the iris takes
+    iris_size: float  # radius of the iris over that of the eyeball
     pupil_size: float
     white: Color
     enamel: Color
 
 
 class Creases(NamedTuple):
-    """Depth of lines in the skin, 0 to 1; action units and age make them."""
+    """Depth of lines in the skin, 0 to 1; they come from action units and age."""
 
     forehead: float
     glabella: float
@@ -66,7 +66,7 @@ class Creases(NamedTuple):
 
 
 class Light(NamedTuple):
-    """A lamp, what comes from everywhere, and a lamp from behind."""
+    """The key lamp, ambient light from sky and ground, and a rim lamp from behind."""
 
     key_direction: Color
     key: Color
@@ -77,7 +77,7 @@ class Light(NamedTuple):
 
 
 class Backdrop(NamedTuple):
-    """What is behind, and the clothes."""
+    """Background and clothes."""
 
     top: Color
     bottom: Color
@@ -92,8 +92,8 @@ class Camera(NamedTuple):
     """The camera: a perspective view, exposure and noise."""
 
     distance: float  # decimetres from the head
-    side: float  # decimetres that the frame shows at the face
-    x: float  # what is in the frame's middle
+    side: float  # side of the frame in decimetres, at the distance of the face
+    x: float  # coordinates of the frame's centre
     y: float
     exposure: float
     balance: Color

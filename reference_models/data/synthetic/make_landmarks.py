@@ -1,9 +1,9 @@
-"""Find where dlib's 68 landmarks lie on the head model, and write ``landmarks.json``.
+"""Find dlib's 68 landmarks on the head model and write ``landmarks.json``.
 
-The template is drawn from the front, dlib finds its points, they are made symmetric, and each becomes a point of the
-triangle that is seen there, or nearest to it: of skin, so that those of the eyes are on the rims of the lids. Those of
-the inner lips come from a face whose mouth is open, where they lie apart. The result was checked by eye and is
-committed; a picture to check it by is written beside it.
+The template is rendered from the front, dlib detects its points, and they are made symmetric. Each becomes a point on
+the nearest visible triangle of skin, so that the points of the eyes are on the rims of the lids. The points of the
+inner lips come from a face with an open mouth, where they are apart. The result was checked by eye and is committed; a
+picture for that check is written as ``landmarks.png``.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ MIRROR = np.array(
         *(64, 63, 62, 61, 60, 67, 66, 65),
     ]
 )
-"""The landmark on the other side of each."""
+"""Index of each landmark's mirror image on the other side of the face."""
 _INNER_LIPS = range(60, 68)
-_CHIN = 1.05  # decimetres: z of what is chin and not neck
+_CHIN = 1.05  # decimetres: smallest z of the chin; the neck lies behind
 
 
 def main() -> None:
-    """Write the landmarks, and a picture to check them by."""
+    """Write the landmarks, and a picture to check them."""
     person, studio = _template(), style("studio")
     vertices, weights = np.zeros((68, 3), dtype=np.int64), np.zeros((68, 3))
     for levels, points in (({}, range(60)), ({25: 1.0, 26: 0.8}, _INNER_LIPS)):
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def _template() -> Identity:
-    """Return the head model itself, with somebody's skin and hair and brows where most have them."""
+    """Return the unchanged head model, with the skin and hair of a random person and average brows."""
     drawn = draw_identity(0, style("studio"), 5)
     hair = drawn.hair._replace(brow_height=0.0, brow_arch=MEAN_BROW_ARCH, brow_length=1.0)
     gains = dict.fromkeys(UNITS, (1.0, 1.0))
@@ -76,9 +76,9 @@ def _template() -> Identity:
 def _on_surface(
     person: Identity, frame: Frame, point: NDArray[np.float64], before: float
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the vertices of the triangle of skin that is seen nearest to a point of the picture, and its weights.
+    """Return the vertices of the visible skin triangle nearest to a point of the picture, and the point's weights.
 
-    What lies behind ``before`` does not count: the chin's outline ends on the chin, not on the neck behind it.
+    Vertices with z below ``before`` are ignored, so that the chin's outline ends on the chin and not on the neck.
     """
     seen, parts, (_, triangles, screen) = visible(person, frame, SIZE)
     head = load_head()
@@ -93,7 +93,7 @@ def _on_surface(
 
 
 def _twins(vertices: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the mirror images of vertices."""
+    """Return the indices of the vertices' mirror images."""
     rest = load_head().vertices
     return np.array([np.argmin(((rest - rest[vertex] * [-1, 1, 1]) ** 2).sum(1)) for vertex in vertices])
 
@@ -107,6 +107,6 @@ def _draw(image: NDArray[np.uint8], found: NDArray[np.float64]) -> Image.Image:
 
 
 if __name__ == "__main__":
-    if not FILE.is_file():  # anything serves for drawing the template, which is not moved by where its landmarks are
+    if not FILE.is_file():  # rendering needs some file, but its content does not change the template's picture
         FILE.write_text(json.dumps({"vertices": [[index * 9] * 3 for index in range(68)], "weights": [[1, 0, 0]] * 68}))
     main()

@@ -1,7 +1,7 @@
-"""What MakeHuman's base mesh lacks for a portrait: rows of teeth, thin lashes, and hair that falls; and its occlusion.
+"""Parts that MakeHuman's base mesh lacks for a portrait: teeth, thin lashes and long hair; and ambient occlusion.
 
-Used by ``make_asset.py`` only. All of it is made from the base mesh, in its decimetres: x to the subject's left, y up,
-z to the front.
+Used by ``make_asset.py`` only. Coordinates are those of the base mesh in decimetres: x to the subject's left, y up, z
+to the front.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from reference_models.data.synthetic.raster import rasterize
 Vertices = NDArray[np.float64]
 Quads = NDArray[np.int64]
 
-_ARCH = (0.30, 1.50, 0.52)  # half the width of the teeth's arch, its front, its depth
+_ARCH = (0.30, 1.50, 0.52)  # the teeth's arch: half its width, z of its front, its depth
 _UPPER, _LOWER = (6.79, 6.685, 6.58), (6.41, 6.51, 6.60)  # heights of the rows of vertices
 _DIRECTIONS = 160
 
 
 def teeth(jaw: Literal["upper", "lower"]) -> tuple[Vertices, Quads]:
-    """Return the arch of a jaw, a parabola seen from above, from the gums to the edges of the teeth."""
+    """Return the teeth of a jaw from the gums to their edges, in an arch that is a parabola seen from above."""
     half_width, front, depth = _ARCH
     across = np.linspace(-1, 1, 33)
     inset, heights = (0.0, _UPPER) if jaw == "upper" else (0.035, _LOWER)
     rows = []
     for row, height in enumerate(heights):
-        lean = 0.02 * row  # the edges stand before the gums
+        lean = 0.02 * row  # the edges are further in front than the gums
         x = across * (half_width - inset / 2)
         rows.append(np.stack([x, np.full_like(x, height), front - 0.04 - inset + lean - depth * across**2], axis=1))
     faces = _grid(len(rows), len(across))
@@ -37,7 +37,7 @@ def teeth(jaw: Literal["upper", "lower"]) -> tuple[Vertices, Quads]:
 
 
 def curtain() -> tuple[Vertices, Quads]:
-    """Return hair that falls from the crown around the back of the head, open at the front."""
+    """Return long hair that hangs from the crown around the back of the head, open at the front."""
     turns = np.linspace(-1.95, 1.95, 25)
     rows = []
     for height, radius in ((8.35, 0.62), (8.1, 0.82), (7.7, 0.95), (7.2, 1.0), (6.7, 1.03), (6.2, 1.07), (5.48, 1.15)):
@@ -47,7 +47,7 @@ def curtain() -> tuple[Vertices, Quads]:
 
 
 def thin_lashes(vertices: Vertices, lashes: NDArray[np.int64], skin: NDArray[np.int64]) -> Vertices:
-    """Return the vertices with the lashes drawn in towards the lid: they have no texture here that would thin them."""
+    """Return the vertices with the lashes moved towards the lid, because no texture makes them thinner."""
     result = vertices.copy()
     for lash in lashes:
         root = skin[np.argmin(((vertices[skin] - vertices[lash]) ** 2).sum(1))]
@@ -56,7 +56,7 @@ def thin_lashes(vertices: Vertices, lashes: NDArray[np.int64], skin: NDArray[np.
 
 
 def followers(points: Vertices, leaders: Vertices) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the three leaders nearest to each point and their weights: added parts move with what they stand on."""
+    """Return the three nearest leaders of each point and their weights: added parts move with the base mesh."""
     distance = ((points[:, None] - leaders[None]) ** 2).sum(2)
     index = np.argsort(distance, axis=1, kind="stable")[:, :3]
     weight = 1 / (np.take_along_axis(distance, index, 1) + 1e-3)
@@ -64,14 +64,14 @@ def followers(points: Vertices, leaders: Vertices) -> tuple[NDArray[np.int64], N
 
 
 def occlusion(vertices: Vertices, triangles: NDArray[np.int64], solid: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Return how much of the sky above its surface each vertex sees, 0 to 255, by shadow maps from many directions."""
+    """Return the unoccluded fraction of the hemisphere at each vertex, 0 to 255, from many shadow maps."""
     normal = normals(vertices, triangles)
     seen = np.zeros(len(vertices))
     total = np.zeros(len(vertices))
     blockers = triangles[solid]
     for index in range(_DIRECTIONS):
         height = 1 - 2 * (index + 0.5) / _DIRECTIONS
-        turn = index * 2.399963229728653  # the golden angle: even over the sphere
+        turn = index * 2.399963229728653  # the golden angle distributes directions evenly over the sphere
         direction = np.array([*(np.sqrt(1 - height**2) * np.array([np.cos(turn), np.sin(turn)])), height])
         right = np.cross([0.0, 1.0, 0.0] if abs(direction[1]) < 0.9 else [1.0, 0.0, 0.0], direction)
         right /= np.linalg.norm(right)

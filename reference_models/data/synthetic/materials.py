@@ -1,6 +1,6 @@
-"""Colour of a point of the head, before light falls on it: (red, green, blue, gloss).
+"""The paint of a point of the head, its colour before lighting: (red, green, blue, gloss).
 
-Points are those of the template, so that what is painted moves with the skin.
+Points are coordinates of the template, so that the paint moves with the skin.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def _mix(a: Paint, color: Color, gloss: float, amount: float) -> Paint:
 
 @compiled
 def _spot(x: float, y: float, cx: float, cy: float, radius: float) -> float:
-    """Return 1 in the middle of a round spot, falling to 0 far away."""
+    """Return the strength of a round spot: 1 at its centre (cx, cy), falling to 0 far away."""
     d = ((x - cx) * (x - cx) + (y - cy) * (y - cy)) / (radius * radius)
     return 1.0 / ((1.0 + d) * (1.0 + d))
 
@@ -38,7 +38,7 @@ def _spot(x: float, y: float, cx: float, cy: float, radius: float) -> float:
 def skin_paint(
     p: Color, masks: tuple[float, float, float, float], skin: Skin, hair: Hair, back: Backdrop, lattice: Lattice
 ) -> Paint:
-    """Return the paint of a point of the skin; ``masks``: lips, inside of the mouth, eyelids, ears."""
+    """Return the paint of a point ``p`` of the skin; ``masks``: lips, inside of the mouth, eyelids, ears, 0 to 1."""
     x, y, z = p
     side = abs(x)
     nx, ny, nz = x + skin.shift[0], y + skin.shift[1], z + skin.shift[2]
@@ -106,7 +106,7 @@ def _brow(x: float, y: float, z: float, hair: Hair, lattice: Lattice) -> float:
 
 @compiled
 def hair_cover(p: Color, ear: float, hair: Hair, lattice: Lattice) -> float:
-    """Return how much of a point of the skin the hair of the head covers, 0 to 1."""
+    """Return the fraction of a point of the skin that is covered by the hair of the head, 0 to 1."""
     x, y, z = p
     if y < 6.2 or hair.density == 0.0:
         return 0.0
@@ -126,7 +126,7 @@ def hair_cover(p: Color, ear: float, hair: Hair, lattice: Lattice) -> float:
 
 @compiled
 def hair_paint(p: Color, hair: Hair, lattice: Lattice) -> Paint:
-    """Return the paint of hair: strands that run from the crown."""
+    """Return the paint of hair at ``p``: strands that run from the crown."""
     x, y, z = p
     out = np.sqrt(x * x + (z - 0.35) * (z - 0.35)) + 0.05
     ax, az = x / out, (z - 0.35) / out
@@ -138,7 +138,7 @@ def hair_paint(p: Color, hair: Hair, lattice: Lattice) -> Paint:
 
 @compiled
 def eye_paint(d: Color, eyes: Eyes, lattice: Lattice) -> Paint:
-    """Return the paint of a point of an eyeball; ``d`` is its direction from the ball's centre, at rest."""
+    """Return the paint of a point of an eyeball; ``d`` is its direction from the ball's centre, gaze straight ahead."""
     x, y, z = d
     rim = np.sqrt(x * x + y * y)
     if z < 0.0:
@@ -178,7 +178,7 @@ def teeth_paint(p: Color, upper: bool, eyes: Eyes) -> Paint:
 
 @compiled
 def crease(p: Color, depth: Creases, lattice: Lattice) -> float:
-    """Return how dark the lines in the skin are at a point, 0 to 1."""
+    """Return the darkness of lines in the skin at a point, 0 to 1."""
     x, y, z = p
     if z < 0.75 or y < 6.2 or y > 8.0:
         return 0.0

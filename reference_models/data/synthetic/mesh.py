@@ -1,7 +1,7 @@
-"""Triangles that move: targets added to the vertices, and normals.
+"""Deforms and projects the mesh, and computes its normals.
 
-Compiled by numba without reassociation of sums or fused multiply-adds, and without any function of the C library's
-mathematics but the square root, which is exact: the same numbers on every machine.
+Compiled by numba without reassociated sums or fused multiply-adds, and without functions of the C math library except
+the square root, which is correctly rounded: every machine computes the same numbers.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def add_targets(vertices: Array, weights: Array, start: Indices, index: Indices,
 
 @compiled
 def normals(vertices: Array, triangles: Indices) -> Array:
-    """Return the unit normals of the vertices (V, 3): those of the triangles around, weighted by area."""
+    """Return the unit normals of the vertices (V, 3): the mean of the adjacent triangles' normals, weighted by area."""
     result = np.zeros_like(vertices)
     for face in range(len(triangles)):
         a, b, c = triangles[face, 0], triangles[face, 1], triangles[face, 2]
@@ -66,7 +66,7 @@ def normals(vertices: Array, triangles: Indices) -> Array:
 
 @compiled
 def settle(vertices: Array, template: Array, chosen: Indices) -> None:
-    """Move and scale ``vertices`` in place such that the chosen ones lie about where the template has them."""
+    """Move and scale ``vertices`` in place so that the chosen ones have the template's centre and spread."""
     middle, target = np.zeros(3), np.zeros(3)
     for vertex in chosen:
         for axis in range(3):
@@ -85,9 +85,9 @@ def settle(vertices: Array, template: Array, chosen: Indices) -> None:
 
 @compiled
 def turn(vertices: Array, pivot: Array, yaw: float, pitch: float, roll: float) -> None:
-    """Turn ``vertices`` about ``pivot`` in place, by angles in degrees of at most about 45.
+    """Rotate ``vertices`` about ``pivot`` in place; angles are in degrees, at most about 45.
 
-    Sine and cosine come from the tangent of half the angle, whose series needs no library.
+    Sine and cosine are computed from the tangent of half the angle, by a series that needs no math library.
     """
     for axis in range(3):
         half = (yaw, pitch, roll)[axis] * (0.008726646259971648)
@@ -103,16 +103,16 @@ def turn(vertices: Array, pivot: Array, yaw: float, pitch: float, roll: float) -
 
 @compiled
 def place(vertices: Array, depth: float, distance: float, x: float, y: float, scale: float, side: int) -> Array:
-    """Return the vertices on the screen: columns, rows, and depth (larger is nearer).
+    """Return the vertices on the screen (V, 3): column, row, and depth (larger is nearer).
 
     Args:
-        vertices: (V, 3), the camera looks along -z.
+        vertices: (V, 3); the camera looks along -z.
         depth: z of the plane in which ``scale`` holds.
-        distance: Of the camera from that plane.
-        x: What is in the middle of the frame.
-        y: The same, upwards.
-        scale: Pixels a decimetre.
-        side: Pixels of the frame.
+        distance: Distance of the camera from that plane.
+        x: x coordinate at the centre of the frame.
+        y: y coordinate at the centre of the frame.
+        scale: Pixels per decimetre.
+        side: Side of the frame in pixels.
     """
     screen = np.empty_like(vertices)
     for vertex in range(len(vertices)):
@@ -125,7 +125,7 @@ def place(vertices: Array, depth: float, distance: float, x: float, y: float, sc
 
 @compiled
 def hair_volume(vertices: Array, rest: Array, normal: Array, masks: Array, hair: Hair, lattice: Array) -> None:
-    """Push the scalp outwards in place, by the thickness of the hair on it."""
+    """Move the scalp outwards in place, by the thickness of its hair."""
     for vertex in range(len(vertices)):
         x, y, z = rest[vertex, 0], rest[vertex, 1], rest[vertex, 2]
         if y < 6.3:

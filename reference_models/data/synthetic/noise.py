@@ -1,4 +1,4 @@
-"""Smooth noise in space, from a fixed lattice of random numbers, and hashed noise for pixels."""
+"""Smooth noise in space, from a fixed lattice of random numbers, and hashed noise of single pixels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LATTICE: NDArray[np.float64] = np.random.default_rng(1872).integers(0, 256, (_SI
 
 @compiled
 def smooth(low: float, high: float, x: float) -> float:
-    """Return 0 up to ``low``, 1 from ``high`` on, a smooth step between; ``low`` may be the larger one."""
+    """Return a smooth step from 0 at ``low`` to 1 at ``high``; ``low`` may be larger than ``high``."""
     t = min(1.0, max(0.0, (x - low) / (high - low)))
     return t * t * (3.0 - 2.0 * t)
 
@@ -37,7 +37,7 @@ def noise(lattice: NDArray[np.float64], x: float, y: float, z: float) -> float:
 
 @compiled
 def grain(seed: int, row: int, column: int) -> float:
-    """Return noise of one pixel, near to normal with deviation 1, the same wherever it is computed."""
+    """Return the noise of one pixel, approximately normal with deviation 1, a function of the arguments only."""
     bits = (
         np.uint64(seed)
         + np.uint64(row) * np.uint64(0x9E3779B97F4A7C15)
@@ -51,4 +51,4 @@ def grain(seed: int, row: int, column: int) -> float:
     total = np.int64(0)
     for shift in range(0, 64, 16):
         total += np.int64((bits >> np.uint64(shift)) & np.uint64(0xFFFF))
-    return (total - 131070) / 37837.0  # four uniform numbers of 16 bits have this deviation
+    return (total - 131070) / 37837.0  # mean and deviation of the sum of four uniform 16-bit numbers

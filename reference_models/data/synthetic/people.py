@@ -1,4 +1,4 @@
-"""Who is in a picture: the shape of the head, how strongly it acts, skin, hair and eyes."""
+"""Draws synthetic persons: shape of the head, strength of their action units, skin, hair and eyes."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Identity:
 
     Attributes:
         shapes: Weight of each target of the head model.
-        gains: For each action unit, how strongly the left and the right side follow it, 0.8 to 1.2.
-        rest: Weights of face units in the resting face: nobody's is that of the template.
-        age: 0 to 1: how deep the lines of the resting face are.
+        gains: Action unit to the factors of its strength on the left and right side, 0.8 to 1.2.
+        rest: Weights of face units in the person's neutral face, which differs from the template.
+        age: Depth of the lines of the neutral face, 0 to 1.
         skin: Skin and lips.
         hair: Hair and brows.
         eyes: Eyes and teeth.
@@ -41,7 +41,7 @@ class Identity:
 
 
 def draw_identity(seed: int, style: Style, identity: int) -> Identity:
-    """Return a person of a style."""
+    """Return the person with the number ``identity`` in a style."""
     dice = Dice(seed, style.number, IDENTITY, identity)
     male, old = dice.between(0, 1), dice.within(style.ages)
     shapes = _shapes(dice, style, male, old)
@@ -65,10 +65,10 @@ def draw_identity(seed: int, style: Style, identity: int) -> Identity:
 
 
 def _shapes(dice: Dice, style: Style, male: float, old: float) -> tuple[float, ...]:
-    """Return the weights of the targets: a mixture of origins, sexes and ages, a build, and single features."""
+    """Return the weights of the shape targets: a mixture of origins, sexes, ages and weights, and single features."""
     names = load_head().shapes.names
     shapes = [0.0] * len(names)
-    shares = [dice.between(0, 1) ** 3 for _ in _ORIGINS]  # a cube: mostly one of them
+    shares = [dice.between(0, 1) ** 3 for _ in _ORIGINS]  # the cube makes one origin dominate
     fat = dice.around(0, 0.7)
     for index, name in enumerate(names):
         kind = (1 - male if "-female-" in name else male) * (old if "-old" in name else 1 - old)

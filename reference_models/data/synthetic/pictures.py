@@ -1,4 +1,4 @@
-"""Synthetic faces as the pictures of a :class:`~reference_models.data.FaceDataset`, rendered when asked for."""
+"""Synthetic faces as the pictures of a :class:`~reference_models.data.FaceDataset`, rendered on request."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reference_models.faces.images import RGBImage
 
 
 class SyntheticPictures:
-    """Shots as pictures.
+    """The rendered pictures of shots.
 
     Example::
 
@@ -21,12 +21,12 @@ class SyntheticPictures:
         data = FaceDataset(pictures, pictures.records, Labels.of_units((1, 2, 4)), threshold=2, neutral=True)
 
     Args:
-        shots: What :func:`~reference_models.data.synthetic.plan` returned, or a part of it.
+        shots: Shots from :func:`~reference_models.data.synthetic.plan`, all or some of them.
         size: Side of the pictures in pixels.
 
     Raises:
-        TypeError: If ``size`` is no int.
-        ValueError: If it is below 1, or a shot is there twice.
+        TypeError: If ``size`` is not an int.
+        ValueError: If it is below 1, or a shot occurs twice.
     """
 
     def __init__(self, shots: Sequence[Shot], *, size: int = 224) -> None:
@@ -39,26 +39,26 @@ class SyntheticPictures:
             )
 
     def image(self, record: Record) -> RGBImage:
-        """Return the frame, (size, size, 3) uint8.
+        """Return the frame (size, size, 3), uint8.
 
         Raises:
-            ValueError: If the record is not one of these.
+            ValueError: If the record is not one of these shots.
         """
         return self._shot(record).take(self.size).image
 
     def neutral(self, record: Record) -> RGBImage:
-        """Return the person at rest in the same session, (size, size, 3) uint8.
+        """Return the person's neutral face in the same session (size, size, 3), uint8.
 
         Raises:
-            ValueError: If the record is not one of these.
+            ValueError: If the record is not one of these shots.
         """
         return self._shot(record).neutral.take(self.size).image
 
     def landmarks(self, record: Record) -> Points:
-        """Return dlib's 68 points (68, 2) of the frame, exact, in pixels.
+        """Return the exact positions of dlib's 68 landmarks (68, 2) in the frame, in pixels.
 
         Raises:
-            ValueError: If the record is not one of these.
+            ValueError: If the record is not one of these shots.
         """
         return self._shot(record).take(self.size).landmarks
 

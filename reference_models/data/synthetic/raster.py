@@ -1,4 +1,4 @@
-"""A z-buffer: which triangle is seen in each pixel."""
+"""A z-buffer: the nearest triangle in each pixel; and shadows from a lamp."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ Indices = NDArray[np.int64]
 NOTHING = -1
 FAR = -1e30
 _SHADOW_SIDE = 160  # pixels of the shadow map
-_SHADOW_SCALE = 40.0  # pixels a decimetre
-_SHADOW_BIAS = 0.07  # decimetres by which a surface must be nearer to the lamp to shade another
+_SHADOW_SCALE = 40.0  # pixels per decimetre
+_SHADOW_BIAS = 0.07  # decimetres by which a surface must be nearer to the lamp to shadow another
 
 
 @compiled
@@ -23,14 +23,14 @@ def rasterize(
     """Draw triangles into a z-buffer.
 
     Args:
-        screen: Vertices (V, 3): x and y in pixels, whose centres are whole numbers, y down; z larger = nearer.
-        triangles: Vertex numbers (T, 3), counter-clockwise seen from outside, in space where y is up.
-        two_sided: (T,), whether the triangle is seen from behind too.
-        width: Of the picture.
-        height: Of the picture.
+        screen: Vertices (V, 3): x and y in pixels, y down, pixel centres at whole numbers; larger z is nearer.
+        triangles: Vertex indices (T, 3), counter-clockwise seen from outside, with y up.
+        two_sided: (T,), whether a triangle is also visible from behind.
+        width: Width of the picture in pixels.
+        height: Height of the picture in pixels.
 
     Returns:
-        Number of the nearest triangle, (height, width) int32, -1 where there is none, and its z.
+        Index of the nearest triangle (height, width), int32, -1 where there is none; and its z (height, width).
     """
     seen = np.full((height, width), NOTHING, dtype=np.int32)
     depth = np.full((height, width), FAR, dtype=np.float64)
@@ -40,7 +40,7 @@ def rasterize(
         bx, by, bz = screen[b, 0], screen[b, 1], screen[b, 2]
         cx, cy, cz = screen[c, 0], screen[c, 1], screen[c, 2]
         area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
-        if area == 0.0 or (area > 0.0 and not two_sided[face]):  # y is down: seen from outside is clockwise
+        if area == 0.0 or (area > 0.0 and not two_sided[face]):  # with y down, front faces are clockwise
             continue
         left = max(0, int(np.ceil(min(ax, bx, cx))))
         right = min(width - 1, int(np.floor(max(ax, bx, cx))))
@@ -63,13 +63,13 @@ def rasterize(
 
 @compiled
 def lamp_shadow(vertices: Array, triangles: Indices, parts: Indices, direction: Array) -> Array:
-    """Return how much of the lamp's light reaches each vertex, 0 to 1, soft at the edges.
+    """Return the fraction of the lamp's light that reaches each vertex (V,), 0 to 1, with soft shadow edges.
 
     Args:
         vertices: (V, 3).
         triangles: (T, 3).
-        parts: (T,); triangles of the parts above 0 cast no shadow, they are too thin or inside.
-        direction: Unit vector towards the lamp, which is far away; not straight up.
+        parts: (T,), part of each triangle; only skin (0) casts shadows, the other parts are too thin or inside.
+        direction: Unit vector towards the lamp, which is infinitely far away; not straight up.
     """
     length = np.sqrt(direction[2] * direction[2] + direction[0] * direction[0])
     rx, rz = direction[2] / length, -direction[0] / length

@@ -1,4 +1,4 @@
-"""A picture of a synthetic face, with its exact landmarks."""
+"""Renders a picture of a synthetic face with its exact landmarks."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from reference_models.data.synthetic.scene import Frame
 from reference_models.data.synthetic.shading import shade_picture
 
 THOUSANDTH = 0.001
-_PIVOT = np.array([0.0, 7.0, 0.3])  # what the head turns about
-_MIDDLE = 1.0  # z of the plane in which the camera's frame has its side
+_PIVOT = np.array([0.0, 7.0, 0.3])  # centre of the head's rotation
+_MIDDLE = 1.0  # z of the plane in which the camera's frame is ``camera.side`` wide
 
 Geometry = tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]
 
@@ -33,8 +33,8 @@ class Picture:
 
     Attributes:
         image: Pixels (S, S, 3), uint8.
-        landmarks: dlib's 68 points (68, 2), float64, in pixels; (0, 0) is the centre of the top left pixel. They are
-            points of the head's surface, whether they are seen or not.
+        landmarks: dlib's 68 points (68, 2), float64, (x, y) in pixels; (0, 0) is the centre of the top left pixel. They
+            are points of the head's surface, visible or not.
     """
 
     image: NDArray[np.uint8]
@@ -42,15 +42,15 @@ class Picture:
 
 
 def render(person: Identity, frame: Frame, *, size: int = 224) -> Picture:
-    """Draw a face.
+    """Render a face.
 
     Args:
-        person: Who.
-        frame: What the face does, and the surroundings.
+        person: The person.
+        frame: Action units, pose, gaze, and the surroundings.
         size: Side of the picture in pixels.
 
     Raises:
-        TypeError: If ``size`` is no int.
+        TypeError: If ``size`` is not an int.
         ValueError: If it is below 1.
     """
     positive_int("size", size)
@@ -67,17 +67,17 @@ def render(person: Identity, frame: Frame, *, size: int = 224) -> Picture:
 
 
 def visible(person: Identity, frame: Frame, size: int) -> tuple[NDArray[np.int32], NDArray[np.int64], Geometry]:
-    """Return what is seen in each cell of a z-buffer, two by two cells a pixel.
+    """Return the visible triangle in each cell of a z-buffer with two by two cells per pixel.
 
     Returns:
-        Number of the triangle (2 size, 2 size), -1 where there is none; the part of each triangle; and vertices in
-        space, triangles, and vertices on the screen.
+        Index of the triangle (2 size, 2 size), -1 where there is none; the part of each triangle; and the geometry:
+        vertices in space, triangles, and vertices on the screen.
     """
-    vertices = _resting(person).copy()
+    vertices = _neutral_vertices(person).copy()
     units = load_head().units
     add_targets(vertices, _unit_weights(person, frame), units.start, units.index, units.delta, THOUSANDTH)
     turn(vertices, _PIVOT, *frame.pose)
-    triangles, parts, two_sided = _drawn(person.hair.long)
+    triangles, parts, two_sided = _triangles_to_draw(person.hair.long)
     camera, side = frame.camera, 2 * size
     screen = place(vertices, _MIDDLE, camera.distance, camera.x, camera.y, side / camera.side, side)
     seen, _ = rasterize(screen, triangles, two_sided, side, side)
@@ -85,8 +85,8 @@ def visible(person: Identity, frame: Frame, size: int) -> tuple[NDArray[np.int32
 
 
 @lru_cache(maxsize=64)
-def _resting(person: Identity) -> NDArray[np.float64]:
-    """Return the vertices of a person at rest, their face where the template's is."""
+def _neutral_vertices(person: Identity) -> NDArray[np.float64]:
+    """Return the vertices of a person's neutral face, moved and scaled to the template's place."""
     head = load_head()
     vertices = head.vertices.copy()
     shapes = head.shapes
@@ -97,8 +97,8 @@ def _resting(person: Identity) -> NDArray[np.float64]:
 
 
 @lru_cache(maxsize=2)
-def _drawn(long_hair: bool) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """Return the triangles to draw, their parts, and whether each is seen from behind."""
+def _triangles_to_draw(long_hair: bool) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """Return the triangles to draw, their parts, and whether each is visible from behind."""
     head = load_head()
     kept = (head.parts != HAIR) | long_hair
     parts = head.parts[kept]

@@ -1,4 +1,4 @@
-"""What happens in a picture: which action units act and how strongly, pose, gaze, and the surroundings."""
+"""Draws the content of a picture: levels of action units, pose, gaze, and the surroundings."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from reference_models.data.synthetic.styles import Style
 from reference_models.data.synthetic.surroundings import draw_backdrop, draw_camera, draw_light
 
 MAX_YAW = 20.0
-"""Degrees; dlib's detector misses faces that are turned further."""
+"""Largest yaw in degrees; dlib's detector misses faces that are turned further."""
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One moment of a session.
+    """The content of one picture of a session.
 
     Attributes:
-        weights: For each action unit, how far it is moved on the left and the right, 1 at level 5 and gain 1.
-        blink: How far the eyes are closed, 0 to 1.
-        gaze: Where they look, to the subject's left and up, -1 to 1.
+        weights: Action unit to its strength on the left and right side, 1 at level 5 with gain 1.
+        blink: Closure of the eyes, 0 open to 1 closed.
+        gaze: Direction of the eyes: to the subject's left, and up, each -1 to 1.
         pose: Yaw, pitch and roll in degrees; yaw is at most :data:`MAX_YAW`.
-        light: The light.
+        light: Lamps and ambient light.
         backdrop: Background and clothes.
         camera: The camera.
     """
@@ -43,15 +43,17 @@ class Frame:
 def draw_frame(
     seed: int, style: Style, identity: int, frame: int, levels: Mapping[int, float], person: Identity, session: int = 0
 ) -> Frame:
-    """Return one moment: the surroundings are those of the session, and what moves is drawn anew.
+    """Return the content of one picture.
+
+    Light, background, camera and mean pose belong to the session; blink and small movements are drawn for each frame.
 
     Args:
         seed: The user's seed.
         style: The style.
         identity: Number of the person.
         frame: Number of the frame in the session.
-        levels: Level of each action unit that acts, 0 to 5; those of a sequence need not be whole.
-        person: What :func:`draw_identity` returned for them.
+        levels: Action unit to its level, 0 to 5, possibly fractional.
+        person: The person, from :func:`draw_identity`.
         session: Number of the session.
     """
     now = Dice(seed, style.number, FRAME, identity, session, frame)
@@ -86,9 +88,10 @@ def draw_frame(
 
 
 def draw_levels(seed: int, style: Style, identity: int, frame: int, session: int = 0) -> dict[int, int]:
-    """Return which action units act in an expressive frame, and at which level from 1 to 5.
+    """Return the active action units of an expressive frame, each with its level from 1 to 5.
 
-    A third are combinations of EMFACS, not always complete; else the halves of the face act each for itself.
+    One third of the frames show a combination of EMFACS, sometimes with units left out; in the others the upper and
+    the lower half of the face are drawn independently.
     """
     dice = Dice(seed, style.number, LEVELS, identity, session, frame)
     if dice.happens(1 / 3):
@@ -108,7 +111,7 @@ def draw_expression(
 
 def _levels(dice: Dice, acting: Sequence[int], strength: float) -> dict[int, int]:
     drawn = {unit: max(1, min(MAX_LEVEL, round(strength + dice.between(-1.5, 1.5)))) for unit in sorted(set(acting))}
-    for jaw in (26, 27):  # a jaw does not drop between closed lips
+    for jaw in (26, 27):  # a dropped jaw parts the lips
         if drawn.get(jaw, 0) >= 2:
             drawn[25] = max(drawn.get(25, 0), min(MAX_LEVEL, drawn[jaw]))
     return {unit: drawn[unit] for unit in sorted(drawn)}

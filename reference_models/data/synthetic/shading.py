@@ -1,7 +1,7 @@
-"""Light on the head: from the z-buffer to pixels.
+"""Lights the head: from the z-buffer to pixels.
 
-The z-buffer has twice the picture's resolution. Where its four cells belong to one plain surface they are shaded once,
-elsewhere (edges, eyes, teeth) each for itself.
+The z-buffer has twice the picture's resolution. If the four cells of a pixel all belong to skin, or all to hair, they
+are shaded once; otherwise (edges, eyes, teeth) each cell is shaded.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def _lit(
 ) -> Color:
     """Return the light that leaves a surface towards the camera, which is at +z.
 
-    ``sky`` is the part of the surroundings it sees, ``shade`` the part of the lamp, ``soft`` how far light creeps
-    around into the dark, more for red.
+    ``sky`` is the unoccluded fraction of the surroundings, ``shade`` that of the lamp; ``soft`` is the width of
+    subsurface scattering across the shadow's edge, largest for red.
     """
     lx, ly, lz = light.key_direction
     cosine = n[0] * lx + n[1] * ly + n[2] * lz
@@ -94,7 +94,7 @@ def _shade_skin(
 
 @compiled
 def _shade_eye(p: Color, n: Color, shade: float, eye_centers: Array, eyes: Eyes, light: Light, lattice: Array) -> Color:
-    """Return the colour of the eyeball at ``p`` with normal ``n``; lids shade it, from above most."""
+    """Return the colour of the eyeball at ``p`` with normal ``n``; the lids darken it, the upper one most."""
     ball = 0 if p[0] > 0.0 else 1
     dx, dy, dz = p[0] - eye_centers[ball, 0], p[1] - eye_centers[ball, 1], p[2] - eye_centers[ball, 2]
     r = np.sqrt(dx * dx + dy * dy + dz * dz)
@@ -167,7 +167,7 @@ def shade_cell(
 
 @compiled
 def _behind(x: float, y: float, back: Backdrop, camera: Camera, lattice: Array) -> Color:
-    """Return the background at a point of the frame, x and y from 0 to 1."""
+    """Return the colour of the background at a point of the frame, x and y from 0 to 1."""
     t = smooth(0.0, 1.0, y)
     r = back.top[0] + (back.bottom[0] - back.top[0]) * t
     g = back.top[1] + (back.bottom[1] - back.top[1]) * t
@@ -185,7 +185,7 @@ def _behind(x: float, y: float, back: Backdrop, camera: Camera, lattice: Array) 
 
 @compiled
 def _developed(value: float, channel: int, noisy: float, camera: Camera) -> np.uint8:
-    """Return what the camera makes of the light ``value`` in a channel, 0 to 255."""
+    """Return the camera's pixel value, 0 to 255, for the linear light ``value`` in a channel."""
     value = value * camera.balance[channel] * camera.exposure
     value = value * (1.0 + 0.25 * value) / (1.0 + value * 0.72)  # highlights roll off
     level = np.sqrt(max(0.0, value))
@@ -209,7 +209,7 @@ def shade_picture(
     camera: Camera,
     lattice: Array,
 ) -> NDArray[np.uint8]:
-    """Return the picture (S, S, 3) from a z-buffer ``seen`` of (2 S, 2 S) cells."""
+    """Return the picture (S, S, 3), uint8, from a z-buffer ``seen`` of (2 S, 2 S) cells."""
     size = seen.shape[0] // 2
     picture = np.empty((size, size, 3), dtype=np.uint8)
     back = looks[5]

@@ -1,4 +1,4 @@
-"""A contact sheet: a few of the faces side by side, a person a row, the neutral face first."""
+"""A contact sheet of synthetic faces: one row for each person, the neutral face first."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ def contact_sheet(shots: Sequence[Shot], *, rows: int = 6, columns: int = 8, siz
     """Return a sheet with the first shots of the first persons.
 
     Args:
-        shots: What :func:`~reference_models.data.synthetic.plan` returned.
+        shots: Shots from :func:`~reference_models.data.synthetic.plan`.
         rows: Largest number of persons.
-        columns: Largest number of pictures of each.
+        columns: Largest number of pictures of each person.
         size: Side of each picture in pixels.
 
     Returns:
         Pixels (H, W, 3), uint8.
 
     Raises:
-        TypeError: If a number is no int.
-        ValueError: If a number is below 1, or there is no shot.
+        TypeError: If a number is not an int.
+        ValueError: If a number is below 1, or ``shots`` is empty.
     """
     for name, value in (("rows", rows), ("columns", columns), ("size", size)):
         positive_int(name, value)
@@ -50,7 +50,7 @@ def contact_sheet(shots: Sequence[Shot], *, rows: int = 6, columns: int = 8, siz
 
 
 def sheet_file(sheet: RGBImage) -> bytes:
-    """Return the sheet as a PNG."""
+    """Return the sheet as a PNG file."""
     file = io.BytesIO()
     Image.fromarray(sheet).save(file, "PNG", optimize=True)
     return file.getvalue()

@@ -1,6 +1,6 @@
-"""Which pictures a dataset of synthetic faces has: who does what in which of them.
+"""Plans the pictures of a synthetic dataset: person, session and action units of each.
 
-A shot is a plan, not pixels: planning ten thousand of them takes a second, and each can be rendered by whoever asks.
+A shot contains no pixels: ten thousand are planned in a second, and each can be rendered in any process.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ _APEX_EVERY = 2  # every second sequence shows an expression, the others single 
 
 @dataclass(frozen=True)
 class Shot:
-    """One picture to be taken.
+    """The plan of one picture.
 
     Attributes:
         style: Name of the style.
         seed: The user's seed.
         identity: Number of the person, from 0.
-        session: Number of the session: its background, light and camera stay.
-        frame: Number of the frame in it, from 0, which is neutral.
-        strengths: Level of each action unit that acts, 0 to 5; between neutral and apex not whole.
-        expression: What it was drawn to show, None if nothing in particular.
+        session: Number of the session; background, light and camera are the same in all its frames.
+        frame: Number of the frame in the session, from 0; frame 0 is neutral.
+        strengths: Pairs of action unit and level, 0 to 5, for the active units; fractional between neutral and apex.
+        expression: Name of the expression it shows; None if its action units were drawn without one.
     """
 
     style: str
@@ -46,21 +46,21 @@ class Shot:
 
     @property
     def subject(self) -> str:
-        """Name of the person: another seed makes other persons."""
+        """Name of the person, unique over styles and seeds."""
         return f"{self.style}-{self.seed}-{self.identity:04d}"
 
     @property
     def levels(self) -> Mapping[int, int]:
-        """Level of each action unit that acts, rounded as a coder has to."""
+        """Active action unit to its level, rounded to whole numbers like a coder's scores."""
         return {unit: int(strength + 0.5) for unit, strength in self.strengths}
 
     @property
     def neutral(self) -> Shot:
-        """The session's first frame, in which the face rests."""
+        """The session's first frame, with the neutral face."""
         return Shot(self.style, self.seed, self.identity, self.session, 0, (), self.expression and "neutral")
 
     def record(self) -> Record:
-        """Return the shot as a labelled frame; its ``image`` names it and is no path on a disk."""
+        """Return the shot's record; its ``image`` is a unique name, not a path on disk."""
         levels = self.levels
         sequence = f"{self.subject}/{self.session:03d}"
         return Record(
@@ -75,7 +75,7 @@ class Shot:
         )
 
     def take(self, size: int) -> Picture:
-        """Return the picture, a square of ``size`` pixels."""
+        """Render the picture, ``size`` x ``size`` pixels."""
         person = _person(self.style, self.seed, self.identity)
         moment = draw_frame(
             self.seed, style(self.style), self.identity, self.frame, dict(self.strengths), person, self.session
@@ -84,20 +84,20 @@ class Shot:
 
 
 def plan(kind: str, *, identities: int, frames: int, seed: int = 0, style_name: str = "studio") -> list[Shot]:
-    """Return the shots of a dataset, those of a person one after another.
+    """Return the shots of a dataset, ordered by person.
 
     Args:
-        kind: ``frames``: a session with a neutral frame and ``frames`` expressive ones, as DISFA+ has them;
-            ``sequences``: two sessions of ``frames`` frames from the neutral face to the apex, as CK+; ``portraits``:
-            ``frames`` sessions of one frame, each with one of the seven expressions, as RAF-DB.
+        kind: ``frames``: one session with a neutral frame and ``frames`` expressive ones, as in DISFA+; ``sequences``:
+            two sessions of ``frames`` frames from the neutral face to the apex, as in CK+; ``portraits``: ``frames``
+            sessions of one frame, each with one of the seven expressions, as in RAF-DB.
         identities: Number of persons.
-        frames: Number of frames, as above.
-        seed: What everything is drawn from.
+        frames: Number of frames or sessions, see ``kind``.
+        seed: Seed of everything that is drawn.
         style_name: One of :func:`~reference_models.data.synthetic.styles.list_styles`.
 
     Raises:
-        TypeError: If a number is no int.
-        ValueError: If a number is out of range, or a name unknown.
+        TypeError: If a number is not an int.
+        ValueError: If a number is out of range, or a name is unknown.
     """
     positive_int("identities", identities)
     positive_int("frames", frames)

@@ -1,7 +1,7 @@
-"""Named ways to draw faces: what a network is trained on, and what it never saw.
+"""Styles of synthetic faces: ``studio`` to train on, ``held-out`` to test generalisation.
 
-``studio`` and ``held-out`` share the head model, its action units and nothing else: other targets make the identities,
-and skin, light, camera, brows and background come from ranges that overlap little or not at all.
+The two styles share only the head model and its action units: their identities use different shape targets, and skin,
+light, camera, brows and background come from ranges that overlap little or not at all.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Range = tuple[float, float]
 
 
 def linear(code: str) -> Color:
-    """Return the linear colour of a code such as ``e0b090``; the display is taken to have the exponent 2."""
+    """Return the linear colour of a hexadecimal code such as ``e0b090``, with a display gamma of 2."""
     red, green, blue = (int(code[start : start + 2], 16) / 255.0 for start in (0, 2, 4))
     return red * red, green * green, blue * blue
 
@@ -25,26 +25,26 @@ class Style:
     """The ranges that a style draws from.
 
     Attributes:
-        name: Its key.
-        number: Its place in the seeds of random numbers; never changed.
-        shapes: Beginnings of the names of the targets that make its identities; none means all that are left.
-        ages: Share of the old targets.
+        name: Key of the style.
+        number: Its number in the seeds of random draws; must never change.
+        shapes: Prefixes of the names of its shape targets; empty for all targets that ``held-out`` does not use.
+        ages: Weight of the targets of old faces.
         spread: Size of the deviations from the average head.
-        skins: Colours from light to dark.
+        skins: Colours of skin, from light to dark.
         hairs: Colours of hair.
-        mottle: Contrast of the skin.
+        mottle: Contrast of the skin's unevenness.
         shine: Gloss of the skin.
         brow_thickness: Half the height of a brow, decimetres.
-        brow_arch: How far its middle lies above its ends, decimetres.
-        key: Strength of the lamp.
-        key_side: Where it stands: x over z.
-        key_height: y over z.
-        sky: Strength of the light from everywhere.
-        warmth: Red over blue of the lamp.
-        distance: Of the camera, decimetres.
-        side: What the frame shows, decimetres.
-        contrast: Of the picture.
-        noise: Of the picture, grey levels.
+        brow_arch: Height of a brow's middle above its ends, decimetres.
+        key: Strength of the key lamp.
+        key_side: Direction of the key lamp, x over z.
+        key_height: Direction of the key lamp, y over z.
+        sky: Strength of the ambient light.
+        warmth: Factor on red, and divisor of blue, of the key lamp.
+        distance: Distance of the camera, decimetres.
+        side: Side of the frame at the face, decimetres.
+        contrast: Contrast of the picture.
+        noise: Deviation of the picture's noise, grey levels.
         backdrop: Darkest and brightest background.
     """
 
@@ -148,7 +148,7 @@ def style(name: str) -> Style:
     """Return a style by name.
 
     Raises:
-        ValueError: If there is none of that name.
+        ValueError: If there is no style of that name.
     """
     if name not in _STYLES:
         raise ValueError(f"style must be one of {', '.join(list_styles())}, got {name!r}")
@@ -156,7 +156,7 @@ def style(name: str) -> Style:
 
 
 def head_shapes(style: Style, names: tuple[str, ...]) -> tuple[int, ...]:
-    """Return the numbers of the targets, macros excepted, that make the identities of a style."""
+    """Return the indices of a style's shape targets, without those of origin, sex, age and weight."""
     if style.shapes:
         return tuple(index for index, name in enumerate(names) if name.startswith(style.shapes))
     macros = ("african-", "asian-", "caucasian-", "universal-")

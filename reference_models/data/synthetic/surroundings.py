@@ -1,4 +1,4 @@
-"""Light, background, clothes and camera of a session."""
+"""Draws light, background, clothes and camera of a session."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _CLOTHS = tuple(map(linear, ("20242c", "f2f0ea", "5a1f26", "2b4a6b", "6e6e70", "
 
 
 def draw_light(dice: Dice, style: Style) -> Light:
-    """Return the light: a lamp, the sky and a rim."""
+    """Return the light: key lamp, sky and rim lamp."""
     turn = dice.between(*style.key_side) if style.key_side[0] < 0 else dice.within(style.key_side) * dice.of((-1, 1))
     x, y, z = turn, dice.within(style.key_height), 1.0
     length = math.sqrt(x * x + y * y + z * z)

@@ -1,4 +1,4 @@
-"""Synthetic faces rendered to a folder: by all cores, resumable, each file whole or not there at all."""
+"""Renders synthetic faces into a folder: on all cores, resumable, with atomically written files."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ JPEG_QUALITY = 95
 
 @dataclass(frozen=True)
 class Written:
-    """What was done.
+    """The result of :func:`write`.
 
     Attributes:
         root: The folder.
-        rendered: Number of pictures that were rendered now.
-        kept: Number of pictures that were there already.
+        rendered: Number of pictures rendered by this call.
+        kept: Number of pictures that existed already.
     """
 
     root: Path
@@ -53,28 +53,27 @@ def write(
     workers: int | None = None,
     report: Callable[[int, int], None] | None = None,
 ) -> Written:
-    """Render faces to a folder in the layout of a dataset.
+    """Render faces into a folder, in the layout of a dataset.
 
-    The same arguments give the same pixels, whatever the number of workers and wherever it runs; files are the same to
-    the byte with the same version of Pillow. A folder that was begun is completed.
+    The same arguments give the same pixels on every machine and with any number of workers; with the same version of
+    Pillow the files are identical. An incomplete folder is completed.
 
     Args:
         root: A folder that is new, empty, or was begun with the same arguments.
         layout: One of :data:`~reference_models.data.synthetic.LAYOUTS`.
         identities: Number of persons.
-        frames: Number of expressive frames, of frames of a sequence, or of portraits of each; see
-            :func:`~reference_models.data.synthetic.plan`.
+        frames: Number of frames or sessions of each person; see :func:`~reference_models.data.synthetic.plan`.
         size: Side of the pictures in pixels; that of the layout by default.
         style: One of :func:`~reference_models.data.synthetic.list_styles`.
-        seed: What everything is drawn from.
+        seed: Seed of everything that is drawn.
         workers: Number of processes; as many as there are cores by default.
-        report: Is told how many pictures are done, and of how many.
+        report: Is called with the number of finished pictures and the total.
 
     Raises:
-        DataError: If the folder holds anything else.
-        OSError: If a file cannot be written; what was written before is whole and is kept.
-        TypeError: If a number is no int.
-        ValueError: If an argument is out of range, or a name unknown.
+        DataError: If the folder holds other files, or faces with other arguments.
+        OSError: If a file cannot be written; files written before are kept.
+        TypeError: If a number is not an int.
+        ValueError: If an argument is out of range, or a name is unknown.
     """
     root, chosen = Path(root), writing(layout)
     size = positive_int("size", chosen.size if size is None else size)
@@ -82,7 +81,7 @@ def write(
     shots = plan(chosen.kind, identities=identities, frames=frames, seed=seed, style_name=style)
     if identities > chosen.most:
         raise ValueError(f"identities must be at most {chosen.most:,} in the layout {chosen.name}, got {identities:,}")
-    made_of: dict[str, str | int] = {
+    arguments: dict[str, str | int] = {
         "layout": chosen.name,
         "identities": identities,
         "frames": frames,
@@ -90,7 +89,7 @@ def write(
         "style": style,
         "seed": seed,
     }
-    _begin(root, {"format": FORMAT, **made_of, "levels": "parameters of a generator, no coder's scores"})
+    _begin(root, {"format": FORMAT, **arguments, "levels": "parameters of a generator, no coder's scores"})
     missing = [shot for shot in shots if not _is_there(root, chosen, shot, frames)]
     kept = len(shots) - len(missing)
     done = kept
@@ -104,18 +103,18 @@ def write(
 
 
 def shown(root: Path) -> dict[str, str]:
-    """Return whom each picture shows of a folder that :func:`write` has made: its path in it to a shot's subject.
+    """Return the person in each picture of a folder written by :func:`write`: path in the folder to ``Shot.subject``.
 
     Raises:
-        DataError: If the folder does not say what it was made of.
+        DataError: If the folder's ``synthetic.json`` is missing or damaged.
     """
     try:
-        said = json.loads((root / SYNTHETIC).read_text())
-        if said["format"] != FORMAT:
-            raise ValueError(f"format {said['format']!r}")
-        chosen, frames = writing(said["layout"]), said["frames"]
+        plain = json.loads((root / SYNTHETIC).read_text())
+        if plain["format"] != FORMAT:
+            raise ValueError(f"format {plain['format']!r}")
+        chosen, frames = writing(plain["layout"]), plain["frames"]
         shots = plan(
-            chosen.kind, identities=said["identities"], frames=frames, seed=said["seed"], style_name=said["style"]
+            chosen.kind, identities=plain["identities"], frames=frames, seed=plain["seed"], style_name=plain["style"]
         )
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{root / SYNTHETIC} must be as 'reference-models synth' writes it: {error}") from error
@@ -123,7 +122,7 @@ def shown(root: Path) -> dict[str, str]:
 
 
 def encode(picture: Picture, path: str) -> bytes:
-    """Return the file of a picture, PNG or JPEG by the ending of ``path``."""
+    """Return the content of a picture's file, PNG or JPEG by the suffix of ``path``."""
     file = io.BytesIO()
     image = Image.fromarray(picture.image)
     if PurePosixPath(path).suffix == ".png":
@@ -134,7 +133,7 @@ def encode(picture: Picture, path: str) -> bytes:
 
 
 def _begin(root: Path, manifest: dict[str, str | int]) -> None:
-    """Leave the manifest in the folder, or find that it is the same."""
+    """Write the manifest into a new or empty folder; raise DataError if the folder has another one or other files."""
     path = root / SYNTHETIC
     text = (json.dumps(manifest, indent=1) + "\n").encode()
     if path.is_file():
@@ -148,12 +147,12 @@ def _begin(root: Path, manifest: dict[str, str | int]) -> None:
 
 
 def _is_there(root: Path, layout: Writing, shot: Shot, frames: int) -> bool:
-    """Return whether the shot's files are there; the landmarks are written last."""
+    """Return whether the shot's picture and landmarks exist; the landmarks are written last."""
     return (root / layout.landmarks(shot, frames)).is_file() and (root / layout.image(shot, frames)).is_file()
 
 
 def _render(root: Path, layout: Writing, shots: Sequence[Shot], frames: int, size: int, workers: int) -> Iterator[int]:
-    """Render the shots, yielding the number that has been done, a person at a time."""
+    """Render the shots person by person; yield the number of pictures of each finished person."""
     persons: dict[int, list[Shot]] = {}
     for shot in shots:
         persons.setdefault(shot.identity, []).append(shot)
@@ -162,7 +161,7 @@ def _render(root: Path, layout: Writing, shots: Sequence[Shot], frames: int, siz
     if workers == 1 or len(groups) <= 1:
         yield from map(work, groups)
         return
-    yield work(groups[0])  # compiles what the other processes then find compiled
+    yield work(groups[0])  # fills numba's cache for the other processes
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=interrupts.ignore) as pool:
         futures = [pool.submit(work, group) for group in groups[1:]]

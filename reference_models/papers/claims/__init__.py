@@ -1,1 +1,1 @@
-"""The papers' claims, tested on faces that anyone can make; needs ``pip install "attnzoo[train,synth,faces]"``."""
+"""The papers' claims, tested on synthetic faces; needs ``pip install "attnzoo[train,synth,faces]"``."""

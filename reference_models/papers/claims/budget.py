@@ -1,4 +1,4 @@
-"""How much is spent on the claims: image sizes, widths, epochs, persons and replicates."""
+"""Budgets for testing the claims: image sizes, widths, epochs, persons and replicates."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from reference_models.training.schedules import Cosine
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """A budget.
+    """Sizes of the data and of the networks, and the number of replicates.
 
     Attributes:
-        name: Its key.
-        meaning: What it is for.
-        identities: Persons of a replicate.
-        frames: Expressive frames, or portraits, of each.
-        replicates: Number of replicates of each recipe's variants.
-        singly: The same of single ones: a shell pattern of their names to a number.
-        changes: Values of each recipe, the same for all of its variants.
+        name: Key in :data:`BUDGETS`.
+        meaning: What it is for, for people.
+        identities: Number of synthetic persons in a replicate.
+        frames: Number of expressive frames, or portraits, of each person.
+        replicates: Recipe to the number of replicates of its variants.
+        overrides: Shell pattern of variant names to their number of replicates, instead of ``replicates``.
+        changes: Recipe to the fields that are changed in it for all of its variants.
     """
 
     name: str
@@ -32,18 +32,18 @@ class Budget:
     identities: int
     frames: int
     replicates: Mapping[str, int]
-    singly: Mapping[str, int] = field(default_factory=dict)
+    overrides: Mapping[str, int] = field(default_factory=dict)
     changes: Mapping[str, Mapping[str, Any]]
 
     def count(self, variant: Variant) -> int:
         """Return the number of replicates of a variant."""
-        single = [count for pattern, count in self.singly.items() if fnmatchcase(variant.name, pattern)]
+        single = [count for pattern, count in self.overrides.items() if fnmatchcase(variant.name, pattern)]
         return single[0] if single else self.replicates[variant.recipe]
 
     def recipe(self, variant: Variant) -> Recipe:
-        """Return how a variant is trained: its paper's recipe, the budget's values, then its own.
+        """Return a variant's recipe: the paper's, changed by the budget, then by the variant.
 
-        Another network than the recipe's gets none of its options.
+        A variant with another network than the recipe's starts without the recipe's network options.
         """
         recipe = self.base(variant)
         if "network" in variant.changes:
@@ -51,7 +51,7 @@ class Budget:
         return recipe.changed(**variant.changes)
 
     def base(self, variant: Variant) -> Recipe:
-        """Return what all variants of a recipe have in common: labels, image size, data."""
+        """Return the recipe that all variants of one paper share: labels, image size, data."""
         return RECIPES[variant.recipe].changed(**self.changes[variant.recipe])
 
 
@@ -75,7 +75,8 @@ _SMALL: Mapping[str, Mapping[str, Any]] = {
     "dba-net": {**_COMMON, "image_size": 48, "epochs": 5, "options": {"width": 16}},
     "lla-net": {**_COMMON, "image_size": 48, "epochs": 6, "options": {"width": 16}},
 }
-"""The recipes for synthetic faces, with fewer epochs and persons; written out, so that results stay."""
+"""The recipes for synthetic faces with fewer epochs and persons; copied here, so that changes elsewhere leave the
+stored results valid."""
 _SMOKE = {"image_size": 32, "batch_size": 4, "epochs": 1}
 
 BUDGETS: Mapping[str, Budget] = MappingProxyType(
@@ -96,7 +97,7 @@ BUDGETS: Mapping[str, Budget] = MappingProxyType(
                 identities=600,
                 frames=6,
                 replicates={"tra-net": 5, "cednn": 5, "dba-net": 5, "lla-net": 10},
-                singly={"cednn-maps?-se": 6, "hog-*": 3, "mobilenet-*": 1},
+                overrides={"cednn-maps?-se": 6, "hog-*": 3, "mobilenet-*": 1},
                 changes=_SMALL,
             ),
             Budget(

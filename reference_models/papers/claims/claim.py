@@ -1,4 +1,4 @@
-"""What a paper claims, as two networks of which one is said to be better, and what is trained to see whether it is."""
+"""The types of the claims: a claim compares two variants, a variant is a network to train."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from typing import Any, Literal
 SCORES: Mapping[str, str] = MappingProxyType(
     {"tra-net": "f1_tuned", "cednn": "f1_tuned", "lla-net": "challenge_score", "dba-net": "mean_class_accuracy"}
 )
-"""Recipe to its paper's score. F1 is counted at thresholds that were chosen on the validation side: at 0.5 it says as
-much of how often a unit is shown as of what was learnt."""
+"""Recipe to its paper's score. F1 uses thresholds chosen on the validation side: at 0.5 it would depend on how often a
+unit is present as much as on what the network learned."""
 
 Paper = Literal["TRA-Net", "CEDNN", "DBA-Net", "LLA-Net"]
 
 SMALLEST = 0.02
-"""Smallest effect of interest where a paper prints none or a larger one: two points (the median printed is 2.5)."""
+"""Smallest effect of interest, unless a paper prints a smaller one: two points (the median printed effect is 2.5)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """A network that is trained: the recipe of a paper with other values.
+    """A network to train: a paper's recipe with changed fields.
 
     Attributes:
-        name: Unique; part of the names of files.
-        title: What it is, for people.
+        name: Unique; part of file names.
+        title: Description for people.
         recipe: Key of :data:`reference_models.training.recipes.RECIPES`; the budget changes it first.
-        changes: Values of the recipe in this variant.
-        without: Options of the budget that this variant's network has not.
+        changes: Fields of the recipe that this variant changes.
+        without: Options of the budget that this variant's network does not have.
     """
 
     name: str
@@ -41,20 +41,20 @@ class Variant:
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """What a paper claims of two variants.
+    """A paper's claim that one variant scores better than another, or no worse.
 
     Attributes:
-        name: Unique, ``<paper>/<what>``.
-        paper: Whose claim it is.
-        statement: The claim.
-        source: Where the paper makes it.
-        first: Of the variant that is said to be better.
-        second: The other one's.
-        printed: The paper's figures of the first and the second, as they are printed; None if it prints none.
-        score: What is compared: a score of the test side, or ``train/loss``, the mean over the epochs of the run.
-        higher: Whether more is better.
-        margin: What the difference must exceed: 0 for "better", ``-SMALLEST`` for "no worse".
-        remark: What must be known to read the row.
+        name: Unique, ``<paper>/<topic>``.
+        paper: The paper that claims it.
+        statement: The claim in words.
+        source: Table or section of the paper.
+        first: Name of the variant that the paper claims to be better.
+        second: Name of the other variant.
+        printed: The paper's figures of the first and the second, as printed; None if it prints none.
+        score: The compared score: one of the test side, or ``train/loss``, the mean training loss over all epochs.
+        higher: Whether a higher score is better.
+        margin: Value that the difference must exceed: 0 for "better", ``-SMALLEST`` for "no worse".
+        remark: Note that a reader of the result needs; may be empty.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Claim:
 
     @property
     def smallest(self) -> float:
-        """Smallest effect of interest: two points, or what the paper prints if that is less."""
+        """Smallest effect of interest: two points, or the paper's printed effect if that is smaller."""
         if self.printed is None or self.margin:
             return SMALLEST
         first, second = map(Decimal, self.printed)
@@ -80,15 +80,15 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True)
 class CostClaim:
-    """What a paper claims of what two networks compute, which is counted and not measured.
+    """A paper's claim that one network needs fewer operations than another; the operations are counted exactly.
 
     Attributes:
-        name: Unique, ``<paper>/<what>``.
-        paper: Whose claim it is.
-        statement: The claim.
-        source: Where the paper makes it.
-        first: Variant that is said to need fewer operations.
-        second: The other one.
+        name: Unique, ``<paper>/<topic>``.
+        paper: The paper that claims it.
+        statement: The claim in words.
+        source: Table or section of the paper.
+        first: Name of the variant that the paper claims to need fewer operations.
+        second: Name of the other variant.
         printed: The paper's figures of the first and the second, in 10^9 operations.
         at_most: Largest ratio of first to second that the claim allows.
     """

@@ -1,4 +1,4 @@
-"""What a sweep was made with: versions, machine, and the commit where the package is a checkout."""
+"""Software versions, machine and git commit of a sweep, recorded with its results."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from reference_models.processors import cores
 PACKAGES = ("attnzoo", "torch", "torchvision", "timm", "lightning", "numba", "scikit-learn", "scikit-image")
 
 
-def of_a_run(threads: int) -> dict[str, Any]:
-    """Return what is written beside every run."""
+def run_conditions(threads: int) -> dict[str, Any]:
+    """Return the conditions stored with every run: commit, torch version, processor, accelerator, thread count."""
     return {
         "commit": commit(),
         "torch": torch.__version__,
@@ -28,8 +28,8 @@ def of_a_run(threads: int) -> dict[str, Any]:
     }
 
 
-def about(command: str) -> dict[str, Any]:
-    """Return what is written above the table: command, commit, date, machine and versions."""
+def report_metadata(command: str) -> dict[str, Any]:
+    """Return the metadata of a report: command, commit, date, machine and versions."""
     return {
         "command": command,
         "commit": commit(),
@@ -40,20 +40,20 @@ def about(command: str) -> dict[str, Any]:
 
 
 def commit() -> str:
-    """Return the commit of the checkout that this package is, with a note if it was changed; ``-`` if it is none."""
+    """Return the git commit of this package, with a note if files were changed; ``-`` if it is not a checkout."""
     git = shutil.which("git")
     if git is None:
         return "-"
     here = Path(__file__).parent
 
-    def said(*arguments: str) -> str | None:
+    def git_output(*arguments: str) -> str | None:
         done = subprocess.run([git, *arguments], cwd=here, capture_output=True, text=True, check=False)  # noqa: S603
         return done.stdout.strip() if done.returncode == 0 else None
 
-    if said("ls-files", "--error-unmatch", Path(__file__).name) is None:
+    if git_output("ls-files", "--error-unmatch", Path(__file__).name) is None:
         return "-"
-    changed = said("status", "--porcelain", "-uno", "--", ":/reference_models", ":/attnzoo")
-    return f"{said('rev-parse', '--short', 'HEAD')}{' with changes' if changed else ''}"
+    changed = git_output("status", "--porcelain", "-uno", "--", ":/reference_models", ":/attnzoo")
+    return f"{git_output('rev-parse', '--short', 'HEAD')}{' with changes' if changed else ''}"
 
 
 def _processor() -> str:

@@ -1,4 +1,4 @@
-"""The faces of a replicate, rendered once and kept in one file, whoever of several processes comes first."""
+"""The faces of a replicate: rendered once, by the first process that needs them, and stored in one file."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ Pixels = NDArray[np.uint8]
 
 
 class StoredFaces:
-    """Faces from a file as the pictures of a :class:`~reference_models.data.FaceDataset`.
+    """Faces read from a file, as the pictures of a :class:`~reference_models.data.FaceDataset`.
 
     Args:
-        records: Whom they show, in the order of the file.
+        records: Record of each face, in the order of the file.
         images: (N, S, S, 3), uint8.
         maps: Difference maps (N, K, S, S) as bits along the last axis, uint8; empty if there are none.
     """
@@ -48,10 +48,10 @@ class StoredFaces:
         return face
 
     def neutral(self, record: Record) -> Pixels:
-        """Return the person's aligned resting face (S, S, 3), uint8.
+        """Return the person's aligned neutral face (S, S, 3), uint8.
 
         Raises:
-            ValueError: If it is not among them.
+            ValueError: If the neutral frame is not among the faces.
         """
         if record.neutral not in self._rows:
             raise ValueError(f"the neutral frame of {record.key} is not among the faces")
@@ -59,7 +59,7 @@ class StoredFaces:
         return face
 
     def maps(self, record: Record) -> Pixels | None:
-        """Return the difference maps (K, S, S), uint8 0 and 1; None if there are none."""
+        """Return the difference maps (K, S, S), uint8 with values 0 and 1; None if the file holds none."""
         if not self.bits.size:
             return None
         return np.unpackbits(self.bits[self._rows[record.image]], axis=-1, count=self.images.shape[2])
@@ -73,14 +73,14 @@ SMALLEST = 96
 
 @dataclass(frozen=True)
 class Population:
-    """The persons of a replicate and how their faces are made ready.
+    """The persons of a replicate and the preparation of their faces.
 
     Attributes:
         kind: ``frames`` or ``portraits``, see :func:`reference_models.data.synthetic.plan`.
         identities: Number of persons.
-        frames: Expressive frames, or portraits, of each.
-        seed: What they are drawn from.
-        preparation: What is made of each face.
+        frames: Number of expressive frames, or portraits, of each person.
+        seed: Seed from which persons and expressions are drawn.
+        preparation: Alignment and difference maps of each face.
     """
 
     kind: str
@@ -91,28 +91,28 @@ class Population:
 
     @classmethod
     def of(cls, recipe: Recipe, *, identities: int, frames: int, seed: int) -> Population:
-        """Return the population that a recipe is trained on."""
+        """Return the population for a recipe: frames for action units, portraits for expressions."""
         kind = "frames" if recipe.labels.task == "action units" else "portraits"
         return cls(kind, identities, frames, seed, recipe.faces)
 
     def records(self) -> tuple[Record, ...]:
-        """Return who is to be seen doing what."""
+        """Return a record with person, picture and labels for every face."""
         return _records(self.kind, self.identities, self.frames, self.seed)
 
     def fingerprint(self, labels: Labels, threshold: int | None, fold: int) -> str:
-        """Return the hash of who is on which side of a fold, that of a run's ``Sides``."""
+        """Return the hash of the division into sides, equal to ``Sides.fingerprint`` of a run on this fold."""
         return f"{_manifest(self.kind, self.identities, self.frames, self.seed, labels, threshold)}/{fold}"
 
     def faces(self, folder: Path, *, workers: int) -> StoredFaces:
-        """Return the faces, rendered if the folder does not hold them yet.
+        """Return the faces; render and store them first if the folder does not hold them.
 
         Args:
-            folder: Where they are kept.
-            workers: Processes that render; 0: this one.
+            folder: Folder of the stored faces.
+            workers: Number of rendering processes; 0 renders in this process.
 
         Raises:
             OSError: If the folder cannot be written.
-            filelock.Timeout: If another process is rendering them right now.
+            filelock.Timeout: If another process is rendering the same faces.
         """
         return _loaded(self, folder, workers)
 
@@ -132,8 +132,8 @@ def _manifest(kind: str, identities: int, frames: int, seed: int, labels: Labels
 
 @lru_cache(maxsize=1)
 def _loaded(population: Population, folder: Path, workers: int) -> StoredFaces:
-    made_of = asdict(population) | {"attnzoo": attnzoo.__version__}
-    name = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
+    content = asdict(population) | {"attnzoo": attnzoo.__version__}
+    name = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.npz"
     if not path.exists():

@@ -1,6 +1,7 @@
-"""What simple means reach: histograms of oriented gradients and ridge regression, of a frame or of what changed in it.
+"""The simple baseline: ridge regression on histograms of oriented gradients (HOG).
 
-Ridge's strength, and the level from which a unit counts as present, are chosen on the validation side.
+The features are those of a frame, or their difference from those of the neutral frame. The regularisation strength, and
+the threshold from which a unit counts as present, are chosen on the validation side.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from reference_models.training.recipes import Recipe
 from reference_models.training.sides import Sides
 
 HOG = "hog-ridge"
-"""Stands for a network in a recipe; its option ``of`` is ``frames`` or ``differences``."""
+"""Value of a recipe's ``network`` for this baseline; its option ``of`` is ``frames`` or ``differences``."""
 STRENGTHS = (1.0, 10.0, 30.0, 100.0, 300.0)
 CELLS, ORIENTATIONS = 12, 8
 
@@ -30,8 +31,8 @@ def hog_scores(recipe: Recipe, sides: Sides) -> dict[str, float]:
     """Return the scores of the test side.
 
     Args:
-        recipe: Its labels; its options say ``of`` what the features are.
-        sides: Faces with exact levels or expressions, and with neutral frames if ``of`` is ``differences``.
+        recipe: Its labels and its option ``of`` are used.
+        sides: Faces with levels or expressions, and with neutral frames if ``of`` is ``differences``.
 
     Raises:
         MissingExtraError: If scikit-learn or scikit-image is not installed.
@@ -40,30 +41,31 @@ def hog_scores(recipe: Recipe, sides: Sides) -> dict[str, float]:
     score = SCORES[recipe.name]
     parts = [_sample(side, recipe.options["of"]) for side in (sides.train, sides.validation, sides.test)]
     (x, y), (x_validation, _), (x_test, _) = parts
-    best, chosen = -1.0, {}
+    best, best_test_scores = -1.0, {}
     for strength in STRENGTHS:
         model = ridge(alpha=strength).fit(x, y)
-        said, said_of_test = (torch.from_numpy(model.predict(each)) for each in (x_validation, x_test))
+        predicted, predicted_test = (torch.from_numpy(model.predict(each)) for each in (x_validation, x_test))
         if recipe.threshold is None:
-            here, there = _classified(sides.validation, said), _classified(sides.test, said_of_test)
+            validation_scores = _expression_scores(sides.validation, predicted)
+            test_scores = _expression_scores(sides.test, predicted_test)
         else:
-            calibration = Calibration.fit(said, *_coded(sides.validation))
-            here = calibration.scores(said, *_coded(sides.validation))
-            there = calibration.scores(said_of_test, *_coded(sides.test))
-        if float(here[score]) > best:
-            best, chosen = float(here[score]), there
-    return {name: float(value) for name, value in chosen.items()}
+            calibration = Calibration.fit(predicted, *_coded(sides.validation))
+            validation_scores = calibration.scores(predicted, *_coded(sides.validation))
+            test_scores = calibration.scores(predicted_test, *_coded(sides.test))
+        if float(validation_scores[score]) > best:
+            best, best_test_scores = float(validation_scores[score]), test_scores
+    return {name: float(value) for name, value in best_test_scores.items()}
 
 
 def _sample(side: FaceDataset, of: str) -> tuple[Array, Array]:
-    """Return features and what is regressed: levels, or a column of 0 and 1 for each expression."""
+    """Return features (N, F) and regression targets: levels (N, A), or one-hot expressions (N, classes)."""
     features = []
     for record in side.records:
         values = _features(side.pictures.image(record))
         features.append(values - _features(side.pictures.neutral(record)) if of == "differences" else values)
     expressions = side.threshold is None
-    wanted = np.eye(len(side.labels))[side.targets().numpy()] if expressions else _coded(side)[1].numpy()
-    return np.array(features), wanted
+    targets = np.eye(len(side.labels))[side.targets().numpy()] if expressions else _coded(side)[1].numpy()
+    return np.array(features), targets
 
 
 def _features(image: NDArray[np.uint8]) -> Array:
@@ -76,12 +78,12 @@ def _features(image: NDArray[np.uint8]) -> Array:
 
 
 def _coded(side: FaceDataset) -> tuple[Tensor, Tensor]:
-    """Return presence and levels of all frames of a side, each (N, A)."""
+    """Return presence and coded levels of all frames of a side, each (N, A)."""
     levels = [[record.level(unit) for unit in side.labels.units] for record in side.records]
     return side.targets(), torch.tensor(levels, dtype=torch.float64)
 
 
-def _classified(side: FaceDataset, outputs: Tensor) -> dict[str, Tensor]:
-    counted = ExpressionScores(side.labels)
-    counted.update(outputs, Batch(torch.empty(0), side.targets(), None, None, None, ()))
-    return counted.compute()
+def _expression_scores(side: FaceDataset, outputs: Tensor) -> dict[str, Tensor]:
+    scores = ExpressionScores(side.labels)
+    scores.update(outputs, Batch(torch.empty(0), side.targets(), None, None, None, ()))
+    return scores.compute()

@@ -1,4 +1,4 @@
-"""The claims: who says what of whom, with the figures that are printed for it."""
+"""Every claim of the papers that is tested, with its printed figures."""
 
 from __future__ import annotations
 
@@ -155,25 +155,25 @@ def _costs() -> Iterator[CostClaim]:
 
 
 CLAIMS: Mapping[str, Claim | CostClaim] = MappingProxyType(
-    {claim.name: claim for make in (_tra_net, _cednn, _costs, _dba_net, _lla_net) for claim in make()}
+    {claim.name: claim for claims in (_tra_net, _cednn, _costs, _dba_net, _lla_net) for claim in claims()}
 )
 
 
 def chosen(patterns: Sequence[str]) -> list[Claim | CostClaim]:
-    """Return the claims whose names match one of the patterns, in the registry's order; all of them without patterns.
+    """Return the claims whose names match one of the patterns, in the registry's order; all claims without patterns.
 
     Args:
-        patterns: Names, parts before the ``/``, or shell patterns such as ``cednn/beats-*``.
+        patterns: Names, the part of a name before the ``/``, or shell patterns such as ``cednn/beats-*``.
 
     Raises:
-        ValueError: If a pattern matches none; the message has the closest names.
+        ValueError: If a pattern matches no claim; the message lists the closest names.
     """
-    found: set[str] = set()
+    selected: set[str] = set()
     for pattern in patterns:
         wanted = pattern.replace("_", "-")
         matching = {name for name in CLAIMS if fnmatchcase(name, wanted) or name.startswith(f"{wanted}/")}
         if not matching:
             close = difflib.get_close_matches(pattern, CLAIMS, n=3, cutoff=0.3) or list(CLAIMS)[:3]
             raise ValueError(f"no claim is named {pattern!r}; did you mean {', '.join(close)}?")
-        found |= matching
-    return [claim for name, claim in CLAIMS.items() if not patterns or name in found]
+        selected |= matching
+    return [claim for name, claim in CLAIMS.items() if not patterns or name in selected]

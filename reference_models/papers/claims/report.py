@@ -1,4 +1,4 @@
-"""What the runs say of the claims, as tables for the terminal, as Markdown and as JSON."""
+"""The results of a sweep as plain values for JSON: a row for each claim and for each variant's scores."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from reference_models.papers.claims.verdict import CONFIDENCE, FEWEST, effect_of
 from reference_models.training.networks import build
 
 Results = Mapping[str, Sequence[Mapping[str, Any]]]
-"""Results by variant, a replicate each, in order."""
+"""Variant name to the results of its replicates, in order."""
 
 
 def collected(runs: Sequence[Run], folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """Return the results that are there, by variant.
+    """Return the results of the finished runs in ``folder``, by variant.
 
     Raises:
-        ValueError: If a file is damaged, or two runs of one replicate saw other pixels.
+        ValueError: If a file is damaged, or two runs of one replicate were trained on different pixels.
     """
     results: dict[str, list[dict[str, Any]]] = {}
     seen: dict[Any, str] = {}
@@ -43,7 +43,7 @@ def collected(runs: Sequence[Run], folder: Path) -> dict[str, list[dict[str, Any
 
 
 def claim_row(claim: Claim, results: Results, budget: Budget) -> dict[str, Any]:
-    """Return what the replicates say of a claim for which networks are trained."""
+    """Return the row of a claim that is tested by training: both scores, their difference and the verdict."""
     first, second = ({r["replicate"]: r for r in results.get(name, ())} for name in (claim.first, claim.second))
     score = claim.score
     pairs = [
@@ -56,7 +56,7 @@ def claim_row(claim: Claim, results: Results, budget: Budget) -> dict[str, Any]:
     smallest = claim.smallest
     failed = sum("failed" in result for side in (first, second) for result in side.values())
     return {
-        **_said(claim),
+        **_claim_fields(claim),
         "score": score,
         "image size": budget.recipe(VARIANTS[claim.first]).image_size,
         "first": _summary([better for better, _ in pairs]),
@@ -73,10 +73,10 @@ def claim_row(claim: Claim, results: Results, budget: Budget) -> dict[str, Any]:
 
 
 def cost_row(claim: CostClaim) -> dict[str, Any]:
-    """Return what counting says of a claim: operations of the paper's own networks, at 224 x 224 pixels."""
+    """Return the row of a claim on operations, counted for the paper's full-size networks at 224 x 224 pixels."""
     first, second = (operations(name) for name in (claim.first, claim.second))
     return {
-        **_said(claim),
+        **_claim_fields(claim),
         "score": "operations",
         "image size": BUDGETS["full"].recipe(VARIANTS[claim.first]).image_size,
         "first": {"mean": first, "deviation": 0.0},
@@ -91,7 +91,7 @@ def cost_row(claim: CostClaim) -> dict[str, Any]:
 
 
 def operations(name: str) -> int:
-    """Return the operations of a variant at its paper's size, by the rule ``thop-2019``, counted without arithmetic."""
+    """Return the operations of a variant at its paper's size, by the rule ``thop-2019``, on the meta device."""
     recipe = BUDGETS["full"].recipe(VARIANTS[name])
     size = recipe.image_size
     with torch.device("meta"):
@@ -102,7 +102,7 @@ def operations(name: str) -> int:
 
 
 def score_rows(results: Results, budget: Budget) -> list[dict[str, Any]]:
-    """Return a row for each variant: its score over all replicates, with what it is."""
+    """Return a row for each variant with results: title, recipe, image size and its score over all replicates."""
     rows = []
     for name, variant in VARIANTS.items():
         recipe = budget.recipe(variant)
@@ -130,31 +130,31 @@ def record(
     claims: Sequence[Claim | CostClaim],
     results: Results,
     budget: Budget,
-    about: Mapping[str, Any],
+    metadata: Mapping[str, Any],
     left_out: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Return everything as plain values, for JSON.
+    """Return the whole report as plain values for JSON.
 
     Args:
-        claims: In the order of the table.
-        results: What :func:`collected` returned.
-        budget: What was spent.
-        about: Command, commit, machine and versions.
-        left_out: Variants that were not run, with the reason.
+        claims: The claims, in the order of the table.
+        results: The result of :func:`collected`.
+        budget: The budget of the runs.
+        metadata: Command, commit, machine and versions, see :func:`.conditions.report_metadata`.
+        left_out: Title of each variant that was not run, to the reason.
     """
     rows = [claim_row(c, results, budget) if isinstance(c, Claim) else cost_row(c) for c in claims]
     runs = [result for each in results.values() for result in each]
-    made = [result["conditions"] for result in runs]
+    conditions = [result["conditions"] for result in runs]
     return {
-        **about,
+        **metadata,
         "core hours": round(sum(run["seconds"] for run in runs) / 3600, 2),
-        "runs made with": [dict(pairs) for pairs in sorted({tuple(sorted(each.items())) for each in made})],
+        "runs made with": [dict(pairs) for pairs in sorted({tuple(sorted(each.items())) for each in conditions})],
         "budget": {
             "name": budget.name,
             "meaning": budget.meaning,
             "identities": budget.identities,
             "frames": budget.frames,
-            "replicates": {**budget.replicates, **budget.singly},
+            "replicates": {**budget.replicates, **budget.overrides},
             "recipes": {name: {k: _plain(v) for k, v in values.items()} for name, values in budget.changes.items()},
         },
         "rule": {"confidence": CONFIDENCE, "fewest replicates": FEWEST},
@@ -166,11 +166,11 @@ def record(
 
 
 def _commits(results: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the commits that results were made with."""
+    """Return the sorted commits at which the results were computed."""
     return sorted({str(result["conditions"]["commit"]) for result in results})
 
 
-def _said(claim: Claim | CostClaim) -> dict[str, Any]:
+def _claim_fields(claim: Claim | CostClaim) -> dict[str, Any]:
     return {
         "name": claim.name,
         "paper": claim.paper,

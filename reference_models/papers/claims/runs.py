@@ -1,8 +1,8 @@
-"""One training of one variant on one replicate: its key, its file, and how it is made.
+"""One run of a sweep: the training of one variant on one replicate, and the JSON file of its result.
 
-A run's file is small JSON, written whole when the run has ended. Its name carries a hash of everything that decides the
-numbers: the recipe with all values, the number of the replicate, and the fingerprint of who is on which side. Its
-seconds are those of processors, of all threads together: pauses, and what else a machine does, are not in them.
+The file is written atomically when the run has ended. Its name contains a hash of everything that determines the
+numbers: the recipe with all values, the number of the replicate, and the fingerprint of the division into sides. The
+field ``seconds`` is processor time summed over all threads, so pauses and other load on the machine do not count.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ _DEFAULTS = {each.name: each.default for each in fields(Recipe) if each.default 
 
 @dataclass(frozen=True)
 class Run:
-    """A variant on a replicate.
+    """The training of one variant on one replicate.
 
     Attributes:
-        variant: What is trained.
-        budget: How.
-        replicate: Its number, from 0: seed of the persons, of the weights and of the order, and by its remainder the
-            fold.
+        variant: The network to train.
+        budget: Sizes and number of epochs.
+        replicate: Number of the replicate, from 0: the seed of the persons, the weights and the order of pictures. Its
+            remainder by the number of folds chooses the fold.
     """
 
     variant: Variant
@@ -57,39 +57,40 @@ class Run:
 
     @property
     def title(self) -> str:
-        """What people are told that it is."""
+        """Description for people."""
         return f"{self.variant.title}, replicate {self.replicate + 1}"
 
     @property
     def pretrained(self) -> bool:
-        """Whether it needs weights that the user has to name."""
+        """Whether it needs a file of ImageNet weights from the user."""
         return bool(self.recipe.options.get("weights") == IMAGENET_MOBILENET)
 
     @property
     def fold(self) -> int:
-        """Number of the fold that is tested on, from 1."""
+        """Number of the fold, from 1."""
         return self.replicate % FOLDS + 1
 
     @cached_property
     def recipe(self) -> Recipe:
-        """How it is trained."""
+        """The variant's recipe in this budget."""
         return self.budget.recipe(self.variant)
 
     @cached_property
     def configuration(self) -> dict[str, Any]:
-        """Everything that decides its numbers, as plain values; what a recipe has by default is left out.
+        """Everything that determines the result, as plain values.
 
-        So results stay valid when recipes learn to say something new.
+        Fields of the recipe with their default value are left out, so that results stay valid when recipes get a new
+        field.
         """
-        said = asdict(replace(self.recipe, ours=""))
-        plain = {name: value for name, value in said.items() if value != _DEFAULTS.get(name, _NONE)}
+        values = asdict(replace(self.recipe, ours=""))
+        plain = {name: value for name, value in values.items() if value != _DEFAULTS.get(name, _NONE)}
         recipe: dict[str, Any] = json.loads(json.dumps(plain | {"schedule": repr(self.recipe.schedule)}))
         data = self.population.fingerprint(self.recipe.labels, self.recipe.threshold, self.fold)
         return {"recipe": recipe, "replicate": self.replicate, "data": data}
 
     @cached_property
     def population(self) -> Population:
-        """Whom it is trained, chosen and scored on."""
+        """The persons of all three sides."""
         return Population.of(
             self.budget.base(self.variant),
             identities=self.budget.identities,
@@ -98,13 +99,13 @@ class Run:
         )
 
     def path(self, folder: Path) -> Path:
-        """Return where its result is kept."""
+        """Return the path of the result's file."""
         text = json.dumps(self.configuration, sort_keys=True)
         key = hashlib.sha256(text.encode()).hexdigest()[:12]
         return folder / RUNS / f"{self.variant.name}-{self.replicate}-{key}.json"
 
     def result(self, folder: Path) -> dict[str, Any] | None:
-        """Return what its file says; None while there is none.
+        """Return the stored result; None if the run has not ended yet.
 
         Raises:
             ValueError: If the file is damaged.
@@ -120,16 +121,16 @@ class Run:
             raise ValueError(f"{path} is no result of {self.title}; remove it, and its run is made again")
         return result
 
-    def make(self, folder: Path, conditions: Mapping[str, Any], *, weights: Path | None, workers: int) -> None:
+    def execute(self, folder: Path, conditions: Mapping[str, Any], *, weights: Path | None, workers: int) -> None:
         """Train, score and write the result.
 
-        Networks whose numbers overflow are a result too: it has the reason and no scores.
+        If the network's outputs overflow, the result holds the error message and no scores.
 
         Args:
-            folder: The sweep's.
-            conditions: What it is made with; written beside the scores.
-            weights: File of MobileNetV2's ImageNet weights.
-            workers: Processes that render faces, if they are not there yet.
+            folder: Folder of the sweep.
+            conditions: Commit, versions and machine, stored with the scores.
+            weights: File of MobileNetV2's ImageNet weights; None if this run needs none.
+            workers: Number of processes that render faces which are not stored yet; 0 renders in this process.
 
         Raises:
             OSError: If the folder cannot be written.
@@ -141,8 +142,8 @@ class Run:
         sides = make_sides("synthetic", faces.records, faces, recipe, fold=self.fold)
         began = time.process_time()
         scratch = folder / SCRATCH / self.path(folder).stem
-        shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
-        outcome = _MAKERS.get(recipe.network, _network)(recipe, sides, self.replicate, scratch)
+        shutil.rmtree(scratch, ignore_errors=True)  # left by a run that was killed
+        outcome = _BASELINES.get(recipe.network, _network)(recipe, sides, self.replicate, scratch)
         shutil.rmtree(scratch, ignore_errors=True)
         result = {
             "format": FORMAT,
@@ -160,13 +161,17 @@ class Run:
 
 
 class Curve(Callback):
-    """Keeps what is logged in each epoch."""
+    """Keeps the logged values of every epoch.
+
+    Attributes:
+        epochs: Name to value, one dictionary per epoch.
+    """
 
     def __init__(self) -> None:
         self.epochs: list[dict[str, float]] = []
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        """Note the epoch's training loss and validation scores."""
+        """Store the epoch's training loss and validation scores."""
         logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
         self.epochs.append({n: value for n, value in logged.items() if n.count("/") == 1 and math.isfinite(value)})
 
@@ -186,5 +191,5 @@ def _hog(recipe: Recipe, sides: Sides, seed: int, scratch: Path) -> dict[str, An
     return {"scores": hog_scores(recipe, sides)}
 
 
-_MAKERS: Mapping[str, Callable[[Recipe, Sides, int, Path], dict[str, Any]]] = {HOG: _hog}
-"""What is no network and has no recipe to be trained by."""
+_BASELINES: Mapping[str, Callable[[Recipe, Sides, int, Path], dict[str, Any]]] = {HOG: _hog}
+"""Values of a recipe's ``network`` that are not networks, to the functions that compute their scores."""

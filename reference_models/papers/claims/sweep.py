@@ -1,7 +1,7 @@
-"""All runs that the claims need, made by one process or several, wherever an earlier sweep was stopped.
+"""Executes all runs that the claims need, in one process or several; finished runs are not repeated.
 
-Processes share nothing but the folder: whoever holds a run's lock makes it, and a lock goes with its process. So
-several commands may work on one folder side by side, and a killed one leaves nothing to clean up.
+Processes share only the folder: the holder of a run's file lock executes it, and a lock is released when its process
+ends. So several commands may work on one folder at the same time, and a killed one leaves nothing to clean up.
 """
 
 from __future__ import annotations
@@ -30,28 +30,30 @@ from reference_models.processors import cores
 LOCKS = "locks"
 
 WAIT = 1.0
-"""Seconds until a process looks again whether what it waits for is there."""
+"""Seconds that a process sleeps while all remaining runs are locked by other processes."""
 
-Told = Callable[[str, str], None]
+OnEvent = Callable[[str, str], None]
 """Is called with ``began``, ``ended`` or ``waits`` and the title of a run."""
 
 
 class _Pass(NamedTuple):
-    made: int
+    """Number of runs that one pass over all runs completed, and that were locked by other processes."""
+
+    completed: int
     waiting: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What a process of a sweep does.
+    """The work of one process of a sweep.
 
     Attributes:
-        runs: In order.
-        folder: Where results, faces and locks are.
-        conditions: What the runs are made with, written beside each.
-        weights: File of MobileNetV2's ImageNet weights; None if it was not given.
-        threads: Threads that torch computes with.
-        renderers: Processes that render faces; 0: this one.
+        runs: The runs, in order.
+        folder: Folder of results, faces and locks.
+        conditions: Commit, versions and machine, stored with each result.
+        weights: File of MobileNetV2's ImageNet weights; None if the user gave none.
+        threads: Number of threads of torch.
+        renderers: Number of processes that render faces; 0 renders in this process.
     """
 
     runs: Sequence[Run]
@@ -61,15 +63,15 @@ class Work:
     threads: int
     renderers: int = 0
 
-    def do(self, told: Told) -> None:
-        """Make every run that is not there and that nobody else is making, until all are there."""
+    def do(self, on_event: OnEvent) -> None:
+        """Execute every unfinished run that no other process executes, until all runs are finished."""
         torch.set_num_threads(self.threads)
-        while (passed := self._once(told)) != (0, 0):
-            if passed.made == 0:
+        while (passed := self._once(on_event)) != (0, 0):
+            if passed.completed == 0:
                 time.sleep(WAIT)
 
-    def _once(self, told: Told) -> _Pass:
-        made = waiting = 0
+    def _once(self, on_event: OnEvent) -> _Pass:
+        completed = waiting = 0
         (self.folder / LOCKS).mkdir(parents=True, exist_ok=True)
         for run in self.runs:
             if run.result(self.folder) is not None:
@@ -82,27 +84,28 @@ class Work:
                 continue
             try:
                 if run.result(self.folder) is None:
-                    told("began", run.title)
-                    run.make(self.folder, self.conditions, weights=self.weights, workers=self.renderers)
-                    told("ended", run.title)
-                    made += 1
-            except Timeout:  # its faces are being rendered by another
-                told("waits", run.title)
+                    on_event("began", run.title)
+                    run.execute(self.folder, self.conditions, weights=self.weights, workers=self.renderers)
+                    on_event("ended", run.title)
+                    completed += 1
+            except Timeout:  # another process is rendering its faces
+                on_event("waits", run.title)
                 waiting += 1
             finally:
                 lock.release()
-        return _Pass(made, waiting)
+        return _Pass(completed, waiting)
 
 
 def runs_for(claims: Sequence[Claim | CostClaim], budget: Budget, *, baselines: bool) -> list[Run]:
-    """Return the runs that claims need, in the order in which they are made.
+    """Return the runs that claims need, in the order of execution.
 
-    The first replicate of everything comes first, then the second, ..: a sweep that is stopped early gives a table.
+    The first replicate of all variants comes first, then the second, and so on, so that a sweep that is stopped early
+    has results for every claim.
 
     Args:
-        claims: Those that are asked for.
-        budget: How much is spent on them.
-        baselines: Whether the variants that no claim names are wanted too.
+        claims: The claims to test.
+        budget: Sizes and number of replicates.
+        baselines: Whether to include the variants that no claim names.
     """
     needed = _named(claims) | ((VARIANTS.keys() - _named(CLAIMS.values())) if baselines else set())
     return [
@@ -114,7 +117,7 @@ def runs_for(claims: Sequence[Claim | CostClaim], budget: Budget, *, baselines: 
 
 
 def left_out(runs: Sequence[Run], results: Mapping[str, Any]) -> dict[str, str]:
-    """Return the variants of which there is no result, with the reason."""
+    """Return the titles of the variants without a result, each with the reason."""
     missing = {run.variant.name: run for run in runs if run.variant.name not in results}
     return {
         run.variant.title: "the weights were not given, see --weights" if run.pretrained else "not run yet"
@@ -123,7 +126,7 @@ def left_out(runs: Sequence[Run], results: Mapping[str, Any]) -> dict[str, str]:
 
 
 def threads_for(processes: int) -> int:
-    """Return how many threads each of several processes should compute with."""
+    """Return the number of threads for each of ``processes``: an equal share of the cores, at least 1."""
     return max(1, cores() // positive_int("processes", processes))
 
 
@@ -131,56 +134,56 @@ def _named(claims: Iterable[Claim | CostClaim]) -> set[str]:
     return {name for claim in claims if isinstance(claim, Claim) for name in (claim.first, claim.second)}
 
 
-def sweep(work: Work, *, processes: int, told: Told) -> None:
-    """Do the work, by several processes if that is wanted.
+def sweep(work: Work, *, processes: int, on_event: OnEvent) -> None:
+    """Execute the runs of ``work`` in one process or several.
 
     Args:
-        work: What is to be done.
-        processes: How many; 1 is this one.
-        told: See :data:`Told`.
+        work: The runs and their settings.
+        processes: Number of processes; 1 uses this process.
+        on_event: See :data:`OnEvent`.
 
     Raises:
         OSError: If the folder cannot be written.
-        RuntimeError: If one of several processes failed; the others were stopped, finished runs are kept.
+        RuntimeError: If one of several processes failed; the others are stopped, finished runs are kept.
     """
     if positive_int("processes", processes) == 1:
-        work.do(told)
+        work.do(on_event)
         return
     (work.folder / RUNS).mkdir(parents=True, exist_ok=True)
     context = multiprocessing.get_context("spawn")
     events: Any = context.Queue()
-    team = [context.Process(target=_member, args=(work, events), daemon=True) for _ in range(processes)]
+    team = [context.Process(target=_process, args=(work, events), daemon=True) for _ in range(processes)]
     for member in team:
         member.start()
     try:
         while any(member.is_alive() for member in team):
-            _tell(events, told)
+            _forward(events, on_event)
             if failed := [member.exitcode for member in team if member.exitcode]:
                 raise RuntimeError(f"a process of the sweep ended with exit code {failed[0]}; finished runs are kept")
-        _tell(events, told)
+        _forward(events, on_event)
     finally:
         for member in team:
             member.terminate()
             member.join()
 
 
-def _member(work: Work, events: Any) -> None:
+def _process(work: Work, events: Any) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     work.do(lambda *event: events.put(event))
 
 
 def _end_with_parent() -> None:
-    """End this process when the one that started it is gone, however that ended."""
+    """End this process as soon as its parent process ends, also if that was killed."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
     os._exit(1)
 
 
-def _tell(events: Any, told: Told) -> None:
-    """Pass on what the processes have said; wait a little if they have said nothing."""
+def _forward(events: Any, on_event: OnEvent) -> None:
+    """Call ``on_event`` with the queued events; wait half a second for further ones."""
     try:
         while True:
-            told(*events.get(timeout=0.5))
+            on_event(*events.get(timeout=0.5))
     except queue.Empty:
         return

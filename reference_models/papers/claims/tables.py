@@ -1,4 +1,7 @@
-"""A record of claims as rows of text, for the terminal, for Markdown and for the documentation alike."""
+"""The rows of a claims report as text, shared by the terminal, the Markdown page and the documentation.
+
+``record`` in these functions is the report returned by :func:`.report.record`, or read from its JSON file.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,11 @@ _GIGA = 1e9
 
 
 def claim_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the cells of a claim, see :data:`CLAIMS_HEADER`.
+    """Return the cells of a claim's row, see :data:`CLAIMS_HEADER`.
 
-    The paper's figures stand beside each other, first against second, then ours with standard deviations, then the mean
-    difference with its interval, positive where the claim is right.
+    ``paper`` holds the two printed figures; ``first`` and ``second`` our means with standard deviations; ``difference``
+    the mean difference with its interval, positive where the claim is right. A claim on operations has counts and their
+    ratio instead.
     """
     source = f"{row['source']}: {' / '.join(row['printed'])}" if row["printed"] else f"{row['source']}: none printed"
     if "ratio" in row:
@@ -27,7 +31,7 @@ def claim_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def score_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the cells of a network's scores, see :data:`SCORES_HEADER`."""
+    """Return the cells of a variant's row, see :data:`SCORES_HEADER`."""
     return (
         row["variant"],
         row["faces"],
@@ -41,14 +45,14 @@ def score_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def counted(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return how many claims there are of each verdict, in one line."""
+    """Return one line with the number of claims of each verdict."""
     verdicts = [row["verdict"] for row in rows]
     each = ", ".join(f"{verdicts.count(name)} {name}" for name in ("holds", "does not hold", "undecided"))
     return f"{len(rows)} claims: {each}"
 
 
 def notes(record: Mapping[str, Any]) -> str:
-    """Return what stands below the claims: the count of verdicts, and each remark with the claims that it is on."""
+    """Return the text below the table of claims: number of verdicts, and each remark with the claims it belongs to."""
     remarks: dict[str, list[str]] = {}
     for row in record["rows"]:
         if row["remark"]:
@@ -58,7 +62,7 @@ def notes(record: Mapping[str, Any]) -> str:
 
 
 def made_with(record: Mapping[str, Any]) -> str:
-    """Return what stands below the scores: budget, recipes, command, commits, machine and versions."""
+    """Return the text below the table of scores: budget, recipes, command, commits, machine and versions."""
     budget = record["budget"]
     recipes = "\n".join(
         f"- `{name}`: {', '.join(f'{key} {value}' for key, value in values.items())}"
@@ -66,7 +70,7 @@ def made_with(record: Mapping[str, Any]) -> str:
     )
     left_out = "".join(f"\n- {name}: {reason}" for name, reason in record["left out"].items())
     versions = ", ".join(f"{key} {value}" for key, value in {**record["machine"], **record["versions"]}.items())
-    commits = ", ".join(dict.fromkeys(str(made["commit"]) for made in record["runs made with"])) or "-"
+    commits = ", ".join(dict.fromkeys(str(run["commit"]) for run in record["runs made with"])) or "-"
     return (
         f"Budget {budget['name']}: {budget['identities']} persons a replicate, {budget['frames']} expressive frames of "
         f"each; the papers' recipes, but for\n\n{recipes}\n\n"
@@ -76,7 +80,7 @@ def made_with(record: Mapping[str, Any]) -> str:
 
 
 def as_markdown(record: Mapping[str, Any]) -> str:
-    """Return a record as a Markdown page."""
+    """Return the report as a Markdown page."""
     claims = _markdown(CLAIMS_HEADER, [claim_cells(row) for row in record["rows"]])
     scores = _markdown(SCORES_HEADER, [score_cells(row) for row in record["scores"]])
     return f"# Claims\n\n{claims}\n{notes(record)}\n\n# Scores\n\n{scores}\n{made_with(record)}\n"

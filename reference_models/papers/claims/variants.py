@@ -1,4 +1,4 @@
-"""Every network that the claims compare, each a paper's recipe with other values, and the baselines beside them."""
+"""Every network that the claims compare, each a paper's recipe with changed fields, and further baselines."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from reference_models.papers.claims.claim import Variant
 from reference_models.papers.claims.hog import HOG
 
 IMAGENET_MOBILENET = "imagenet"
-"""Value of the option ``weights`` that stands for the file which the user names."""
+"""Placeholder in the option ``weights``, replaced by the file that the user names with ``--weights``."""
 _FINE_TUNING = {"optimizer": "adamw", "learning_rate": 5e-4}
-"""How pretrained networks are trained on."""
+"""Recipe fields for fine-tuning pretrained networks."""
 
 _ATTENTIONS = {
     "se": {"layer": "se", "where": "block"},
     "cbam": {"layer": "cbam", "where": "block"},
     "llam": {"layer": "llam", "where": "block"},
 }
-"""attnzoo's attentions for which one map, or a block's input and output, are enough."""
+"""Name to the arguments of :func:`attnzoo.attach`: the attentions that MobileNetV2 is tested with."""
 
 
 def _tra_net() -> Iterator[Variant]:
@@ -54,12 +54,12 @@ def _cednn() -> Iterator[Variant]:
             recipe="cednn",
             changes={"options": options},
         )
-    for network, title, by_pixel in (
+    for network, title, channels_last in (
         ("torchvision/resnet18", "ResNet-18", False),
         ("torchvision/densenet121", "DenseNet-121", True),
         ("igc_net", "IGC-L24M2", True),
     ):
-        changes = {"network": network, "maps": False, "channels_last": by_pixel}  # by which it is the faster one
+        changes = {"network": network, "maps": False, "channels_last": channels_last}  # whichever is faster
         name = network.removeprefix("torchvision/").replace("_", "-")
         yield Variant(name=f"cednn-{name}", title=title, recipe="cednn", changes=changes)
 
@@ -115,5 +115,5 @@ def _baselines() -> Iterator[Variant]:
 
 
 VARIANTS: Mapping[str, Variant] = MappingProxyType(
-    {variant.name: variant for make in (_tra_net, _cednn, _dba_net, _lla_net, _baselines) for variant in make()}
+    {variant.name: variant for group in (_tra_net, _cednn, _dba_net, _lla_net, _baselines) for variant in group()}
 )

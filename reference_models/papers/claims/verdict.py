@@ -1,17 +1,17 @@
-"""Whether a claim holds: one rule for all of them, over paired replicates.
+"""Decides whether a claim holds: one rule for all claims, over paired replicates.
 
-A claim says that its first variant is better than its second. In each replicate both are trained on the same persons,
-in the same order and from the same seed, and scored on the same persons whom neither saw. The differences of their
-scores, turned so that the claim's side is positive, have a two-sided 90% t interval. With the claim's margin m, 0 for
-"better" and minus the smallest effect of interest for "no worse":
+A claim states that its first variant is better than its second. In each replicate both are trained on the same persons,
+in the same order and from the same seed, and scored on the same persons, whom neither was trained on. The differences
+of their scores, with the sign that is positive if the claim is right, have a two-sided 90% t interval. With the claim's
+margin m, 0 for "better" and minus the smallest effect of interest for "no worse":
 
 - **holds** if the whole interval lies above m;
-- **does not hold** if the whole interval lies below m + the smallest effect of interest: whatever the effect is, it is
-  too small to matter, or on the other side;
+- **does not hold** if the whole interval lies below m + the smallest effect of interest: the effect is too small to
+  matter, or has the opposite sign;
 - **undecided** otherwise, and with fewer than three replicates.
 
-Each answer is wrong in at most one of twenty cases where the truth lies at its limit (each is a one-sided t test at
-5%), as far as differences are normal and replicates independent, which they are: each has persons of its own.
+Both verdicts are one-sided t tests at 5%: if the true effect lies at the limit, each is wrong in at most one of twenty
+cases, provided that the differences are normally distributed. The replicates are independent: no two share a person.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from typing import Literal
 
 CONFIDENCE = 0.90
 FEWEST = 3
-"""Replicates below which nothing is decided."""
+"""Minimum number of replicates for a verdict."""
 
 Verdict = Literal["holds", "does not hold", "undecided"]
 
 
 @dataclass(frozen=True)
 class Effect:
-    """By how much the first variant is better than the second.
+    """Mean difference between the first and the second variant, with its t interval.
 
     Attributes:
-        mean: Of the differences; NaN without replicates.
+        mean: Mean of the differences; NaN without replicates.
         deviation: Their standard deviation; NaN with fewer than two.
         low: Lower end of the interval; minus infinity with fewer than two replicates.
-        high: Upper end; infinity with fewer than two.
+        high: Upper end of the interval; infinity with fewer than two replicates.
         count: Number of replicates.
     """
 
@@ -75,11 +75,11 @@ def effect_of(differences: Sequence[float]) -> Effect:
 
 
 def judge(effect: Effect, *, margin: float, smallest: float) -> Verdict:
-    """Return the verdict by the module's rule.
+    """Return the verdict by the rule in the module docstring.
 
     Args:
-        effect: Of the paired replicates.
-        margin: What the effect must exceed.
+        effect: Effect over the paired replicates.
+        margin: Value that the effect must exceed.
         smallest: The smallest effect of interest, positive.
 
     Raises:

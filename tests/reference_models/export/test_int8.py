@@ -28,7 +28,9 @@ def test_int8_is_close_small_and_says_what_it_is(tmp_path: Path):
     made = subject(str(tmp_path / "model.safetensors"), None)
     sides = Source(identities=6, frames=2).sides(recipe)
     seen: list[int] = []
-    before, after = quantize(made, sides.validation, sides.test, tmp_path / "int8.onnx", count=8, told=seen.append)
+    before, after = quantize(
+        made, sides.validation, sides.test, tmp_path / "int8.onnx", count=8, on_progress=seen.append
+    )
     assert seen
     assert after.size < 0.6 * before.size  # grouped convolutions, much of this one, stay in float32
     assert set(after.scores) == set(before.scores)

@@ -66,8 +66,8 @@ def test_a_face_at_the_edge_is_found():
 
 def test_overlapping_boxes_by_hand():
     boxes = np.array([[0, 0, 9, 9, 0.7], [0, 0, 9, 8, 0.9], [0, 0, 3, 3, 0.8], [20, 20, 29, 29, 0.1]])
-    assert mtcnn._suppressed(boxes, 0.5) == [1, 2, 3]
-    assert mtcnn._suppressed(boxes, 0.5, of_smaller=True) == [1, 3]
+    assert mtcnn._non_maximum_suppression(boxes, 0.5) == [1, 2, 3]
+    assert mtcnn._non_maximum_suppression(boxes, 0.5, of_smaller=True) == [1, 3]
     np.testing.assert_array_equal(mtcnn._squares(np.array([[0.0, 0, 10, 20, 1]])), [[-5, 0, 15, 20, 1]])
 
 

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from reference_models.cli.app import app
 from reference_models.papers.claims.budget import BUDGETS
-from reference_models.papers.claims.conditions import of_a_run
+from reference_models.papers.claims.conditions import run_conditions
 from reference_models.papers.claims.registry import CLAIMS, chosen
 from reference_models.papers.claims.report import claim_row, collected
 from reference_models.papers.claims.runs import RUNS
@@ -33,7 +33,7 @@ def finished(folder: Path) -> dict[str, bytes]:
 
 def work(folder: Path) -> Work:
     runs = runs_for(chosen(["lla-net/beats-plain"]), BUDGETS["smoke"], baselines=False)
-    return Work(runs=runs, folder=folder, conditions=of_a_run(1), weights=None, threads=1)
+    return Work(runs=runs, folder=folder, conditions=run_conditions(1), weights=None, threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -57,13 +57,13 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_killed_it_goes_on_and_makes_nothing_twice(killed: Path):
     before = finished(killed)
-    told: list[tuple[str, str]] = []
-    sweep(work(killed), processes=1, told=lambda *event: told.append(event))
+    events: list[tuple[str, str]] = []
+    sweep(work(killed), processes=1, on_event=lambda *event: events.append(event))
     after = finished(killed)
     assert len(after) == 2
     assert {name: after[name] for name in before} == before
-    assert len([event for event, _ in told if event == "began"]) == 2 - len(before)
-    sweep(work(killed), processes=1, told=lambda *event: pytest.fail(f"made again: {event}"))
+    assert len([event for event, _ in events if event == "began"]) == 2 - len(before)
+    sweep(work(killed), processes=1, on_event=lambda *event: pytest.fail(f"made again: {event}"))
     results = [json.loads(text) for text in after.values()]
     assert len({result["pixels"] for result in results}) == 1
     assert len({result["configuration"]["data"] for result in results}) == 1
@@ -73,7 +73,7 @@ def test_killed_it_goes_on_and_makes_nothing_twice(killed: Path):
 
 
 def test_what_others_are_making_is_left_to_them(killed: Path, tmp_path: Path):
-    sweep(work(killed), processes=1, told=lambda *_: None)
+    sweep(work(killed), processes=1, on_event=lambda *_: None)
     mine = work(tmp_path)
     for folder in (LOCKS, RUNS):
         (tmp_path / folder).mkdir()
@@ -88,13 +88,13 @@ def test_what_others_are_making_is_left_to_them(killed: Path, tmp_path: Path):
 
     timer = threading.Timer(1.5, others_end)
     timer.start()
-    sweep(mine, processes=1, told=lambda *event: pytest.fail(f"made: {event}"))
+    sweep(mine, processes=1, on_event=lambda *event: pytest.fail(f"made: {event}"))
     timer.join()
     assert finished(tmp_path) == finished(killed)
 
 
 def test_the_table_is_collected_without_training(killed: Path):
-    sweep(work(killed), processes=1, told=lambda *_: None)
+    sweep(work(killed), processes=1, on_event=lambda *_: None)
     collect = CliRunner().invoke(app, ["claims", *ONLY, "-o", str(killed), "--collect"])
     assert collect.exit_code == 0, collect.output
     record = json.loads((killed / "claims-smoke.json").read_text())
@@ -107,7 +107,7 @@ def test_the_table_is_collected_without_training(killed: Path):
 
 
 def test_a_damaged_result_is_named(killed: Path, tmp_path: Path):
-    sweep(work(killed), processes=1, told=lambda *_: None)
+    sweep(work(killed), processes=1, on_event=lambda *_: None)
     runs = work(killed).runs
     path = runs[0].path(tmp_path)
     path.parent.mkdir()
