@@ -1,6 +1,6 @@
 """The head model: MakeHuman's head with the targets that make identities and the face units that move it.
 
-Made by ``make_asset.py``; credits and licence (CC0) stand in ``CREDITS.md`` beside it.
+Made by ``benchmarks.synthetic.asset.make_asset``; credits and licence (CC0) stand in ``CREDITS.md`` beside it.
 """
 
 from __future__ import annotations

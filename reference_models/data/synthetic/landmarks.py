@@ -1,4 +1,4 @@
-"""dlib's 68 landmarks on the head model: points of its triangles, found by ``make_landmarks.py`` and checked by eye."""
+"""dlib's 68 landmarks on the head model: points of its triangles, see ``benchmarks.synthetic.asset.make_landmarks``."""
 
 from __future__ import annotations
 

@@ -1,9 +1,11 @@
 """Find where dlib's 68 landmarks lie on the head model, and write ``landmarks.json``.
 
+    python -m benchmarks.synthetic.asset.make_landmarks
+
 The template is drawn from the front, dlib finds its points, they are made symmetric, and each becomes a point of the
 triangle that is seen there, or nearest to it: of skin, so that those of the eyes are on the rims of the lids. Those of
 the inner lips come from a face whose mouth is open, where they lie apart. The result was checked by eye and is
-committed; a picture to check it by is written beside it.
+committed; a picture to check it by, ``landmarks.png``, is written into the current folder.
 """
 
 from __future__ import annotations
