@@ -13,6 +13,7 @@ from typing import Any
 from rich.table import Table
 
 from benchmarks import RESULTS
+from benchmarks.committed import Results
 from benchmarks.speed.ops_goals import Verdict, verdicts
 
 Rows = Sequence[Mapping[str, Any]]
@@ -48,7 +49,8 @@ def record(folder: Path = RESULTS) -> dict[str, Any]:
         "cednn-cpu": cednn,
         "networks-cpu": networks,
     }
-    found = [verdict for name, goals in parts.items() for verdict in goals(_rows(folder, name))]
+    results = Results(folder)
+    found = [verdict for name, goals in parts.items() for verdict in goals(results.rows(name))]
     rows = [{**each._asdict(), "measured": round(each.measured, 3)} for each in found]
     return {"command": "python -m docs.generate", "rows": rows}
 
@@ -133,10 +135,3 @@ def _at_least(name: str, goal: float, measured: float) -> Verdict:
 
 def _at_most(name: str, goal: float, measured: float, cases: int = 1) -> Verdict:
     return Verdict(name, f"<= {goal:.3g}", measured, None, cases, measured <= goal)
-
-
-def _rows(folder: Path, name: str) -> list[Mapping[str, Any]]:
-    """Return the rows of a result; none of one that is not measured yet."""
-    path = folder / f"{name}.json"
-    found: list[Mapping[str, Any]] = json.loads(path.read_text())["rows"] if path.exists() else []
-    return found

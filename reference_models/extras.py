@@ -1,12 +1,15 @@
-"""Imports packages that only an extra installs; if one is missing, the error names the extra."""
+"""The packages of each extra, their data files, and a check before a command's work that they are installed."""
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType, ModuleType
+from types import MappingProxyType
+
+from attnzoo.extras import MissingExtraError, load
+
+__all__ = ["EXTRAS", "MissingExtraError", "data_file", "load", "require"]
 
 EXTRAS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
@@ -18,38 +21,6 @@ EXTRAS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     }
 )
 """Extra to its required modules and their names on PyPI; dlib is not listed, because not every command needs it."""
-
-
-class MissingExtraError(ImportError):
-    """A package of an extra is not installed; the message gives the command that installs it."""
-
-    def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f'{package} is not installed; get it with: pip install "attnzoo[{extra}]"')
-        self._arguments = (package, extra)
-
-    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
-        return type(self), self._arguments
-
-
-def load(module: str, *, package: str, extra: str) -> ModuleType:
-    """Return the imported ``module``.
-
-    Args:
-        module: Dotted name of the module.
-        package: Name of its package on PyPI, for the message.
-        extra: The extra of attnzoo that installs it.
-
-    Raises:
-        MissingExtraError: If it is not installed.
-    """
-    top = module.partition(".")[0]
-    try:
-        importlib.import_module(top)
-    except ModuleNotFoundError as error:
-        if error.name != top:
-            raise
-        raise MissingExtraError(package, extra) from error
-    return importlib.import_module(module)
 
 
 def data_file(module: str, relative: str, *, package: str, extra: str) -> Path:

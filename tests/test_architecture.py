@@ -156,6 +156,7 @@ PUBLIC_MODULES = (
         "attnzoo.attach",
         "attnzoo.checks",
         "attnzoo.costs",
+        "attnzoo.extras",
         "attnzoo.files",
         "attnzoo.ops",
         "attnzoo.ops.igc",

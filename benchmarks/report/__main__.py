@@ -15,8 +15,8 @@ from pathlib import Path
 
 from attnzoo import files
 from benchmarks import RESULTS
+from benchmarks.committed import Results
 from benchmarks.report.page import page
-from benchmarks.report.results import Results
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

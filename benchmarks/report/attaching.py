@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attnzoo.pages import Cell, Column, Missing, Section, Table, Words, number
-from benchmarks.report.results import Results, missing, source
+from benchmarks.committed import Results, source
+from benchmarks.report.missing import missing
+from benchmarks.tables import sweep
 
-WHERE = ("stage", "block")
 COLUMNS = (
     Column("library", choice=True),
     Column("family"),
@@ -42,31 +43,21 @@ def _sweep(results: Results) -> list[Any]:
 
 def _family(model: Mapping[str, Any], checks: Sequence[str]) -> list[Cell]:
     library, _, family = model["family"].partition("/")
-    stage, block = (_outcome(model, where, checks) for where in WHERE)
-    layout = model.get("layout", {})
-    passed = stage.verdict == block.verdict == "yes"
+    outcomes = [sweep.outcome(model, where, checks) for where in sweep.WHERE]
+    passed = not any(outcome.reason for outcome in outcomes)
     return [
         Cell(library),
         Cell(family),
         Cell(model["model"], code=True),
-        stage,
-        block,
+        *map(_outcome, outcomes),
         Cell("passes" if passed else "not everywhere", verdict="yes" if passed else "no"),
-        Cell(f"{layout['proven']} of {layout['spots']}", value=layout["proven"]) if layout else number(None),
+        Cell(sweep.layouts(model), value=model.get("layout", {}).get("proven")),
         number(model.get("seconds")),
     ]
 
 
-def _outcome(model: Mapping[str, Any], where: str, checks: Sequence[str]) -> Cell:
-    if "error" in model:
-        return Cell("error", verdict="no", note=str(model["error"]))
-    if where in model.get("refused", {}):
-        return Cell("refused", verdict="no", note=model["refused"][where])
-    layers = model["results"][where]
-    failed = [f"{layer}: {check}" for layer, outcome in layers.items() for check in checks if not outcome.get(check)]
-    if failed:
-        return Cell("failed", verdict="no", note=", ".join(failed))
-    return Cell(f"{next(iter(layers.values()))['sites']} sites", verdict="yes")
+def _outcome(outcome: sweep.Outcome) -> Cell:
+    return Cell(outcome.text, verdict="no" if outcome.reason else "yes", note=outcome.reason)
 
 
 def _overhead(results: Results) -> Table | Missing:

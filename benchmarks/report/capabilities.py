@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from attnzoo.pages import Cell, Column, Section, Table
+from benchmarks.committed import KNOWN, Results, source
+from benchmarks.report.missing import missing
 from benchmarks.report.others import table
-from benchmarks.report.results import KNOWN, Results, missing, source
+from benchmarks.tables.capabilities import cells
 
 MARKS = {
     "passes": Cell("yes", verdict="yes"),
@@ -34,13 +36,15 @@ def _cells(results: Results) -> Iterator[Any]:
         yield missing("capabilities")
         return
     rows = results.rows("capabilities")
-    found = {(row["subject"], row["capability"]): row["outcome"] for row in rows}
-    names = list(dict.fromkeys(row["capability"] for row in rows))
-    subjects = {row["subject"]: row["group"] for row in rows}
-    columns = [Column("subject"), Column("group", choice=True), *map(Column, names)]
+    found = cells(rows)
+    columns = [Column("subject"), Column("group", choice=True), *map(Column, found.capabilities)]
     shown = [
-        [Cell(subject, whole=True), Cell(group), *(_mark(found.get((subject, name))) for name in names)]
-        for subject, group in subjects.items()
+        [
+            Cell(subject, whole=True),
+            Cell(group),
+            *(_mark(found.outcomes.get((subject, name))) for name in found.capabilities),
+        ]
+        for subject, group in found.groups.items()
     ]
     yield Table("works-all", KNOWN["capabilities"][0], columns, shown, source(result))
     lacking = [row for row in rows if row["outcome"] != "passes"]
@@ -50,5 +54,5 @@ def _cells(results: Results) -> Iterator[Any]:
         yield Table("works-why", "Every cell that does not pass, and why", WHY, why, folded=True)
 
 
-def _mark(outcome: str | None) -> Cell:
-    return Cell("-") if outcome is None else MARKS[outcome]
+def _mark(row: Mapping[str, Any] | None) -> Cell:
+    return Cell("-") if row is None else MARKS[row["outcome"]]

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from attnzoo.pages import Cell, Column, Section, Table, Words, number
-from benchmarks.report.results import Results, missing, source
+from benchmarks.committed import Results, source
+from benchmarks.report.missing import missing
 
 VERDICTS = {"holds": "yes", "does not hold": "no", "undecided": "open"}
 COLUMNS = (

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from attnzoo.pages import Cell, Column, Section, Table, number
-from benchmarks.report.results import Results, missing, source
+from benchmarks.committed import Results, source
+from benchmarks.report.missing import missing
 
 COLUMNS = (
     Column("what"),

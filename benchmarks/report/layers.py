@@ -7,7 +7,8 @@ from typing import Any
 
 from attnzoo.costs import CONVENTIONS
 from attnzoo.pages import Cell, Column, Plot, Point, Section, Table, Words, number, sizes
-from benchmarks.report.results import Results, missing, source
+from benchmarks.committed import Results, source
+from benchmarks.report.missing import missing
 
 MODES = {"forward": "Forward", "training": "Forward and backward"}
 COLUMNS = (

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from attnzoo.pages import Cell, Column, Section, Table, Words, number
-from benchmarks.report.results import Results, missing, source
+from benchmarks.committed import Results, source
+from benchmarks.report.missing import missing
+from benchmarks.tables.ledger import printed
+from benchmarks.tables.notes import numbered
 
 AGREES = {True: ("agrees", "yes"), False: ("differs", "no"), None: ("not printed", "")}
 
@@ -29,7 +32,7 @@ def reproduction(results: Results) -> Section:
         Column("exactly", numeric=True),
         Column("verdict", choice=True),
     ]
-    notes = list(dict.fromkeys(figure["reason"] for figure in figures if figure["reason"]))
+    notes = numbered(figure["reason"] for figure in figures)
     rows = [_figure(figure, notes) for figure in figures]
     return Section(
         "figures",
@@ -37,21 +40,21 @@ def reproduction(results: Results) -> Section:
         intro,
         [
             Table("figures-all", "Every figure, agreeing or not", columns, rows, source(result)),
-            Words(notes, quiet=True, numbered=True),
+            Words(list(notes), quiet=True, numbered=True),
         ],
     )
 
 
-def _figure(figure: Mapping[str, Any], notes: list[str]) -> list[Cell]:
+def _figure(figure: Mapping[str, Any], notes: Mapping[str, int]) -> list[Cell]:
     text, verdict = AGREES[figure["agrees"]]
-    note = f"note {notes.index(figure['reason']) + 1}" if figure["reason"] else ""
+    note = f"note {notes[figure['reason']]}" if figure["reason"] else ""
     return [
         Cell(figure["network"], whole=True),
         Cell(figure["variant"], note=note),
         Cell(figure["quantity"]),
         Cell(figure["convention"]),
         Cell(figure["source"]),
-        Cell(f"{figure['paper']} {figure['unit']}", value=float(figure["paper"])) if figure["paper"] else Cell("-"),
+        Cell(printed(figure), value=float(figure["paper"]) if figure["paper"] else None),
         Cell(f"{figure['ours']} {figure['unit']}", value=float(figure["ours"])),
         number(figure["computed"]),
         Cell(text, verdict=verdict),

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from attnzoo.pages import Cell, Column, Missing, Plot, Point, Section, Table, number, sizes
-from benchmarks.report.results import Results, missing, source
+from benchmarks.committed import Results, source
+from benchmarks.report.missing import missing
 
 OPERATIONS = "thop-2019"
 """The rule by which CEDNN's paper counts, and so the horizontal axis."""

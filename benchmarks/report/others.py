@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from attnzoo.pages import Column, Section, Table, Words, number
-from benchmarks.report.results import Results, source
+from benchmarks.committed import Results, source
 
 MANY = 30
 """A table of more rows is closed at first."""

@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from attnzoo.pages import Cell, Column, Section, Table, Tile, Tiles
-from benchmarks.report.results import KNOWN, Results
+from benchmarks.committed import KNOWN, Results
+from benchmarks.tables.capabilities import cells
+from benchmarks.tables.ledger import agreement
+from benchmarks.tables.sweep import WHERE
 
 
 def overview(results: Results) -> Section:
@@ -19,8 +22,7 @@ def overview(results: Results) -> Section:
 
 def _tiles(results: Results) -> Iterator[Tile]:
     if ledger := results.read("ledger"):
-        agree, printed = (sum(total[key] for total in ledger["totals"]) for key in ("agree", "printed"))
-        yield _tile(agree, printed, "of the figures that the papers print are reproduced", "figures")
+        yield _tile(*agreement(ledger), "of the figures that the papers print are reproduced", "figures")
     if claims := results.rows("claims-small"):
         held = sum(claim["verdict"] == "holds" for claim in claims)
         yield _tile(held, len(claims), "of the papers' claims hold on synthetic faces", "claims")
@@ -28,12 +30,11 @@ def _tiles(results: Results) -> Iterator[Tile]:
         yield _tile(sum(goal["held"] for goal in goals), len(goals), "goals of speed are held", "goals")
     if sweep := results.read("attach-sweep"):
         totals = sweep["summary"].values()
-        for where in ("stage", "block"):
+        for where in WHERE:
             passed, families = (sum(total[key] for total in totals) for key in (where, "families"))
             yield _tile(passed, families, f"families of models take attention at every {where}", "attach")
-    if cells := results.rows("capabilities"):
-        passed = sum(cell["outcome"] == "passes" for cell in cells)
-        yield _tile(passed, len(cells), "cells of the capability table pass", "works")
+    if rows := results.rows("capabilities"):
+        yield _tile(cells(rows).passed, len(rows), "cells of the capability table pass", "works")
 
 
 def _tile(part: int, whole: int, what: str, section: str) -> Tile:

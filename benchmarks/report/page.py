@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from attnzoo import __version__
 from attnzoo.pages import Section, render
+from benchmarks.committed import Results
 from benchmarks.report.attaching import attaching
 from benchmarks.report.capabilities import capabilities
 from benchmarks.report.claims import claims
@@ -16,7 +17,6 @@ from benchmarks.report.networks import networks
 from benchmarks.report.operations import operations
 from benchmarks.report.others import others
 from benchmarks.report.overview import overview
-from benchmarks.report.results import Results
 
 SECTIONS: tuple[Callable[[Results], Section], ...] = (
     overview,

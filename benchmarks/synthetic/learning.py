@@ -7,17 +7,19 @@ present are chosen on persons who are neither trained nor tested on.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from skimage.color import rgb2gray
-from skimage.feature import hog
 from sklearn.linear_model import Ridge
 from sklearn.metrics import f1_score
 
 from reference_models.data.disfa_plus import UNITS
 from reference_models.data.synthetic import Shot, plan
 from reference_models.faces.alignment import align_chip
+from reference_models.papers.claims.hog import features, fit_ridge
+from reference_models.training.agreement import IntraclassCorrelation
 
 SIZE, CHIP = 112, 96
 STRENGTHS = (10.0, 30.0, 100.0, 300.0)
@@ -29,13 +31,10 @@ FRAMES = 8
 Array = NDArray[np.float64]
 
 
-def features(shot: Shot) -> NDArray[np.float32]:
+def face_features(shot: Shot) -> NDArray[np.float32]:
     """Return the HOG of a shot's aligned face."""
     picture = shot.take(SIZE)
-    chip = align_chip(picture.image, picture.landmarks, size=CHIP).image
-    values = hog(rgb2gray(chip), orientations=8, pixels_per_cell=(8, 8), cells_per_block=(2, 2))
-    result: NDArray[np.float32] = values.astype(np.float32)
-    return result
+    return features(align_chip(picture.image, picture.landmarks, size=CHIP).image).astype(np.float32)
 
 
 def sample(shots: Sequence[Shot]) -> tuple[Array, Array, Array]:
@@ -43,7 +42,7 @@ def sample(shots: Sequence[Shot]) -> tuple[Array, Array, Array]:
     single, difference, levels = [], [], []
     neutral = None
     for shot in shots:
-        values = features(shot)
+        values = face_features(shot)
         if shot.frame == 0:
             neutral = values
             continue
@@ -51,16 +50,6 @@ def sample(shots: Sequence[Shot]) -> tuple[Array, Array, Array]:
         difference.append(values - neutral)
         levels.append([shot.levels.get(unit, 0) for unit in UNITS])
     return np.array(single), np.array(difference), np.array(levels, dtype=np.float64)
-
-
-def icc(truth: Array, predicted: Array) -> float:
-    """Return ICC(3,1), the consistency of two raters: Shrout and Fleiss, Psychological Bulletin 86, 1979."""
-    both = np.stack([truth, predicted], axis=1)
-    count = len(both)
-    rows = 2 * ((both.mean(1) - both.mean()) ** 2).sum() / (count - 1)
-    left = both - both.mean(1, keepdims=True) - both.mean(0, keepdims=True) + both.mean()
-    error = (left**2).sum() / (count - 1)
-    return float((rows - error) / (rows + error))
 
 
 def learn() -> list[dict[str, object]]:
@@ -76,9 +65,7 @@ def learn() -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for kind, name in enumerate(("single frames", "differences from neutral")):
         (x, y), (x_validation, y_validation) = ((part[kind], part[2]) for part in parts[:2])
-        fitted = [Ridge(alpha=strength).fit(x, y) for strength in STRENGTHS]
-        scores = [_mean_icc(y_validation, model.predict(x_validation)) for model in fitted]
-        best = fitted[int(np.argmax(scores))]
+        best = fit_ridge(x, y, STRENGTHS, partial(_score, x_validation, y_validation))
         thresholds = _thresholds(y_validation, best.predict(x_validation))
         for style, part in (("studio", parts[2]), ("held-out", parts[3])):
             predicted = best.predict(part[kind])
@@ -98,8 +85,14 @@ def learn() -> list[dict[str, object]]:
     return rows
 
 
+def _score(x: Array, truth: Array, model: Ridge) -> float:
+    return _mean_icc(truth, model.predict(x))
+
+
 def _mean_icc(truth: Array, predicted: Array) -> float:
-    return float(np.mean([icc(truth[:, unit], predicted[:, unit]) for unit in range(truth.shape[1])]))
+    agreement = IntraclassCorrelation(truth.shape[1])
+    agreement.update(torch.from_numpy(predicted), torch.from_numpy(truth))
+    return float(agreement.compute().mean())
 
 
 def _thresholds(truth: Array, predicted: Array) -> Array:

@@ -13,18 +13,9 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from skimage.color import rgb2gray
-from skimage.feature import hog
-from sklearn.linear_model import Ridge
-from sklearn.metrics import f1_score
-
 from attnzoo.files import write_atomically
-from reference_models.data.dataset import FaceDataset
+from reference_models.papers.claims.hog import scores_by_side
 from reference_models.training.budgets import for_synthetic, persons, precision
-from reference_models.training.calibration import Calibration
 from reference_models.training.fit import Hardware, fit
 from reference_models.training.recipes import RECIPES, Recipe
 from reference_models.training.sides import Sides
@@ -36,7 +27,6 @@ STRENGTHS = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 UNSEEN = 60
 
 Row = dict[str, object]
-Features = NDArray[np.float32]
 
 
 def compare(names: Sequence[str], folder: Path, identities: int | None) -> list[Row]:
@@ -75,73 +65,12 @@ def _rows(recipe: Recipe, folder: Path, identities: int) -> list[Row]:
 
 def baselines(sides: Sides, units: bool) -> dict[str, dict[str, float]]:
     """Return the scores of HOG and ridge regression, by kind of features; named as :func:`fit` names a network's."""
-    kinds = ("single frames", "differences from neutral") if units else ("portraits",)
-    everyone = {"train": sides.train, "validation": sides.validation, "test": sides.test, **sides.others}
-    known: dict[str, Features] = {}
+    kinds = {"single frames": "frames", "differences from neutral": "differences"} if units else {"portraits": "frames"}
     found = {}
-    for kind in kinds:
-        x = {name: _features(faces, kind, known) for name, faces in everyone.items()}
-        found[kind] = (_levels if units else _expressions)(x, everyone)
+    for kind, of in kinds.items():
+        by_side = scores_by_side(sides, of=of, score="icc" if units else "f1", strengths=STRENGTHS)
+        found[kind] = {f"{side}/{name}": value for side, scores in by_side.items() for name, value in scores.items()}
     return found
-
-
-def _features(faces: FaceDataset, kind: str, known: dict[str, Features]) -> Features:
-    rows = []
-    for record in faces.records:
-        if record.image not in known:
-            known[record.image] = _hog(faces.pictures.image(record))
-        row = known[record.image]
-        if kind == "differences from neutral":
-            if record.neutral not in known:
-                known[str(record.neutral)] = _hog(faces.pictures.neutral(record))
-            row = row - known[str(record.neutral)]
-        rows.append(row)
-    return np.stack(rows)
-
-
-def _hog(image: NDArray[np.uint8]) -> Features:
-    values: Features = hog(rgb2gray(image), orientations=8, pixels_per_cell=(8, 8), cells_per_block=(2, 2)).astype(
-        np.float32
-    )
-    return values
-
-
-def _levels(x: Mapping[str, Features], everyone: Mapping[str, FaceDataset]) -> dict[str, float]:
-    levels = {name: torch.stack([faces.levels(record) for record in faces.records]) for name, faces in everyone.items()}
-    present = {name: faces.targets() for name, faces in everyone.items()}
-    best = None
-    for strength in STRENGTHS:
-        model = Ridge(alpha=strength).fit(x["train"], levels["train"].numpy())
-        said = torch.from_numpy(model.predict(x["validation"]))
-        calibration = Calibration.fit(said, present["validation"], levels["validation"])
-        score = float(calibration.scores(said, present["validation"], levels["validation"])["icc"])
-        if best is None or score > best[0]:
-            best = score, model, calibration
-    _, model, calibration = best
-    return {
-        f"{name}/{score}": float(value)
-        for name in ("test", *(set(everyone) - {"train", "validation", "test"}))
-        for score, value in calibration.scores(
-            torch.from_numpy(model.predict(x[name])), present[name], levels[name]
-        ).items()
-    }
-
-
-def _expressions(x: Mapping[str, Features], everyone: Mapping[str, FaceDataset]) -> dict[str, float]:
-    classes = {name: faces.targets().numpy() for name, faces in everyone.items()}
-    one_hot = np.eye(int(classes["train"].max()) + 1)[classes["train"]]
-    models = [Ridge(alpha=strength).fit(x["train"], one_hot) for strength in STRENGTHS]
-
-    def scores(model: Ridge, name: str) -> tuple[float, float]:
-        said, true = model.predict(x[name]).argmax(1), classes[name]
-        return float(f1_score(true, said, average="macro")), float((said == true).mean())
-
-    best = max(models, key=lambda model: scores(model, "validation")[0])
-    return {
-        f"{name}/{score}": value
-        for name in ("test", *(set(everyone) - {"train", "validation", "test"}))
-        for score, value in zip(("f1", "accuracy"), scores(best, name), strict=True)
-    }
 
 
 def _scored(recipe: Recipe, what: str, scores: Mapping[str, float], minutes: object, identities: int) -> list[Row]:

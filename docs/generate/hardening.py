@@ -5,24 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from benchmarks.tables.capabilities import cells
+from benchmarks.tables.notes import numbered
+from docs.generate.markdown import made_on
+
 MARKS = {"passes": "yes", "by design": "no", "fails": "**fails**"}
 
 
 def capabilities(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]], str]:
     """Return header and rows of the capability table, and below it why a cell is not "yes"."""
     rows = result["rows"]
-    subjects = list(dict.fromkeys(row["subject"] for row in rows))
-    reasons = list(dict.fromkeys(row["reason"] for row in rows if row["reason"]))
-    table: dict[str, dict[str, str]] = {}
-    for row in rows:
-        note = f" ({reasons.index(row['reason']) + 1})" if row["reason"] else ""
-        table.setdefault(row["capability"], {})[row["subject"]] = MARKS[row["outcome"]] + note
-    passed = sum(row["outcome"] == "passes" for row in rows)
-    notes = "\n".join(f"{number}. {reason}" for number, reason in enumerate(reasons, start=1))
+    found, notes = cells(rows), numbered(row["reason"] for row in rows)
+    table = [
+        [name, *(_cell(found.outcomes[subject, name], notes) for subject in found.groups)]
+        for name in found.capabilities
+    ]
+    listed = "\n".join(f"{number}. {reason}" for reason, number in notes.items())
+    said = f"{found.passed} of {len(rows)} cells pass ({found.passed / len(rows):.1%}). The others:\n\n{listed}\n\n"
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
-    said = f"{passed} of {len(rows)} cells pass ({passed / len(rows):.1%}). The others:\n\n{notes}\n\n"
-    said += f"`{result['command'].strip()}`, commit {result['commit'][:10]}, {result['date']}; {versions}."
-    return ["", *subjects], [[name, *(cells[subject] for subject in subjects)] for name, cells in table.items()], said
+    return ["", *found.groups], table, f"{said}{made_on(result)}; {versions}."
+
+
+def _cell(row: Mapping[str, Any], notes: Mapping[str, int]) -> str:
+    return MARKS[row["outcome"]] + (f" ({notes[row['reason']]})" if row["reason"] else "")
 
 
 def fuzzed(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]], str]:
@@ -32,8 +37,7 @@ def fuzzed(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]], str]:
         mine = [row for row in result["rows"] if row["kind"] == kind]
         found = [f"{row['target']}: {row['found']}" for row in mine if row["found"]]
         rows.append([what, str(len(mine)), f"{sum(row['tried'] for row in mine):,}", "; ".join(found) or "nothing"])
-    said = f"`{result['command'].strip()}`, commit {result['commit'][:10]}, {result['date']}."
-    return ["what", "targets", "tried", "not documented"], rows, said
+    return ["what", "targets", "tried", "not documented"], rows, f"{made_on(result)}."
 
 
 def dependencies(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]], str]:
@@ -42,8 +46,8 @@ def dependencies(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]],
     shown = ["package", "needed for", "version", "licence"]
     if any(answer not in {"not known", "not asked"} for answer in asked):
         shown.append("known vulnerabilities")
-    said = f"Vulnerabilities: {result['vulnerabilities']}. "
-    said += f"`python -m benchmarks.robustness.dependencies`, commit {result['commit'][:10]}, {result['date']}."
+    command = "python -m benchmarks.robustness.dependencies"  # the result's names a path of the machine too
+    said = f"Vulnerabilities: {result['vulnerabilities']}. {made_on({**result, 'command': command})}."
     return shown, [[row[column] for column in shown] for row in result["rows"]], said
 
 

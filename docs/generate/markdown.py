@@ -20,6 +20,11 @@ def made(result: Mapping[str, Any]) -> str:
     return f"`{result['command'].strip()}`, commit {result['commit']}; {made}."
 
 
+def made_on(result: Mapping[str, Any]) -> str:
+    """Return the command that made a result, the commit and the day."""
+    return f"`{result['command'].strip()}`, commit {result['commit'][:10]}, {result['date'][:10]}"
+
+
 def _condition(value: Any) -> str:
     """Return one of the conditions; variables of an environment as a shell sets them."""
     if not isinstance(value, Mapping):

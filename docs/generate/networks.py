@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
-import json
 from pathlib import Path
 
 import torch
 
 import reference_models
 from benchmarks import RESULTS
+from benchmarks.committed import Results
+from benchmarks.tables.ledger import printed
+from benchmarks.tables.notes import numbered
 from docs.generate.markdown import differences, markdown, table
 
 
@@ -38,27 +40,27 @@ def network(path: Path, name: str) -> str:
 
 def ledger(path: Path) -> str:
     """Return the papers' figures beside ours, and the reasons why some differ or cannot be compared."""
-    figures = json.loads((RESULTS / "ledger.json").read_text())["figures"]
-    notes = list(dict.fromkeys(figure["reason"] for figure in figures if figure["reason"]))
+    figures = Results(RESULTS).need("ledger")["figures"]
+    notes = numbered(figure["reason"] for figure in figures)
     verdicts = {True: "agrees", False: "differs", None: "-"}
     rows = [
         (
             figure["network"],
             figure["variant"],
             ", ".join(dict.fromkeys((figure["quantity"], figure["convention"]))),
-            f"{figure['paper']} {figure['unit']}" if figure["paper"] else "-",
+            printed(figure),
             f"{figure['computed']:,}",
-            verdicts[figure["agrees"]] + (f" ({notes.index(figure['reason']) + 1})" if figure["reason"] else ""),
+            verdicts[figure["agrees"]] + (f" ({notes[figure['reason']]})" if figure["reason"] else ""),
         )
         for figure in figures
     ]
-    explained = "\n".join(f"{number}. {note}" for number, note in enumerate(notes, start=1))
+    explained = "\n".join(f"{number}. {note}" for note, number in notes.items())
     return f"{table(('network', 'variant', 'counted', 'paper', 'ours', 'verdict'), rows)}\n\n{explained}"
 
 
 def agreement(path: Path) -> str:
     """Return how many of each paper's printed figures ours agree with."""
-    record = json.loads((RESULTS / "ledger.json").read_text())
+    record = Results(RESULTS).need("ledger")
     rows = [
         (total["network"], total["source"], f"{total['agree']} of {total['printed']}") for total in record["totals"]
     ]

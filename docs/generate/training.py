@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from benchmarks import RESULTS
+from benchmarks.committed import Results
 from docs.generate.markdown import table
 from reference_models.papers.claims import tables as claim_tables
 from reference_models.training.budgets import SYNTHETIC
@@ -37,13 +37,13 @@ def budgets(path: Path) -> str:
 
 def claims(path: Path, budget: str) -> str:
     """Return the papers' claims with their verdicts, from a committed sweep of ``reference-models claims``."""
-    record = json.loads((RESULTS / f"claims-{budget}.json").read_text())
+    record = Results(RESULTS).need(f"claims-{budget}")
     shown = table(claim_tables.CLAIMS_HEADER, map(claim_tables.claim_cells, record["rows"]))
     return f"{shown}\n\n{claim_tables.notes(record)}"
 
 
 def claim_scores(path: Path, budget: str) -> str:
     """Return the scores of all networks of that sweep."""
-    record = json.loads((RESULTS / f"claims-{budget}.json").read_text())
+    record = Results(RESULTS).need(f"claims-{budget}")
     shown = table(claim_tables.SCORES_HEADER, map(claim_tables.score_cells, record["scores"]))
     return f"{shown}\n\n{claim_tables.made_with(record)}"

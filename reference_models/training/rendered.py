@@ -52,7 +52,8 @@ class RenderedFaces:
         preparation: Alignment and difference maps of each face.
         on_progress: Is called with the number of faces rendered so far.
         workers: Number of rendering processes; 0 renders in this process, None uses one per processor.
-        side: Side of the rendered pictures in pixels; None: :data:`PHOTOGRAPH`, or 1.25 times the face if that is larger.
+        side: Side of the rendered pictures in pixels; None takes :data:`PHOTOGRAPH`, or 1.25 times the face if that is
+            larger.
         kept: Folder that caches rendered faces for later runs, within the limits of
             :mod:`reference_models.data.cache`; None keeps them in memory only.
     """

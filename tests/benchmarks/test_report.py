@@ -12,10 +12,10 @@ from typing import NamedTuple
 import pytest
 
 from attnzoo.pages import Missing
+from benchmarks.committed import KNOWN, Results
 from benchmarks.report.__main__ import main
 from benchmarks.report.goals import attainment
 from benchmarks.report.page import SECTIONS
-from benchmarks.report.results import KNOWN, Results
 from tests.pages.parsed import check, local, spoken, with_class
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"

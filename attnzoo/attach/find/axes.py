@@ -67,8 +67,8 @@ def _sequence(path: Path, square: tuple[int, ...], wide: tuple[int, ...] | None)
     """Return where channels and positions are in what a model of sequences gives: positions grow with the input."""
     if len(square) != 3 or wide is None:
         raise NoGridError(
-            f"its output {square} has no axis that is seen to be the sequence; pass example_inputs of a length that the "
-            "model takes doubled as well"
+            f"its output {square} has no axis that is seen to be the sequence; pass example_inputs of a length that "
+            "the model takes doubled as well"
         )
     moved = _moved(square, wide)
     if len(moved) != 1:

@@ -1,6 +1,7 @@
 """The head model: MakeHuman's head with shape targets, which make identities, and face units, which move the face.
 
-The file is written by ``make_asset.py``; for credits and licence (CC0) see ``CREDITS.md`` in the same folder.
+The file is written by ``benchmarks.synthetic.asset.make_asset``; for credits and licence (CC0) see ``CREDITS.md`` in
+the same folder.
 """
 
 from __future__ import annotations

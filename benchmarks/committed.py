@@ -1,4 +1,4 @@
-"""The folder of results that the report is drawn from, and how to make each that is absent."""
+"""The results in a folder such as ``benchmarks/results``, which the documentation and the report are generated from."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-
-from attnzoo.pages import Missing
 
 KNOWN: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
@@ -29,16 +27,11 @@ KNOWN: Mapping[str, tuple[str, str]] = MappingProxyType(
         "triton-builds": ("What the Triton kernels move", "python -m benchmarks.triton.build"),
     }
 )
-"""Each result that has a place of its own on the page: what it is, and the command that makes it."""
-
-
-def missing(name: str) -> Missing:
-    """Return the block that stands in the place of a result which is not there."""
-    return Missing(*KNOWN[name])
+"""Each result that has a place in the report: what it is, and the command that measures or counts it."""
 
 
 class Results:
-    """The results in one folder; whatever has been read is remembered, so that the rest can be shown too.
+    """The results in one folder, and which of them have been read, so that the report can show the rest too.
 
     Args:
         folder: Where the files are, ``NAME.json`` each.
@@ -69,6 +62,18 @@ class Results:
             return None
         self.shown.add(name)
         return self.look(name)
+
+    def need(self, name: str) -> dict[str, Any]:
+        """Return a result that must be there.
+
+        Raises:
+            ValueError: If it is not there, or the file is no JSON object.
+        """
+        found = self.read(name)
+        if found is None:
+            command = f"; to measure it: {KNOWN[name][1]}" if name in KNOWN else ""
+            raise ValueError(f"there is no result {self.folder / name}.json{command}")
+        return found
 
     def look(self, name: str) -> dict[str, Any]:
         """Return a result without noting that it has been shown; an empty one if it is not there.

@@ -1,9 +1,11 @@
 """Find dlib's 68 landmarks on the head model and write ``landmarks.json``.
 
+    python -m benchmarks.synthetic.asset.make_landmarks
+
 The template is rendered from the front, dlib detects its points, and they are made symmetric. Each becomes a point on
 the nearest visible triangle of skin, so that the points of the eyes are on the rims of the lids. The points of the
 inner lips come from a face with an open mouth, where they are apart. The result was checked by eye and is committed; a
-picture for that check is written as ``landmarks.png``.
+picture for that check is written to ``landmarks.png`` in the current folder.
 """
 
 from __future__ import annotations
