@@ -127,7 +127,7 @@ def _wanted(side: FaceDataset) -> Array:
 def _scores(said: Mapping[str, Tensor], parts: Mapping[str, FaceDataset]) -> dict[str, dict[str, float]]:
     """Return the scores of what was said of each side; the calibration is that of the validation side."""
     if parts["train"].threshold is None:
-        found = {name: _classified(parts[name], outputs) for name, outputs in said.items()}
+        found = {name: _expression_scores(parts[name], outputs) for name, outputs in said.items()}
     else:
         calibration = Calibration.fit(said["validation"], *_coded(parts["validation"]))
         found = {name: calibration.scores(outputs, *_coded(parts[name])) for name, outputs in said.items()}
