@@ -211,3 +211,68 @@ def test_a_pyramid_head_stands_on_whatever_returns_maps(container: str):
 def test_what_is_no_pyramid_is_refused(wrap: Any, message: str):
     with pytest.raises((TypeError, ValueError), match=message):
         attnzoo.with_pyramid_head(Maps(wrap), "dba", num_classes=3)
+
+
+LENGTHS = (60, 64, 100, 256)
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("layer", ["se", "cbam"])
+def test_channels_of_a_sequence_are_channels_at_any_length(length: int, layer: str):
+    net = nn.Sequential(nn.Conv1d(3, 16, 3, 2, 1), nn.ReLU(), nn.Conv1d(16, 16, 3), nn.ReLU()).eval()
+    example, other = torch.rand(2, 3, length), torch.rand(2, 3, 72)
+    before = net(other)
+    attachment = attnzoo.attach(net, layer, ["0", "2"], example_inputs=example)
+    assert [(row.layout, row.channels) for row in attachment.plan.rows] == [("NCL", 16)] * 2
+    torch.testing.assert_close(net(other), before, rtol=0, atol=0)
+
+
+class Encoder(nn.Module):
+    """Tokens of a sequence, channels last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.mix = nn.Conv1d(3, 16, 4, 4), nn.Linear(16, 16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.mix(self.embed(x).transpose(1, 2)).mean(1)
+
+
+def test_tokens_of_a_sequence_are_channels_last():
+    (row,) = attnzoo.plan(Encoder().eval(), "se", "mix", example_inputs=torch.rand(2, 3, 64)).rows
+    assert (row.layout, row.channels) == ("NLC", 16)
+
+
+class Fixed(nn.Module):
+    """Takes one length only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv1d(3, 16, 3), nn.Linear(62, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.conv(x))
+
+
+def test_a_sequence_that_cannot_be_seen_is_refused_with_the_next_step():
+    with pytest.raises(ValueError, match="pass example_inputs of a length that the model takes doubled"):
+        attnzoo.plan(Fixed().eval(), "se", "conv", example_inputs=torch.rand(2, 3, 64))
+
+
+class Resizes(nn.Module):
+    """Resizes its images to one length of the longer side, as detectors do, and pads to a multiple of 8."""
+
+    def __init__(self, longer: int) -> None:
+        super().__init__()
+        self.longer, self.body = longer, nn.Conv2d(3, 24, 3, stride=2, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale = self.longer / max(x.shape[-2:])
+        size = [8 * round(side * scale / 8) for side in x.shape[-2:]]
+        return self.body(nn.functional.interpolate(x, size))
+
+
+@pytest.mark.parametrize("longer", [48, 64, 96])
+def test_a_model_that_resizes_its_images_has_maps_of_channels_first(longer: int):
+    (row,) = attnzoo.plan(Resizes(longer).eval(), "se", "body").rows
+    assert (row.layout, row.channels) == ("NCHW", 24)
