@@ -1,4 +1,4 @@
-"""A YOLO that is trained by ultralytics' own trainer keeps its attention: in the run, its files, and another process."""
+"""A YOLO that ultralytics trains keeps its attention: in the run, in its files, and in another process."""
 
 from __future__ import annotations
 
@@ -47,6 +47,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_attention_is_there_at_every_step(data: Path):
     trainer = attached_trainer("cbam", where="stage")
     options = {"imgsz": 64, "workers": 0, "plots": False, "device": "cpu", "project": str(data.parent / "runs")}
+    options |= {"batch": 4, "nbs": 4, "warmup_epochs": 0, "optimizer": "SGD", "lr0": 0.05}
     yolo = ultralytics.YOLO("yolov8n.yaml")
     yolo.train(data=str(data), epochs=2, trainer=trainer, **options)
     best, last = Path(yolo.trainer.best), Path(yolo.trainer.last)
