@@ -8,11 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from attnzoo.cli import options
-from attnzoo.cli.console import console, fail, first_line
+from attnzoo.cli.console import UNSUITED, console, fail, first_line
 from attnzoo.cli.timm_models import timm_model
-
-_REASONS = (AssertionError, RuntimeError, TypeError, ValueError)
-"""How models and layers say what does not suit them."""
 
 LayerName = Annotated[str, typer.Argument(help="A name from attnzoo list, or timm/NAME.", show_default=False)]
 Stages = Annotated[str | None, typer.Option(help="Only these stages, counted from 1: 3,4.", show_default=False)]
@@ -71,7 +68,7 @@ def attach_command(
         attachment = attach(network, layer, where, **chosen, example_inputs=images, **given)
         if not guided:
             costs.append(cost(network, images[:1]))
-    except _REASONS as error:
+    except UNSUITED as error:
         fail(first_line(error))
     screen = console()
     screen.print(attachment.plan)

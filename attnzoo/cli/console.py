@@ -10,6 +10,10 @@ from rich.console import Console
 
 PIPE_WIDTH = 140
 """Characters in a line of a file or a pipe."""
+UNSUITED = (AssertionError, RuntimeError, TypeError, ValueError)
+"""What models and layers raise on inputs and options that do not suit them."""
+REASONS = (*UNSUITED, ImportError, OSError)
+"""The same, and what missing packages and unreadable files raise."""
 
 
 def fail(message: str) -> NoReturn:

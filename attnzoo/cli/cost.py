@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 
 from attnzoo.cli import options
-from attnzoo.cli.console import console, fail
+from attnzoo.cli.console import UNSUITED, console, fail, first_line
 from attnzoo.cli.timm_models import timm_model
 
 
@@ -44,8 +44,8 @@ def cost_command(
     shape = (1, channels, height, width)
     try:
         measured = cost(network, torch.zeros(shape))
-    except (AssertionError, RuntimeError, ValueError) as error:  # how models say that a size does not suit them
-        fail(f"{model} does not run on images of {height}x{width}: {str(error).strip().splitlines()[0]}")
+    except UNSUITED as error:
+        fail(f"{model} does not run on images of {height}x{width}: {first_line(error)}")
     table = Table(box=box.SIMPLE_HEAD, title=f"{model}, input {'x'.join(map(str, shape))}", title_justify="left")
     table.add_column("convention", overflow="fold")
     table.add_column("figure", justify="right", overflow="fold")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from attnzoo.cli import options
-from attnzoo.cli.console import console, fail, first_line
+from attnzoo.cli.console import REASONS, console, fail, first_line
 
 Format = Annotated[str, typer.Option(help="onnx (for onnxruntime and others), pt2 (torch), aoti (compiled).")]
 File = Annotated[
@@ -52,7 +52,7 @@ def export_command(
     """  # noqa: D412 - typer keeps only paragraphs apart
     from attnzoo import checks, files
     from attnzoo.cli.progress import progress
-    from attnzoo.cli.subject import REASONS, subject
+    from attnzoo.cli.subject import subject
     from attnzoo.export.exported import export
     from attnzoo.export.formats import FORMATS, require
 

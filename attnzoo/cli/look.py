@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from attnzoo.cli import options
-from attnzoo.cli.console import console, fail, first_line
+from attnzoo.cli.console import REASONS, console, fail, first_line
 
 if TYPE_CHECKING:
     from attnzoo.cli.subject import Subject
@@ -67,7 +67,7 @@ def look_command(
     attnzoo look photo.jpg resnet18 cbam --weights model.safetensors --num-classes 7 --image-size 112
     """  # noqa: D412 - typer keeps only paragraphs apart
     from attnzoo import files
-    from attnzoo.cli.subject import REASONS, subject
+    from attnzoo.cli.subject import subject
 
     chosen = {"where": where, "init": "identity", "attachments": attachment or [], "weights": weights}
     size = {"image_size": image_size, "num_classes": num_classes, "pretrained": pretrained}

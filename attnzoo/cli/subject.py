@@ -15,8 +15,6 @@ from attnzoo.attach import attach
 from attnzoo.cli.timm_models import timm_model
 from attnzoo.registry import layer_info
 
-REASONS = (AssertionError, ImportError, OSError, RuntimeError, TypeError, ValueError)
-"""How models and layers say what does not suit them."""
 _TORCHVISION = "torchvision/"
 _IMAGENET = {"input_size": (3, 224, 224), "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
-from attnzoo.cli.console import fail
+from attnzoo.cli.console import fail, first_line
 
 
 def timm_model(name: str, num_classes: int | None, *, pretrained: bool = False) -> Any:
@@ -24,4 +24,4 @@ def timm_model(name: str, num_classes: int | None, *, pretrained: bool = False) 
             name, pretrained=pretrained, **({} if num_classes is None else {"num_classes": num_classes})
         )
     except (OSError, RuntimeError, ValueError) as error:  # OSError: weights that cannot be downloaded
-        fail(f"timm cannot make {name!r}: {str(error).strip().splitlines()[0]}")
+        fail(f"timm cannot make {name!r}: {first_line(error)}")

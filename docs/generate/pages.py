@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks import RESULTS, ROOT, goals
 from docs.generate import layers, networks, reference, results, training
 
-FILES = ("README.md", "docs/**/*.md", "reference_models/README.md", "benchmarks/README.md")
+FILES = ("README.md", "docs/**/*.md", "benchmarks/README.md")
 GOALS = RESULTS / "goals.json"
 """A file that is generated as a whole, from the other results."""
 PARTS: Mapping[str, Callable[..., str]] = {
