@@ -110,13 +110,7 @@ def quantize(
     draft = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     with tempfile.TemporaryDirectory() as folder:
         whole, prepared = Path(folder, "float32.onnx"), Path(folder, "prepared.onnx")
-        exported = export_onnx(
-            subject.network,
-            subject.example,
-            whole,
-            dynamic=("batch",),
-            metadata=subject.metadata,
-        )
+        exported = export_onnx(subject.network, subject.example, whole, dynamic=("batch",), metadata=subject.metadata)
         quant_pre_process(whole, prepared, skip_symbolic_shape=True)
         try:
             quantize_static(
