@@ -1,4 +1,4 @@
-"""Reads a user's own data: a folder with pictures and ``records.jsonl``, one JSON object with a record's fields a line.
+"""Data of your own: a folder with pictures and ``records.jsonl``, with one JSON object per line for each record.
 
 ::
 

@@ -1,4 +1,4 @@
-"""IGC-L24M2, a baseline of CEDNN's Tables 4 to 6.
+"""IGC-L24M2, a baseline in Tables 4 to 6 of the CEDNN paper.
 
 T. Zhang, G.-J. Qi, B. Xiao, J. Wang, "Interleaved Group Convolutions for Deep Neural Networks", ICCV 2017.
 

@@ -78,9 +78,8 @@ def prepare(
 ) -> Report:
     """Prepare photographs and write the results and their manifest.
 
-    The folder ends up with the same bytes however often the run is killed and repeated. Existing results are reused if
-    they are intact and were made with the same options. The function starts processes: a script must call it under
-    ``if __name__ == "__main__":``.
+    The folder ends up with the same bytes however often the run is killed and repeated. Intact results with the same
+    options are reused. It starts processes: a script must call it under ``if __name__ == "__main__":``.
 
     Args:
         root: Folder of the photographs.
