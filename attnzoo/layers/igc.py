@@ -270,7 +270,7 @@ class IGCBlock(Layer):
             eligibility.note("igc_block", "torch", "gradients are on, and the kernel for evaluation has none")
             return None
         found = stages(held)
-        if found is None or not eligibility.may_fuse("igc_block", x, None, beside=held.tensors):
+        if found is None or not eligibility.may_fuse("igc_block", x, None, others=held.tensors):
             return None
         return igc_block(x, found, groups=self.branch.groups, pool=pool).map
 
@@ -306,7 +306,7 @@ class IGCBlock(Layer):
             unfit = "the training kernels know no autocast"
         elif stages(held) is None or not all(t is None or t.dtype == torch.float32 for t in (x, *held.tensors)):
             unfit = "the training kernels take float32 and norms that keep statistics"
-        return eligibility.may_fuse("igc_training", x, unfit, beside=held.tensors)
+        return eligibility.may_fuse("igc_training", x, unfit, others=held.tensors)
 
     @staticmethod
     def chain(

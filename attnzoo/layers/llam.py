@@ -22,8 +22,8 @@ from torch import Tensor, fx, nn
 from attnzoo import checks
 from attnzoo.layer import Layer
 from attnzoo.ops import llam_gate, note_gates
-from attnzoo.ops.dense.convolution import of_two
-from attnzoo.ops.gate_listener import listened
+from attnzoo.ops.dense.convolution import convolve_pair
+from attnzoo.ops.gate_listener import has_listener
 from attnzoo.registry import register
 
 fx.wrap("llam_gate")
@@ -98,7 +98,7 @@ class LLAM(Layer):
             raise ValueError(
                 f"previous must have the shape of current, {tuple(current.shape)}, got {tuple(previous.shape)}"
             )
-        return of_two(self.conv, previous, current)
+        return convolve_pair(self.conv, previous, current)
 
     def forward(
         self,
@@ -126,7 +126,7 @@ class LLAM(Layer):
             ValueError: If the shapes do not fit.
         """
         logits = self._logits(previous, current)
-        if listened():
+        if has_listener():
             with torch.no_grad():
                 note_gates(self, {"element": _gate(*logits)})
         return llam_gate(current, *logits, blend=blend, shortcut=shortcut, relu=relu)

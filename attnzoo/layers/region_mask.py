@@ -24,7 +24,7 @@ from torch import Tensor, fx
 from attnzoo import checks
 from attnzoo.layer import Layer
 from attnzoo.ops import note_gates, split_rows
-from attnzoo.ops.gate_listener import listened
+from attnzoo.ops.gate_listener import has_listener
 from attnzoo.registry import register
 
 Region = tuple[float | None, float | None]
@@ -96,7 +96,7 @@ class RegionMask(Layer):
         """Return which rows belong to which region, boolean (R, B or 1, H)."""
         checks.feature_map("x", x, self.channels)
         kept = _kept_rows(x, center_row, tuple(self.regions.values()), self.frame_height)
-        if listened() and not checks.is_symbolic(x):
+        if has_listener() and not checks.is_symbolic(x):
             note_gates(self, self._named(kept, x.dtype), hard=True)
         return kept
 

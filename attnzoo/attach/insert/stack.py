@@ -11,7 +11,7 @@ from attnzoo.attach import context
 from attnzoo.attach.insert import symbolic
 from attnzoo.attach.insert.fresh import is_fresh, is_last_use
 from attnzoo.attach.insert.passes import Pass, remember
-from attnzoo.ops.reading import nobody_waits
+from attnzoo.ops.reading import may_replace_calls
 
 CHILD = "attnzoo"
 MAPS = "attention_maps"
@@ -125,7 +125,7 @@ class AttentionStack(nn.ModuleDict):
         than to attend to it.
         """
         entries: Any = self._modules.values()
-        in_place = dies and all([nobody_waits(entry, entry.layer) for entry in entries])  # noqa: C419 - sooner
+        in_place = dies and all([may_replace_calls(entry, entry.layer) for entry in entries])  # noqa: C419 - sooner
         for entry in entries:
             if entry.spot.path:
                 output = _attended(output, entry.spot.path, entry, frame)
@@ -163,7 +163,7 @@ class SlotStack(AttentionStack):
     def forward(self, x: Any, *_: Any, **__: Any) -> Any:
         """Return ``x``, attended to."""
         last_use = is_last_use(x)  # by itself: as an argument of the call below it would have one holder more
-        return self._attended(x, _NOTHING, last_use and nobody_waits(self))
+        return self._attended(x, _NOTHING, last_use and may_replace_calls(self))
 
 
 def _attended(output: Any, path: tuple[int | str, ...], entry: Any, frame: context.Frame) -> Any:
