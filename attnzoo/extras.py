@@ -1,4 +1,4 @@
-"""Modules of the optional extras, loaded where they are used."""
+"""Import modules of optional dependencies, with an error message that says how to install them."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from types import ModuleType
 
 
 def load(module: str, *, extra: str, what: str) -> ModuleType:
-    """Return a module of an extra.
+    """Import and return a module of an optional dependency.
 
     Args:
-        module: Its name.
-        extra: The extra that has it.
-        what: What needs it, in the plural, for the message.
+        module: The module's name.
+        extra: The extra of attnzoo that installs it.
+        what: What needs the module, in the plural, for the message.
 
     Raises:
-        ImportError: If it is not installed; the message says how to get it.
+        ImportError: If the module is not installed; the message says how to install it.
     """
     try:
         return importlib.import_module(module)
