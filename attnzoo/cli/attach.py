@@ -1,4 +1,4 @@
-"""``attnzoo attach``: what an attention would add to a timm model, and where."""
+"""``attnzoo attach``: show the layers and costs that an attention would add to a timm model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from attnzoo.cli.console import console, fail, first_line
 from attnzoo.cli.timm_models import timm_model
 
 _REASONS = (AssertionError, RuntimeError, TypeError, ValueError)
-"""How models and layers say what does not suit them."""
+"""The exceptions of models and layers for unsuitable arguments."""
 
 LayerName = Annotated[str, typer.Argument(help="A name from attnzoo list, or timm/NAME.", show_default=False)]
 Stages = Annotated[str | None, typer.Option(help="Only these stages, counted from 1: 3,4.", show_default=False)]
@@ -37,9 +37,9 @@ def attach_command(
     on_mismatch: OnMismatch = "skip",
     option: LayerOptions = None,
 ) -> None:
-    """Show where an attention would go in a timm model, in which layout, and what it would cost.
+    """Show at which modules of a timm model an attention would be attached, in which layout, and its cost.
 
-    The weights are random: nothing is downloaded. In Python, attnzoo.attach does it.
+    The weights are random: nothing is downloaded. In Python, use attnzoo.attach.
 
     Examples:
 
@@ -80,7 +80,7 @@ def attach_command(
 
 
 def _option(text: str) -> tuple[str, Any]:
-    """Return name and value of ``NAME=VALUE``, the value a Python literal or else the text itself.
+    """Return name and value of ``NAME=VALUE``; the value is parsed as a Python literal, else it is the text.
 
     Raises:
         ValueError: If there is no ``=``.

@@ -1,4 +1,4 @@
-"""``attnzoo cost``: what one image costs a model."""
+"""``attnzoo cost``: count the cost of one forward pass of a timm model."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def cost_command(
     *,
     image_size: options.ImageSize = None,
     num_classes: options.NumClasses = None,
-    layers: Annotated[bool, typer.Option("--layers", help="Show each layer's share.")] = False,
-    explain: Annotated[bool, typer.Option("--explain", help="Say what each convention counts.")] = False,
+    layers: Annotated[bool, typer.Option("--layers", help="Show the cost of each layer.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Describe what each convention counts.")] = False,
 ) -> None:
-    """Count what one image costs a timm model: parameters, operations by three conventions, activations.
+    """Count the cost of a timm model for one image: parameters, operations by three conventions, activations.
 
-    The weights are random: nothing is downloaded. In Python, attnzoo.cost counts any module.
+    The weights are random: nothing is downloaded. In Python, use attnzoo.cost, for any module.
 
     Examples:
 
@@ -44,7 +44,7 @@ def cost_command(
     shape = (1, channels, height, width)
     try:
         measured = cost(network, torch.zeros(shape))
-    except (AssertionError, RuntimeError, ValueError) as error:  # how models say that a size does not suit them
+    except (AssertionError, RuntimeError, ValueError) as error:  # exceptions of models for an unsupported size
         fail(f"{model} does not run on images of {height}x{width}: {str(error).strip().splitlines()[0]}")
     table = Table(box=box.SIMPLE_HEAD, title=f"{model}, input {'x'.join(map(str, shape))}", title_justify="left")
     table.add_column("convention", overflow="fold")
