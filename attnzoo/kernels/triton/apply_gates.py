@@ -110,8 +110,8 @@ def _apply_gates_bwd_kernel(
         tl.store(dx_ptr + at, dx.to(dx_ptr.dtype.element_ty), mask=mask)
         product = dy * x
         if outer_parts_ptr is not None:
-            own = product if inner is None else product * inner
-            tl.store(outer_parts_ptr + (image * across + tile) * rows + m, tl.sum(own, 1), mask=m < rows)
+            d_outer = product if inner is None else product * inner
+            tl.store(outer_parts_ptr + (image * across + tile) * rows + m, tl.sum(d_outer, 1), mask=m < rows)
         if inner_parts_ptr is not None:
             total += product if outer is None else product * outer
     if inner_parts_ptr is not None:

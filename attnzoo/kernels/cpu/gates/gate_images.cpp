@@ -228,7 +228,7 @@ int gated(const GateCall* call) {
     images(true, [&](int64_t i) {
       if (hidden && !once) pool(i);
       by_one(channel_gate, i);
-      // what nobody asks for is written where the cache has been before
+      // results that are not needed are written to memory that is in the cache already
       const int64_t place = call->state || inside ? i : thread;
       if (planar) squeeze(i, place, room);
       if (given.batch) by_one(measure, i);
