@@ -1,6 +1,7 @@
 """attnzoo: plug-in attention for arbitrary vision backbones.
 
-Importing the package loads nothing, so that its command answers at once; torch comes with the first name that is used.
+Importing the package loads no other module, so that its command starts fast; torch is imported at the first use of a
+public name.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ __version__ = "0.1.0"
 
 
 class _Package(ModuleType):
-    """Keeps ``attnzoo.attach`` the function: importing the package of that name would put the package there."""
+    """Keeps ``attnzoo.attach`` the function when the import of the package ``attnzoo.attach`` would overwrite it."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "attach" and isinstance(value, ModuleType):
@@ -30,7 +31,7 @@ sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:
-    """Return a public name, or a module of the package, and load what it needs."""
+    """Return a public name or a module of the package, importing it first."""
     if name.startswith("__") and name != "__all__":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if importlib.util.find_spec(f"{__name__}.{name}"):
@@ -43,5 +44,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """Return the public names too: ``dir`` and completion ask for them before they are loaded."""
+    """Return the public names, loaded or not, for ``dir`` and completion."""
     return sorted({*globals(), *importlib.import_module(f"{__name__}.public").__all__})

@@ -1,4 +1,4 @@
-"""Checks of arguments, for layers of your own too: each error names the argument, the value and what is allowed."""
+"""Checks of arguments, also for user-defined layers; errors name the argument, its value and the allowed values."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def positive_int(name: str, value: Any) -> int:
     """Return ``value`` if it is an integer of at least 1.
 
     Raises:
-        TypeError: If it is no integer (a bool is none).
+        TypeError: If it is no integer; a bool is not accepted.
         ValueError: If it is below 1.
     """
     if isinstance(value, bool) or not isinstance(value, int):
@@ -99,7 +99,7 @@ def reduced_channels(channels: int, rd_ratio: float, rd_channels: int | None, rd
 
 
 def is_symbolic(x: Any) -> bool:
-    """Tell whether ``x`` stands for a tensor in a graph that ``torch.fx`` is making: it has no shape to be checked."""
+    """Tell whether ``x`` is a ``torch.fx.Proxy`` of a symbolic trace, which has no shape to check."""
     return isinstance(x, fx.Proxy)
 
 
@@ -118,7 +118,7 @@ def feature_map(name: str, x: Any, channels: int, like: Tensor | None = None) ->
         raise TypeError(f"{name} must be a tensor (B, {channels}, H, W), got {type(x).__name__}")
     if x.layout is not torch.strided:
         raise TypeError(f"{name} must be a dense tensor (torch.strided), got {x.layout}")
-    shape = x.shape  # each look at it makes a tuple
+    shape = x.shape  # read once: every read builds a tuple
     if len(shape) != 4 or shape[1] != channels:
         raise ValueError(f"{name} must have shape (B, {channels}, H, W), got {tuple(shape)}")
     if shape[2] == 0 or shape[3] == 0:

@@ -1,4 +1,4 @@
-"""Modules of the optional extras, imported where they are used and named where they are missing."""
+"""Import modules of optional dependencies, with an error message that says how to install them."""
 
 from __future__ import annotations
 

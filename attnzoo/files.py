@@ -1,4 +1,4 @@
-"""Files that a command writes: what cannot be written is said before any work, and no file appears in part."""
+"""Write files atomically, and check before any work that an output file can be written."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ __all__ = ["OutputError", "check_writable", "whole", "write_atomically", "write_
 
 
 class OutputError(ValueError):
-    """A file cannot be written where it should be; the message is one sentence that names the path."""
+    """An output file cannot be written; the message is one sentence that names the path."""
 
 
 def check_writable(path: Path, suffix: str) -> None:
     """Check, before any work, that a file with this ending can be written to ``path``.
 
     Raises:
-        OutputError: If it does not end in ``suffix``, is a folder, or its folder is absent or closed to writing.
+        OutputError: If it does not end in ``suffix``, is a folder, or its folder does not exist or is not writable.
     """
     if path.suffix.lower() != suffix:
         raise OutputError(f"the output {path} must end in {suffix}")
@@ -32,13 +32,13 @@ def check_writable(path: Path, suffix: str) -> None:
 
 @contextmanager
 def whole(path: Path, *, ending: str | None = None) -> Iterator[Path]:
-    """Yield a place beside ``path`` to write to; it becomes ``path`` at the end, or vanishes with any exception.
+    """Yield a temporary path in the folder of ``path``; at the end rename it to ``path``, or delete it on an exception.
 
-    An older file under that name stays until then.
+    An existing file at ``path`` is kept until then.
 
     Args:
         path: The file.
-        ending: Of the place's name; that of ``path`` by default, for writers that go by it.
+        ending: Suffix of the temporary path; by default that of ``path``, for writers that depend on it.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}{path.suffix if ending is None else ending}")
     try:
@@ -49,17 +49,20 @@ def whole(path: Path, *, ending: str | None = None) -> Iterator[Path]:
 
 
 def write_atomically(path: Path, content: bytes, *, durable: bool = False) -> None:
-    """Write a file in one step: it is whole or not there, and an older one under its name stays until then.
+    """Write a file atomically: it is never there in part, and an existing one is kept until it is complete.
 
     Args:
         path: The file.
-        content: All of it.
-        durable: Wait until the disk has it, so that it outlives a power cut as well.
+        content: Its content.
+        durable: Whether to wait until it is on disk, so that it survives a power failure.
 
     Raises:
-        OSError: If the file system refuses.
+        OSError: If the file cannot be written.
     """
-    with whole(path, ending="") as draft, draft.open("wb") as file:  # a killed process must leave no `.face.png`
+    with (
+        whole(path, ending="") as draft,
+        draft.open("wb") as file,
+    ):  # a killed process leaves no .png
         file.write(content)
         if durable:
             file.flush()
@@ -67,10 +70,10 @@ def write_atomically(path: Path, content: bytes, *, durable: bool = False) -> No
 
 
 def write_output(path: Path, content: bytes) -> None:
-    """Write what a command was asked for, by :func:`write_atomically`.
+    """Write a command's output file by :func:`write_atomically`.
 
     Raises:
-        OutputError: If the file system refuses.
+        OutputError: If the file cannot be written.
     """
     try:
         write_atomically(path, content)

@@ -1,4 +1,4 @@
-"""The base of the layers: what tracers and compilers of graphs are to make of any of them."""
+"""The base class of the layers, which defines how ``torch.fx`` and ``torch.jit.script`` treat them."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from torch import nn
 
 
 class Layer(nn.Module):
-    """A module that ``torch.fx`` takes as one node, and ``torch.jit.script`` refuses with a sentence.
+    """A module that ``torch.fx`` traces as one node, and for which ``torch.jit.script`` raises a clear error.
 
-    Layers check shapes and choose between implementations as they run, which a symbolic trace cannot follow.
+    Layers check shapes and choose an implementation at run time, which a symbolic trace cannot follow.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        # torch.fx takes modules that say they are torch.nn's as leaves, and has no other sign for it. The class says
-        # where it is from as ever, so that pickling finds it.
+        # torch.fx treats a module as a leaf only if its `__module__` begins with torch.nn. It is set on the instance:
+        # pickling uses that of the class.
         self.__module__ = "torch.nn"
 
     def __prepare_scriptable__(self) -> NoReturn:
-        """Refuse ``torch.jit.script``, which asks each module of a model for this method."""
+        """Raise: ``torch.jit.script`` calls this method of each module of a model."""
         raise TypeError(
             f"{type(self).__name__} cannot be compiled by torch.jit.script: use torch.jit.trace, torch.export or "
             "torch.compile"

@@ -1,4 +1,4 @@
-"""The names that ``import attnzoo`` gives; the package loads this when one of them is first used."""
+"""The public names of ``attnzoo``; the package imports this module when one of them is first used."""
 
 from __future__ import annotations
 

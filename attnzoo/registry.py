@@ -1,8 +1,8 @@
-"""The registry: every attention by name, its own facts beside it, and one way to make it.
+"""The registry of attention layers: names, descriptions, and :func:`create`.
 
-A layer registers itself where it is defined; nothing else keeps a list. The project's own layers are imported when
-somebody first asks for a layer. ``timm``'s attentions are reachable as
-``timm/<name>`` and are looked up in the installed ``timm`` only when somebody asks for one.
+Layers are registered where they are defined, by a decorator; attnzoo's layers are imported at the first use of the
+registry. timm's attention layers are available as ``timm/<name>``; they are looked up in the installed timm, which is
+imported only for such a name.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from attnzoo import timm_layers
 from attnzoo.kinds import Kind
 
 Kept = Literal["shape", "dtype", "device", "memory_format"]
-"""A property of the input that the output shares."""
+"""A property that the output shares with the input."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _LayerClass = TypeVar("_LayerClass", bound=type[nn.Module])
@@ -32,17 +32,17 @@ _registered: dict[str, LayerInfo] = {}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerInfo:
-    """What the library knows about one attention layer.
+    """Description of one attention layer.
 
     Attributes:
         name: Registry key, snake_case, or ``timm/<name>``.
-        cls: The class, or for some of timm's a factory, called as ``cls(channels, **kwargs)``.
-        kind: What ``forward`` takes and returns, see :data:`Kind`.
+        cls: The class, or for some layers of timm a factory, called as ``cls(channels, **kwargs)``.
+        kind: The inputs and outputs of ``forward``; see :data:`Kind`.
         paper: Authors, title and year.
         summary: One line.
-        keeps: Properties of the input that the output shares.
+        keeps: Properties that the output shares with the input.
         exceptions: Contract checks that this layer does not pass, each with its reason.
-        example: Keyword arguments with which the layer is made where only a channel count is known (tables, tests).
+        example: Keyword arguments for creating the layer when only a channel count is known (in tables and tests).
     """
 
     name: str
@@ -71,19 +71,19 @@ def register(
 
     Args:
         name: snake_case key that is not taken yet.
-        kind: What ``forward`` takes, see :data:`Kind`.
+        kind: The inputs and outputs of ``forward``; see :data:`Kind`.
         paper: Authors, title and year.
         summary: One line for tables.
-        keeps: Properties of the input that the output shares; all of them by default.
+        keeps: Properties that the output shares with the input; all by default.
         exceptions: Contract checks that the layer does not pass, each with its reason.
-        example: Keyword arguments needed besides ``channels``, if any has no default.
+        example: Keyword arguments needed in addition to ``channels``, if any has no default.
 
     Returns:
         A decorator that returns the class unchanged.
 
     Raises:
         ValueError: If the name is malformed or taken, or ``kind`` or ``keeps`` is unknown.
-        TypeError: If what is decorated is not an ``nn.Module`` class whose first argument is positional.
+        TypeError: If the decorated object is no ``nn.Module`` class whose first argument is positional.
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ValueError(f"name must be snake_case (a-z, 0-9, _, starting with a letter), got {name!r}")
@@ -98,7 +98,7 @@ def register(
         if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
             raise TypeError(f"register({name!r}) decorates nn.Module classes, got {cls!r}")
         _check_layer_signature(name, cls)
-        _check_free(name)  # another may have taken it since the decorator was made
+        _check_free(name)  # again: the name may have been taken since
         _registered[name] = LayerInfo(
             name=name,
             cls=cls,
@@ -115,19 +115,19 @@ def register(
 
 
 def create(name: str, channels: int | Sequence[int], **kwargs: Any) -> nn.Module:
-    """Make the layer registered as ``name``.
+    """Create the layer registered as ``name``.
 
     Args:
-        name: A key of :func:`list_layers`, or ``timm/<name>``.
-        channels: Channels of the map that the layer sees; for a ``pyramid`` layer one count for each map.
-        **kwargs: The layer's own keyword arguments, with ``device`` and ``dtype``.
+        name: A name of :func:`list_layers`, or ``timm/<name>``.
+        channels: Number of channels of the layer's input; for a ``pyramid`` layer one count per map.
+        **kwargs: The layer's keyword arguments, including ``device`` and ``dtype``.
 
     Returns:
-        The layer, freshly initialised.
+        A new layer.
 
     Raises:
-        ValueError: If the name is unknown; the message has the closest names.
-        TypeError: If a keyword argument is unknown; the message has the closest and all that are allowed.
+        ValueError: If the name is unknown; the message lists the closest names.
+        TypeError: If a keyword argument is unknown; the message lists the closest and all allowed names.
 
     Example:
         >>> create("se", 64, rd_ratio=1 / 8)(torch.zeros(2, 64, 7, 7)).shape
@@ -139,10 +139,10 @@ def create(name: str, channels: int | Sequence[int], **kwargs: Any) -> nn.Module
 
 
 def layer_info(name: str) -> LayerInfo:
-    """Return what is known about the layer ``name``.
+    """Return the description of the layer ``name``.
 
     Raises:
-        ValueError: If the name is unknown; the message has the closest names.
+        ValueError: If the name is unknown; the message lists the closest names.
     """
     known = _layers()
     if name in known:
@@ -157,8 +157,8 @@ def list_layers(*, kind: Kind | None = None, filter: str = "*") -> list[str]:  #
 
     Args:
         kind: Only layers of this kind.
-        filter: Shell-style pattern. A pattern that starts with ``timm/`` lists timm's attentions (and imports timm);
-            every other lists what is registered here.
+        filter: Shell-style pattern. A pattern that starts with ``timm/`` lists timm's attentions (and imports timm),
+            any other the registered layers.
 
     Raises:
         ValueError: If ``kind`` is unknown.
@@ -173,7 +173,7 @@ def list_layers(*, kind: Kind | None = None, filter: str = "*") -> list[str]:  #
 
 
 def _layers() -> Mapping[str, LayerInfo]:
-    """Return what is registered, the project's own layers among it: a layer imports this file, so it comes later."""
+    """Return all registered layers, after importing attnzoo's; not at the top, because layers import this module."""
     importlib.import_module("attnzoo.layers")
     return _registered
 

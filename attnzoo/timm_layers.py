@@ -1,4 +1,4 @@
-"""timm's attentions by name, found in the installed timm when asked for; importing this loads no timm."""
+"""timm's attention layers by name, read from the installed timm; timm is imported on first use only."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ PREFIX = "timm/"
 
 @functools.cache
 def names() -> tuple[str, ...]:
-    """Return the sorted names that the installed timm's attention factory knows.
+    """Return the sorted names that ``timm.layers.get_attn`` of the installed timm accepts.
 
-    timm publishes no list: the names are the string constants of ``get_attn``'s own code, so a new timm needs no new
-    attnzoo.
+    timm publishes no list: the names are the string constants in the code of ``get_attn``, so that new layers of timm
+    need no change here.
     """
     from timm.layers import get_attn
 
@@ -24,7 +24,7 @@ def names() -> tuple[str, ...]:
 
 
 def layer_class(name: str) -> Callable[..., nn.Module]:
-    """Return timm's class or factory for ``name``, one of :func:`names`."""
+    """Return timm's layer class or factory for ``name``, one of :func:`names`."""
     from timm.layers import get_attn
 
     layer: Callable[..., nn.Module] = get_attn(name)

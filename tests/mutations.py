@@ -109,7 +109,9 @@ SUBJECTS = (
         Mutation("identity", "return llam_gate(current, *logits, blend=blend, shortcut", "return current * 1.0  # "),
         Mutation("shortcut ignored", "blend=blend, shortcut=shortcut, relu", "blend=blend, relu"),
         Mutation("blend ignored", "*logits, blend=blend,", "*logits,"),
-        Mutation("maps swapped", "of_two(self.conv, previous, current)", "of_two(self.conv, current, previous)"),
+        Mutation(
+            "maps swapped", "convolve_pair(self.conv, previous, current)", "convolve_pair(self.conv, current, previous)"
+        ),
         Mutation("relu ignored", "shortcut=shortcut, relu=relu)", "shortcut=shortcut)"),
     ),
     Subject(
@@ -232,7 +234,7 @@ SUBJECTS = (
             Mutation("negative part lost", "torch.cat([one, -one])", "torch.cat([one, one])"),
             Mutation("negative part added", "[second, where, -where]", "[second, where, where]"),
             Mutation("input not added", 'x if folded.input == "added" else None', "None"),
-            Mutation("never spread", "return of_single and not asked", "return False"),
+            Mutation("never spread", "return depthwise and not unreadable", "return False"),
         ),
     ),
     Subject(
@@ -248,8 +250,8 @@ SUBJECTS = (
                 "if tensor.device != x.device:\n                return",
                 "if False:\n                return",
             ),
-            Mutation("replaced methods passed over", "if method in own:", "if False:"),
-            Mutation("hooks passed over", "if own[hooks]:", "if False:"),
+            Mutation("replaced methods passed over", "if method in attributes:", "if False:"),
+            Mutation("hooks passed over", "if attributes[hooks]:", "if False:"),
         ),
     ),
     Subject(
@@ -274,7 +276,7 @@ SUBJECTS = (
         "attnzoo/ops/igc/block.py",
         ("tests/ops/test_readable.py", "tests/ops/igc/test_wrong_uses.py"),
         (
-            Mutation("memory read, whosever", "unfit, beside=tensors", "unfit"),
+            Mutation("memory read, whosever", "unfit, others=tensors", "unfit"),
             Mutation("devices not compared", "eligibility.require_one_device(x, tensors)", "pass"),
         ),
     ),
@@ -287,7 +289,7 @@ SUBJECTS = (
                 "eligibility.why_called(module) if kinds and module is not None else None",
                 "None",
             ),
-            Mutation("other options taken", "if found != value:", "if False:"),
+            Mutation("other options taken", "if actual != value:", "if False:"),
             Mutation("subclasses taken", "type(module) not in kinds", "not isinstance(module, kinds)"),
             Mutation("memory that is not there read", "if count and not pointer:", "if False:"),
         ),

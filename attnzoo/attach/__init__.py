@@ -1,4 +1,4 @@
-"""Attach any attention to a built model, in place and reversibly: :func:`attach`, :func:`plan`, :class:`Attachment`."""
+"""Attach attention layers to an existing model, in place and reversibly: :func:`attach`, :func:`plan`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 Where = str | re.Pattern[str] | Callable[[str, nn.Module], bool] | Sequence[str] | Sequence[Site]
-"""What :func:`attach` takes as ``where``."""
+"""The types of the argument ``where`` of :func:`attach`."""
 
 _TOO_LATE = frozenset({"OptimizedModule", "DistributedDataParallel", "FullyShardedDataParallel"})
 
@@ -53,35 +53,36 @@ def attach(
     example_inputs: Any = None,
     **layer_kwargs: Any,
 ) -> Attachment:
-    """Attach an attention to a built model, in place.
+    """Attach attention layers to an existing model, in place.
 
-    Everything is planned, made and checked before the model is changed: a failure leaves it as it was. With
-    ``init="identity"`` the attached model computes what the bare one does until it is trained. Modules stay the objects
-    that they were, under the same names; attach twice, and the second attention sees what the first returns.
+    All layers are built and checked before the model is changed: if an error is raised, the model is unchanged. With
+    ``init="identity"`` the model's output is the same as before until it is trained. Its modules remain the same
+    objects, under the same names. Attach twice, and the second layer's input is the output of the first.
 
     Args:
-        model: Any model; a compiled or scripted one is refused.
+        model: Any model that is not compiled or scripted.
         layer: A name of :func:`attnzoo.list_layers` (or ``timm/<name>``), an ``nn.Module`` class, or a callable
-            ``(channels, **kwargs) -> nn.Module``. What is not registered is taken for unary.
+            ``(channels, **kwargs) -> nn.Module``. A layer that is not registered is treated as unary.
         where: ``"stage"`` (after each stage), ``"block"`` (after each residual or transformer block), ``"branch"``
             (inside the residual branch, before the addition), a module name, a glob, a ``re.Pattern`` or
             ``"re:<pattern>"``, a callable ``(name, module) -> bool``, a list of names, or of :class:`Site`.
         stages: Only sites of these stages, counted from 1.
-        init: ``"identity"``: blended by a learnable scalar that starts at 0. ``"paper"``: the layer as it is.
-        previous: For a paired layer, where the previous map is from: ``"input"`` (of the site's module),
+        init: ``"identity"``: the layer is blended with the identity by a learnable scalar that starts at 0.
+            ``"paper"``: the layer alone.
+        previous: For a paired layer, the source of the previous map: ``"input"`` (the input of the site's module),
             ``"first_conv"`` (the output of the first ``nn.Conv2d`` inside it), or the name of a module inside it.
-        on_mismatch: For a paired layer, what happens where the two maps differ in shape: ``"skip"`` the site, or
+        on_mismatch: For a paired layer, what to do if the two maps differ in shape: ``"skip"`` the site, or
             ``"project"`` the previous map by a learned 1x1 convolution and resize it.
-        example_inputs: What the model is called with to find out shapes: a tensor, a tuple of positional arguments, a
-            mapping of keyword arguments, or a tuple and a mapping for both; tensors may lie in lists, tuples and
-            mappings. By default an image of the size that the model was made for.
+        example_inputs: The arguments with which the model is called to determine shapes: a tensor, a tuple of positional
+            arguments, a mapping of keyword arguments, or a tuple and a mapping for both; tensors may lie in lists,
+            tuples and mappings. By default an image of a size that the model accepts.
         **layer_kwargs: Options of the layer.
 
     Returns:
-        The handle on what was attached.
+        A handle to the attached layers.
 
     Raises:
-        TypeError: If an argument has the wrong type, or the layer an unknown option.
+        TypeError: If an argument has the wrong type, or the layer has no such option.
         ValueError: If nothing matches, a site cannot be attached to, or the layer does not keep a map's shape.
 
     Example:
@@ -113,9 +114,9 @@ def plan(
     example_inputs: Any = None,
     **layer_kwargs: Any,
 ) -> Plan:
-    """Return what :func:`attach` would do, with the same arguments and the same errors, and change nothing.
+    """Return the layers and costs that :func:`attach` would add, with the same arguments and errors.
 
-    The layers are made and thrown away; torch's random state is as it was.
+    The model and torch's random state are unchanged: the layers are built and discarded.
 
     Returns:
         The table of sites, layouts, parameters, multiply-adds and bytes.
@@ -146,7 +147,7 @@ def _prepared(
     if source.kind == "guided" and (reason := refusal(model)):
         raise ValueError(f"cannot hand maps to the model: {reason}")
     inputs = None if example_inputs is None else Inputs.of(example_inputs)
-    # made inside inference mode, parameters could never be trained, and sites are found by gradients
+    # parameters created in inference mode cannot be trained, and sites are found by gradients
     with torch.inference_mode(mode=False):
         sites = _sites(model, where, stages, inputs)
         prepared = prepare(

@@ -1,4 +1,4 @@
-"""A handle on what was attached to a model."""
+"""The handle to the layers that were attached to a model."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _REPARAMETRISED = re.compile(r"\.(?:parametrizations\.(\w+)\.original\d*)$")
 
 
 class Attachment:
-    """The layers that one call of :func:`attnzoo.attach` has put into a model; print it to see them.
+    """The layers that one call of :func:`attnzoo.attach` added to a model; printing it shows them as a table.
 
-    The model's own ``state_dict()`` **includes** the added tensors, under ``<site>.attnzoo.<number>.`` or
-    ``<slot>.<number>.``: whoever saves the model the usual way must not lose the attention without a word. The
-    backbone's keys are what they were, in the order in which they were, and a plain checkpoint, one without any
-    attention in it, loads strictly and leaves the attention as it is. One that has the attention of some sites only is
-    reported as incomplete, as torch reports any missing key. :meth:`state_dict` has the attention alone.
+    The model's ``state_dict()`` **includes** the added tensors, under ``<site>.attnzoo.<number>.`` or
+    ``<slot>.<number>.``, so that saving the model the usual way saves the attention too. The backbone's keys and their
+    order are unchanged. A checkpoint without any attention loads strictly and leaves the attention unchanged; one with
+    the attention of some sites only is reported as incomplete, like any missing key in torch. :meth:`state_dict`
+    returns the attention alone.
 
     Attributes:
         plan: The table of sites, layers and costs.
@@ -58,7 +58,7 @@ class Attachment:
             yield parameter
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Yield the added parameters under the names that they have in ``model.named_parameters()``, each once."""
+        """Yield the added parameters with their names in ``model.named_parameters()``, each once."""
         seen: set[nn.Parameter] = set()
         for placement in self._placements:
             for name, built in zip(placement.entry_names(), placement.built, strict=True):
@@ -70,8 +70,8 @@ class Attachment:
     def state_dict(self) -> dict[str, Tensor]:
         """Return the added parameters and buffers, by site: ``layer1.0:layer.fc1.weight``.
 
-        The keys say nothing of what else is attached, so that they fit another model with the same sites. Buffers that
-        something else has registered on an attached layer since (a profiler's counters) are left out.
+        The keys do not depend on other attachments, so that they fit another model with the same sites. Buffers that
+        other code has registered on an attached layer (a profiler's counters) are left out.
         """
         return {
             f"{label}:{name}": tensor
@@ -80,20 +80,20 @@ class Attachment:
         }
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Copy in what :meth:`state_dict` gave; on any difference nothing is changed.
+        """Load tensors from :meth:`state_dict`; if any does not fit, nothing is changed.
 
         Raises:
-            ValueError: If keys or shapes differ; the message has all of them.
+            ValueError: If keys or shapes differ; the message lists all differences.
         """
         checkpoint.check_tensors(self.state_dict(), state)
         for label, entry in self._entries():
-            own = _own_tensors(entry, self._own[label])
-            entry.load_state_dict({name: state[f"{label}:{name}"] for name in own}, strict=False)
+            names = _own_tensors(entry, self._own[label])
+            entry.load_state_dict({name: state[f"{label}:{name}"] for name in names}, strict=False)
 
     def save(self, path: str | Path) -> None:
-        """Write the attention alone as safetensors, with what it is and attnzoo's version as metadata.
+        """Write the attention alone as safetensors, with its layer, options, sites and attnzoo's version as metadata.
 
-        The file appears whole or not at all.
+        The file is written atomically.
 
         Raises:
             OSError: If it cannot be written.
@@ -101,12 +101,12 @@ class Attachment:
         checkpoint.save(Path(path), self.state_dict(), self._spec())
 
     def load(self, path: str | Path) -> None:
-        """Copy in what :meth:`save` wrote; on any difference nothing is changed.
+        """Load a file that :meth:`save` wrote; if anything does not fit, nothing is changed.
 
         Raises:
             OSError: If the file cannot be read.
-            ValueError: If it is no file of an attachment, or one of another layer, other options, other sites or other
-                shapes; the message says what differs.
+            ValueError: If it is no file of an attachment, or layer, options, sites or shapes differ; the message lists
+                the differences.
         """
         state, saved = checkpoint.load(Path(path), self._spec())
         if "blend" not in saved:  # of version 1 of Attend
@@ -116,13 +116,14 @@ class Attachment:
         self.load_state_dict(state)
 
     def detach(self) -> None:
-        """Take the layers out: every module is again the object, of the class, with the children that it was.
+        """Remove the layers from the model: every module has its former class and children again.
 
-        Other attachments stay, whatever the order. Backbone parameters frozen by :meth:`freeze_backbone` are thawed.
+        Other attachments stay, in whatever order they were added. Parameters frozen by :meth:`freeze_backbone` require
+        gradients again.
 
         Raises:
-            RuntimeError: If it is done already, or the model was rebuilt in between so that it cannot be; nothing is
-                changed then.
+            RuntimeError: If the attachment is detached already, or the model was changed so that it cannot be; then
+                nothing is changed.
         """
         if not self._placements:
             raise RuntimeError("this attachment is detached already")
@@ -136,10 +137,10 @@ class Attachment:
         self._placements = ()
 
     def freeze_backbone(self) -> None:
-        """Let nothing but attention require a gradient; :meth:`unfreeze` gives back what did.
+        """Set ``requires_grad`` of all parameters but attention's to False; :meth:`unfreeze` restores it.
 
-        The attention of other attachments stays as it is. Running statistics of normalisations are no parameters: they
-        move in training mode as ever.
+        The attention of other attachments is not changed. Running statistics of normalisations are no parameters: they
+        are still updated in training mode.
         """
         stacks = [module for module in self._model.modules() if isinstance(module, AttentionStack)]
         added = {parameter for stack in stacks for parameter in stack.parameters()}
@@ -151,7 +152,7 @@ class Attachment:
                 parameter.requires_grad_(False)
 
     def unfreeze(self) -> None:
-        """Undo :meth:`freeze_backbone`, for the parameters that have these names now."""
+        """Undo :meth:`freeze_backbone`, by the names of the parameters."""
         for name, parameter in self._model.named_parameters(remove_duplicate=False):
             if _plain_name(name) in self._frozen:
                 parameter.requires_grad_(True)
@@ -159,10 +160,10 @@ class Attachment:
 
     @contextmanager
     def enabled(self, active: bool = True) -> Iterator[None]:
-        """Switch the layers on or off, in all threads, for as long as the context lasts; off, the model is bare.
+        """Switch the layers on or off inside the ``with`` block, in all threads.
 
         Args:
-            active: Whether they act.
+            active: Whether the layers are applied; without them the model computes as before :func:`attnzoo.attach`.
         """
         entries = [entry for _, entry in self._entries()]
         before = [entry.active for entry in entries]
@@ -203,28 +204,28 @@ class Attachment:
 
 
 def _plain_name(name: str) -> str:
-    """Return what a parameter is called before ``torch.nn.utils`` reparametrises it."""
+    """Return a parameter's name without the additions of ``torch.nn.utils.parametrize``."""
     return _REPARAMETRISED.sub(r".\1", f".{name}")[1:]
 
 
 def _names_by_module(entry: nn.Module) -> dict[str, tuple[set[str], set[str]]]:
-    """Return, by the name of each module in ``entry``, the names of its own parameters and of its own buffers."""
+    """Return, by the name of each module in ``entry``, the names of its direct parameters and of its direct buffers."""
     return {
         name: (
-            {own for own, _ in module.named_parameters(recurse=False)},
-            {own for own, _ in module.named_buffers(recurse=False)},
+            {parameter for parameter, _ in module.named_parameters(recurse=False)},
+            {buffer for buffer, _ in module.named_buffers(recurse=False)},
         )
         for name, module in entry.named_modules(remove_duplicate=False)
     }
 
 
 def _own_tensors(entry: nn.Module, before: Mapping[str, tuple[set[str], set[str]]]) -> dict[str, Tensor]:
-    """Return the state of ``entry`` without buffers that came later to modules that are otherwise as they were.
+    """Return the state dict of ``entry`` without buffers that other code registered on its modules.
 
     Args:
         entry: An attached layer.
-        before: What :func:`_names_by_module` gave when it was attached. Where a module's parameters are others now
-            (it was pruned, or adapted) its later buffers belong to them.
+        before: The result of :func:`_names_by_module` when it was attached. If a module's parameters have changed since
+            (by pruning or an adapter), its new buffers belong to them and are included.
     """
     foreign = {
         f"{name}.{buffer}".lstrip(".")
@@ -245,7 +246,7 @@ def require_all_or_none(
     _unexpected_keys: list[str],
     _errors: list[str],
 ) -> None:
-    """Before a model loads: report stacks of which a checkpoint with attention has nothing."""
+    """Pre-hook of ``load_state_dict``: report stacks as missing if the checkpoint has other stacks but not these."""
     stacks = {
         f"{prefix}{name}.": module
         for name, module in model.named_modules()
@@ -258,6 +259,6 @@ def require_all_or_none(
 
 
 def next_number(model: nn.Module) -> int:
-    """Return a number above that of every attachment in the model."""
+    """Return a number greater than that of every attachment in the model."""
     keys = [key for module in model.modules() if isinstance(module, AttentionStack) for key in module]
     return max((int(key.partition("_")[0]) + 1 for key in keys), default=0)

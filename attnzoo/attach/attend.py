@@ -1,17 +1,17 @@
-r"""One attached layer: the tensor of a site as a map, through the layer, blended with what it was.
+r"""One attached layer: it converts a site's tensor to a map, applies the layer, and blends the result with the input.
 
 A layer that gates, :math:`layer(x) = x \prod_i g_i`, has each gate blended with 1 by one learnable scalar ``a``,
 
 .. math::
     y = x \prod_i (1 + a\,(g_i - 1)),
 
-inside the layer, which costs no further pass over the map; it is computed as :math:`(1 - a) + a\,g_i`. Any other layer
-has its output blended with its input,
+inside the layer, without a further pass over the map; it is computed as :math:`(1 - a) + a\,g_i`. The output of any
+other layer is blended with its input,
 
 .. math::
     y = x + a\,(layer(x) - x).
 
-In both, at :math:`a = 0` the output is the input, at :math:`a = 1` it is the paper's layer, exactly.
+In both cases the output is exactly the input at :math:`a = 0`, and exactly that of the paper's layer at :math:`a = 1`.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ Init = Literal["identity", "paper"]
 
 
 class Attend(nn.Module):
-    """A layer at one spot of a site, in the site's own layout.
+    """A layer at one spot of a site; input and output have the site's layout.
 
-    The blend has shape (1,), not (): FSDP2 shards no scalar. With ``a = 0`` a gating layer returns its input bit for
-    bit; any other returns equal numbers, where -0.0 may have become +0.0. In both cases a layer that yields NaN or
-    infinities spreads them at any ``a``.
+    The blend has shape (1,), not (), because FSDP2 cannot shard scalars. With ``a = 0`` a gating layer returns its
+    input bit for bit; any other returns equal numbers, where -0.0 may have become +0.0. If the layer's gate or output
+    is NaN or infinite, so is the result, at any ``a``.
 
     Args:
         layer: The attention.
         spot: Layout, prefix tokens and grid of the tensor.
         init: ``identity`` starts with ``a = 0``; ``paper`` has no blend.
-        folds: Whether the layer blends its gates itself, see :mod:`attnzoo.attach.insert.construct`.
+        folds: Whether the layer's ``forward`` blends the gates, see :mod:`attnzoo.attach.insert.construct`.
         device: Device of the blend.
         dtype: Floating dtype of the blend.
     """
@@ -57,35 +57,35 @@ class Attend(nn.Module):
         dtype: torch.dtype,
     ) -> None:
         super().__init__()
-        # torch.fx takes modules that say they are torch.nn's as leaves, and has no other sign for it: the graph gets
-        # one node for each site, and a layer may do what a symbolic trace cannot follow (check shapes, for one).
+        # torch.fx treats a module as a leaf only if its `__module__` begins with torch.nn: the graph gets one node for
+        # each site, and the layer may contain code that a symbolic trace cannot follow, such as checks of shapes.
         self.__module__ = "torch.nn"
         self.spot = spot
         self.folds = folds
         self.overwrites = takes(layer, "in_place")
         self.gate_count = 0
-        """How many gates the layer blends itself."""
+        """Number of gates that the layer blends."""
         self.active = True
         self.layer = layer
         blend = nn.Parameter(torch.zeros(1, device=device, dtype=dtype)) if init == "identity" else None
         self.blend: nn.Parameter | None
         self.register_parameter("blend", blend)
 
-    def inputs(self, x: Tensor, *beside: Tensor) -> tuple[Tensor, ...]:  # noqa: ARG002 - other kinds use it
-        """Return what the layer takes, made of the map ``x`` and of what the site hands over beside it."""
+    def inputs(self, x: Tensor, *extra: Tensor) -> tuple[Tensor, ...]:  # noqa: ARG002 - other kinds use it
+        """Return the layer's arguments: the map ``x``, and for other kinds the tensors from :meth:`receive`."""
         return (x,)
 
     def receive(self, x: Tensor, frame: Frame) -> tuple[Tensor, ...]:  # noqa: ARG002 - other kinds use them
-        """Return what is handed over to the layer beside ``x``, the site's output: nothing, for a unary layer.
+        """Return the tensors that the layer takes in addition to ``x``: none, for a unary layer.
 
         Args:
             x: The site's output.
-            frame: What the call of the site's module holds.
+            frame: The frame of the running call of the site's module; see :mod:`attnzoo.attach.context`.
         """
         return ()
 
     _version = 2
-    """Of a state dict: since 2 each gate is blended by itself, before it was their product."""
+    """Version of the state dict: since 2 each gate is blended, in version 1 their product was."""
 
     def _load_from_state_dict(
         self,
@@ -106,7 +106,7 @@ class Attend(nn.Module):
         )
 
     def why_not_older(self, blend: Tensor | None) -> str | None:
-        """Return why a blend of version 1 means another function now; None if it means the same."""
+        """Return why a blend from a state dict of version 1 gives other results now, or None if it does not."""
         if blend is None or self.gate_count < 2 or float(blend) in {0.0, 1.0}:
             return None
         return (
@@ -115,20 +115,20 @@ class Attend(nn.Module):
             "blend to 1 and train on"
         )
 
-    def forward(self, x: Tensor, *beside: Tensor, in_place: bool = False) -> Tensor:
-        """Return ``x``, in its own layout, attended to.
+    def forward(self, x: Tensor, *extra: Tensor, in_place: bool = False) -> Tensor:
+        """Apply the layer to ``x``; return a tensor of the same layout.
 
         Args:
             x: The site's tensor.
-            *beside: What :meth:`receive` returned.
-            in_place: Whether the layer may overwrite ``x``, where no gradient is wanted.
+            *extra: The tensors from :meth:`receive`.
+            in_place: Whether the layer may overwrite ``x`` if no gradient is required.
         """
         if not self.active:
             return x
         if self.spot.layout == "NCHW":
-            return self.blended(x, self.inputs(x, *beside), in_place=in_place)
+            return self.blended(x, self.inputs(x, *extra), in_place=in_place)
         current = to_map(x, self.spot)
-        return from_map(self.blended(current, self.inputs(current, *beside)), x, self.spot)
+        return from_map(self.blended(current, self.inputs(current, *extra)), x, self.spot)
 
     def blended(self, x: Tensor, inputs: tuple[Tensor, ...], *, in_place: bool = False) -> Tensor:
         """Return the map ``x`` blended with ``layer(*inputs)``, in the dtype of ``x``."""
@@ -139,7 +139,7 @@ class Attend(nn.Module):
             return _as(layer(*inputs, **options), x.dtype)
         if self.folds:
             return _as(layer(*inputs, blend=blend, **options), x.dtype)
-        # lerp is one pass, and at a = 1 exactly the layer's output (it then counts back from its end).
+        # lerp takes one pass, and returns exactly the layer's output at a = 1 (its formula starts from the end there).
         return torch.lerp(x, _as(layer(*inputs), x.dtype), _as(blend, x.dtype))
 
     def extra_repr(self) -> str:
@@ -152,10 +152,10 @@ def takes(layer: nn.Module, keyword: str) -> bool:
     """Tell whether the layer's ``forward`` has a parameter of this name."""
     try:
         return keyword in inspect.signature(layer.forward).parameters
-    except (TypeError, ValueError):  # a forward that is no function of Python
+    except (TypeError, ValueError):  # a forward that is no Python function
         return False
 
 
 def _as(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return ``x`` in ``dtype``; unlike ``Tensor.to``, it leaves no node in a graph where there is nothing to do."""
+    """Return ``x`` in ``dtype``; unlike ``Tensor.to``, it adds no node to a graph if ``x`` has that dtype already."""
     return x if x.dtype == dtype else x.to(dtype)

@@ -1,4 +1,4 @@
-"""The file of an attachment: safetensors, the attention alone, and what it is as JSON in the metadata."""
+"""The file of an attachment: its tensors as safetensors, and its description as JSON in the metadata."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ _KINDS = {"version": str, "layer": str, "options": dict, "init": str, "backbone"
 
 
 def save(path: Path, state: Mapping[str, Tensor], spec: Mapping[str, Any]) -> None:
-    """Write ``state`` and ``spec`` to ``path``, whole or not at all."""
+    """Write ``state`` and ``spec`` to ``path``, atomically."""
     from safetensors.torch import save as serialise
 
     from attnzoo import __version__
 
     metadata = {_METADATA: json.dumps({"version": __version__, **spec}, sort_keys=True)}
-    content = serialise(_apart(state), metadata=metadata)
+    content = serialise(_unshared(state), metadata=metadata)
     files.write_atomically(path, content, durable=True)
 
 
-def _apart(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors, each in memory of its own: layers may share weights, and the file has no word for that."""
+def _unshared(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors without shared memory, which safetensors cannot store: layers may share weights."""
     taken: set[int] = set()
-    apart = {}
+    unshared = {}
     for name, tensor in state.items():
         memory = tensor.untyped_storage().data_ptr()
         alone = memory not in taken and tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
         taken.add(memory)
-        apart[name] = tensor.contiguous() if alone else tensor.clone(memory_format=torch.contiguous_format)
-    return apart
+        unshared[name] = tensor.contiguous() if alone else tensor.clone(memory_format=torch.contiguous_format)
+    return unshared
 
 
 def load(path: Path, spec: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the tensors in ``path``, and what it says of its attachment.
+    """Return the tensors and the description in a file.
 
     Args:
         path: A file that :func:`save` wrote.
-        spec: What the attachment that is loaded into is; compared with what the file says.
+        spec: The description of the attachment to load into, which the file's must match.
 
     Raises:
         OSError: If the file cannot be read.
@@ -70,10 +70,10 @@ def load(path: Path, spec: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[s
 
 
 def check_tensors(mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> None:
-    """Check that two attention-only state dicts have the same keys and shapes, and numbers of the same kind.
+    """Check that two state dicts of attachments have the same keys, shapes, and kinds of dtype (float, complex, other).
 
     Raises:
-        ValueError: If not; the message has every difference.
+        ValueError: If they do not; the message lists all differences.
     """
     problems = [f"{key} is missing" for key in mine if key not in theirs]
     problems += [f"{key} is not of this attachment" for key in theirs if key not in mine]
@@ -94,10 +94,10 @@ def check_tensors(mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> N
 
 
 def _described(path: Path, text: str) -> dict[str, Any]:
-    """Return what the file says of its attachment.
+    """Return the description in the file's metadata.
 
     Raises:
-        ValueError: If it says anything else than what :func:`save` writes.
+        ValueError: If it is not as :func:`save` writes it.
     """
     try:
         saved = json.loads(text)
@@ -111,19 +111,19 @@ def _described(path: Path, text: str) -> dict[str, Any]:
 
 
 def _differences(saved: Mapping[str, Any], spec: Mapping[str, Any]) -> list[str]:
-    found = [
+    differences = [
         f"{what} is {saved[what]!r} there, {spec[what]!r} here"
         for what in ("layer", "options", "init")
         if saved[what] != spec[what]
     ]
     there, here = saved["channels"], spec["channels"]
     if only := [site for site in there if site not in here]:
-        found.append(f"only there: {', '.join(only)}")
+        differences.append(f"only there: {', '.join(only)}")
     if only := [site for site in here if site not in there]:
-        found.append(f"only here: {', '.join(only)}")
-    found += [
+        differences.append(f"only here: {', '.join(only)}")
+    differences += [
         f"{site} has {there[site]} channels there, {here[site]} here"
         for site in there
         if site in here and there[site] != here[site]
     ]
-    return found
+    return differences

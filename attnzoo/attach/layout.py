@@ -1,4 +1,4 @@
-"""A tensor in any layout as a map (B, C, H, W) and back, by views and permutations."""
+"""Convert a tensor of any layout to a map (B, C, H, W) and back, by views and permutations."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from attnzoo.attach.sites import Spot
 
 
 def to_map(x: Tensor, spot: Spot) -> Tensor:
-    """Return the map (B, C, H, W) that ``x`` holds, prefix tokens left out; a view wherever strides allow one.
+    """Return ``x`` as a map (B, C, H, W) without its prefix tokens, as a view where strides allow one.
 
     Args:
         x: A tensor in the spot's layout.
-        spot: Layout, prefix tokens and grid. In NLC and NCL the grid is scaled to the tokens that are there.
+        spot: Layout, prefix tokens and grid. In NLC and NCL the grid is scaled to the number of tokens in ``x``.
 
     Raises:
-        ValueError: If the tensor's rank does not fit the layout, or its tokens make no grid of the spot's aspect.
+        ValueError: If the tensor's rank does not fit the layout, or its tokens form no grid of the spot's aspect ratio.
     """
     if spot.layout == "NCHW":
         return x
@@ -38,8 +38,8 @@ def from_map(y: Tensor, x: Tensor, spot: Spot) -> Tensor:
     """Return the map ``y`` in the layout of ``x``, with the prefix tokens of ``x`` before it.
 
     Args:
-        y: Map (B, C, H, W), as :func:`to_map` makes it of ``x``.
-        x: The tensor that the map was made of.
+        y: Map (B, C, H, W), of the shape of ``to_map(x, spot)``.
+        x: The tensor in the spot's layout.
         spot: Layout and prefix tokens.
     """
     if spot.layout == "NCHW":
@@ -53,15 +53,15 @@ def from_map(y: Tensor, x: Tensor, spot: Spot) -> Tensor:
 
 
 def map_shape(spot: Spot, batch: int) -> tuple[int, int, int, int]:
-    """Return the shape (B, C, H, W) in which the layer sees the spot at the probed input size."""
+    """Return the shape (B, C, H, W) of the layer's input at the probed input size."""
     return (batch, spot.channels, *spot.grid)
 
 
 def scaled_grid(grid: tuple[int, int], tokens: int) -> tuple[int, int]:
-    """Return the grid of ``tokens`` tokens that has the aspect of ``grid``; a grid of one row is a sequence.
+    """Return height and width of a grid of ``tokens`` tokens with the aspect ratio of ``grid``; one row is a sequence.
 
     Raises:
-        ValueError: If there is none in whole numbers.
+        ValueError: If there is no such grid in whole numbers.
 
     Example:
         >>> scaled_grid((14, 14), 196), scaled_grid((7, 14), 392)

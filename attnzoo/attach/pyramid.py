@@ -1,4 +1,4 @@
-"""A classifier on a pyramid of maps: any backbone that gives features, a pyramid layer, and one linear layer."""
+"""A classifier on a pyramid of maps: a backbone's feature maps, a pyramid layer, and one linear layer."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from attnzoo.attach.tensors import walk
 
 
 class PyramidClassifier(nn.Module):
-    """A backbone's maps through a pyramid layer to class scores; :func:`with_pyramid_head` makes it.
+    """A classifier from a backbone's maps by a pyramid layer; :func:`with_pyramid_head` builds it.
 
     Args:
-        features: Returns maps (B, C_i, H_i, W_i), shallow to deep, in a list, a tuple, a mapping or a dataclass.
-        attention: Takes the list, returns a vector (B, D).
-        classifier: Takes the vector.
+        features: Module that returns maps (B, C_i, H_i, W_i), shallow to deep, in a list, a tuple, a mapping or a
+            dataclass.
+        attention: Module that takes the list and returns a vector (B, D).
+        classifier: Module that takes the vector and returns the class scores.
     """
 
     def __init__(self, features: nn.Module, attention: nn.Module, classifier: nn.Module) -> None:
@@ -36,7 +37,7 @@ class PyramidClassifier(nn.Module):
         return scores
 
 
-@torch.inference_mode(mode=False)  # made inside it, parameters could never be trained
+@torch.inference_mode(mode=False)  # parameters created in inference mode cannot be trained
 def with_pyramid_head(
     backbone: nn.Module,
     layer: str | Callable[..., nn.Module] = "dba",
@@ -46,25 +47,25 @@ def with_pyramid_head(
     example_inputs: Tensor | None = None,
     **layer_kwargs: Any,
 ) -> PyramidClassifier:
-    """Return a classifier in which a pyramid layer stands on maps of several depths of ``backbone``.
+    """Return a classifier that applies a pyramid layer to maps from several depths of ``backbone``.
 
-    The backbone's modules become part of the new model, with their weights: nothing is copied. What lies behind the
-    deepest map (its own classifier) is left out, so that no parameter is without a gradient: from a classification
-    model of timm it is removed in place, as timm's own feature extractors do.
+    The backbone's modules become part of the new model, without a copy. The modules behind the deepest map, such as the
+    backbone's classifier, are left out, so that every parameter gets a gradient; from a classification model of timm
+    they are removed in place, as timm's feature extractors do.
 
     Args:
         backbone: A model of timm, one whose forward returns several maps (``features_only=True``, an FPN, a backbone
             of transformers, an encoder), or, with node names, any model that torch.fx can trace (torchvision's).
         layer: A pyramid layer's registry name, class, or factory called with the list of channel counts.
-        num_classes: Outputs of the linear layer; 0 for none, so that the pyramid's vector is returned.
-        features: For timm, indices of the feature maps, the last four at most by default; else names of graph nodes
+        num_classes: Outputs of the linear layer; 0 for no linear layer, so that the pyramid's vector is returned.
+        features: For timm, indices of the feature maps, by default the last four at most; else names of graph nodes
             (``["layer1", "layer4"]``, see ``torchvision.models.feature_extraction.get_graph_node_names``).
-        example_inputs: An image batch that fits the backbone; by default one of the size that it was made for.
+        example_inputs: An image batch that the backbone accepts; by default one of a suitable size.
         **layer_kwargs: Options of the layer.
 
     Raises:
         TypeError: If ``layer`` is no pyramid layer, or ``features`` are missing or of the wrong kind for the backbone.
-        ValueError: If the maps are no maps (B, C, H, W), or the layer returns no vector.
+        ValueError: If a feature map is no map (B, C, H, W), or the layer returns no vector.
     """
     if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 0:
         raise ValueError(f"num_classes must be an int of at least 0, got {num_classes!r}")

@@ -1,4 +1,4 @@
-"""Where a layer may be attached: a module of the model, and the tensors in its output."""
+"""The places where a layer may be attached: a module of the model, and the tensors in its output."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 Layout = Literal["NCHW", "NHWC", "NLC", "NCL"]
-"""Order of a tensor's dimensions; L is a sequence of tokens, H*W of them behind the prefix tokens."""
+"""Order of a tensor's dimensions; L is the sequence of tokens: prefix tokens, then H*W grid tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spot:
-    """One tensor in what a module returns.
+    """One tensor in a module's output.
 
     Attributes:
         path: Indices or keys that lead to the tensor in the output; empty if the output is the tensor.
         layout: Order of its dimensions.
-        channels: Its channels.
-        prefix_tokens: Tokens before the grid (class and register tokens), which attention leaves alone; 0 but in NLC.
+        channels: Number of channels.
+        prefix_tokens: Number of tokens before the grid (class and register tokens), which attention does not change;
+            0 except in NLC.
         grid: Height and width in pixels or tokens at the probed input size.
     """
 
@@ -30,13 +31,13 @@ class Spot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """One module whose output attention is applied to.
+    """One module to whose output attention is applied.
 
     Attributes:
         name: Its name in ``model.named_modules()``.
-        stage: The stage it belongs to, counted from 1, where the model has stages.
-        spots: The tensors of its output, each of which gets a layer of its own.
-        slot: Name of a native attention slot that is filled instead (timm's ``<block>.se``), or None.
+        stage: The stage it belongs to, counted from 1; None if the model has no stages.
+        spots: The tensors of its output; each gets a separate layer.
+        slot: Name of the model's own attention slot that is filled instead (timm's ``<block>.se``), or None.
     """
 
     name: str

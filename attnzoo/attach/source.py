@@ -1,4 +1,4 @@
-"""What is to be attached: a registry name, a class or a factory, as one thing that makes layers."""
+"""The source of attached layers: a registry name, a class or a factory, with one interface."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from attnzoo.kinds import Kind
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """Makes the layers of one attachment.
+    """Creates the layers of one attachment.
 
     Attributes:
         name: Registry name, or the qualified name of a class or factory that is not registered.
-        kind: What the layer takes.
+        kind: The layer's kind; see :data:`attnzoo.kinds.Kind`.
         kwargs: Keyword arguments of every layer.
         factory: Called as ``factory(channels, **kwargs)``.
     """
@@ -31,7 +31,7 @@ class Source:
     factory: Callable[..., nn.Module]
 
     def make(self, channels: int | Sequence[int], device: torch.device, dtype: torch.dtype) -> nn.Module:
-        """Return a new layer for ``channels`` (a pyramid: one count for each map), on ``device`` in ``dtype``.
+        """Return a new layer for ``channels`` (for a pyramid one count per map), on ``device``, in ``dtype``.
 
         Raises:
             TypeError: If the factory returns no ``nn.Module``, or a keyword argument is unknown.
@@ -57,7 +57,7 @@ def layer_source(layer: str | Callable[..., nn.Module], kwargs: Mapping[str, Any
 
     Raises:
         ValueError: If the name is unknown.
-        TypeError: If ``layer`` is none of these; a built module is refused, since each site needs its own.
+        TypeError: If ``layer`` is none of these, or a module instance: each site needs a separate layer.
     """
     if isinstance(layer, str):
         info = registry.layer_info(layer)

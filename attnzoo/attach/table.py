@@ -1,4 +1,4 @@
-"""What an attachment is, or would be, as a table."""
+"""The layers and costs of an attachment, existing or planned, as a table."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ class PlanRow:
     """One layer at one site.
 
     Attributes:
-        site: Name of the module whose output it attends to, or of the native slot that it fills.
+        site: Name of the module to whose output the layer is applied, or of the model's own slot that it fills.
         module: The module's class.
-        path: Where in the output the tensor is; empty if the output is the tensor.
-        channels: Channels.
+        path: Indices or keys of the tensor in the output; empty if the output is the tensor.
+        channels: Number of channels.
         layout: Order of the tensor's dimensions.
-        prefix_tokens: Tokens that are left alone.
+        prefix_tokens: Number of tokens that the layer does not change.
         grid: Height and width at the probed input size.
-        parameters: Elements of all parameters added.
+        parameters: Number of elements of all added parameters.
         macs: Multiply-adds of convolutions and matrix products for one map of the probed size, by
-            ``torch.utils.flop_counter`` (which counts two a multiply-add).
-        bytes: Bytes of all parameters and buffers added.
+            ``torch.utils.flop_counter`` (which counts two operations per multiply-add).
+        bytes: Bytes of all added parameters and buffers.
     """
 
     site: str
@@ -43,13 +43,13 @@ class PlanRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Every layer of an attachment with its site and its cost. Print it, or give it to ``rich``.
+    """All layers of an attachment with their sites and costs; ``print`` and ``rich`` show it as a table.
 
     Attributes:
         layer: Name of the layer.
-        init: How the blend starts.
+        init: ``"identity"`` or ``"paper"``.
         rows: The layers, in the order of the sites.
-        skipped: Name of each site that gets none, and why.
+        skipped: Name of each site that gets no layer, with the reason.
     """
 
     layer: str
@@ -59,17 +59,17 @@ class Plan:
 
     @property
     def parameters(self) -> int:
-        """Elements of all parameters added."""
+        """Number of elements of all added parameters."""
         return sum(row.parameters for row in self.rows)
 
     @property
     def macs(self) -> int:
-        """Multiply-adds added, at the probed input size."""
+        """Number of added multiply-adds, at the probed input size."""
         return sum(row.macs for row in self.rows)
 
     @property
     def bytes(self) -> int:
-        """Bytes of all parameters and buffers added."""
+        """Bytes of all added parameters and buffers."""
         return sum(row.bytes for row in self.rows)
 
     def __rich__(self) -> Table:

@@ -1,4 +1,4 @@
-"""The tensors inside what a module returns: walk them, and put others in their place."""
+"""Iterate over and replace the tensors in a module's nested output."""
 
 from __future__ import annotations
 

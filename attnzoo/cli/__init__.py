@@ -1,4 +1,4 @@
-"""The ``attnzoo`` command: ``app`` puts it together, every subcommand has a file."""
+"""The ``attnzoo`` command; each subcommand has a file."""
 
 from attnzoo.cli.app import app, main
 

@@ -1,7 +1,7 @@
-"""The ``attnzoo`` command: its subcommands, one a file, and its version.
+"""The ``attnzoo`` command with its subcommands and version.
 
-What a user got wrong is told in one sentence on the error stream, with exit code 2. Heavy packages are imported by the
-commands that need them.
+A wrong input causes a message of one sentence on the error stream and exit code 2. Packages that are slow to import are
+imported by the subcommands that need them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command and exit: 0 if all went well, 2 if the input was wrong."""
+    """Run the command and exit, with code 0 on success and 2 if the input was wrong."""
     app()
 
 

@@ -1,4 +1,4 @@
-"""``attnzoo attach``: what an attention would add to a timm model, and where."""
+"""``attnzoo attach``: show the layers and costs that an attention would add to a timm model."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def attach_command(
     on_mismatch: OnMismatch = "skip",
     option: LayerOptions = None,
 ) -> None:
-    """Show where an attention would go in a timm model, in which layout, and what it would cost.
+    """Show at which modules of a timm model an attention would be attached, in which layout, and its cost.
 
-    The weights are random: nothing is downloaded. In Python, attnzoo.attach does it.
+    The weights are random: nothing is downloaded. In Python, use attnzoo.attach.
 
     Examples:
 
@@ -77,7 +77,7 @@ def attach_command(
 
 
 def _option(text: str) -> tuple[str, Any]:
-    """Return name and value of ``NAME=VALUE``, the value a Python literal or else the text itself.
+    """Return name and value of ``NAME=VALUE``; the value is parsed as a Python literal, else it is the text.
 
     Raises:
         ValueError: If there is no ``=``.

@@ -1,4 +1,4 @@
-"""What commands say: one sentence for a wrong input, and tables as wide as where they are read."""
+"""Output of the commands: error messages, and a console of suitable width."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import typer
 from rich.console import Console
 
 PIPE_WIDTH = 140
-"""Characters in a line of a file or a pipe."""
+"""Characters per line in a file or a pipe."""
 UNSUITED = (AssertionError, RuntimeError, TypeError, ValueError)
-"""What models and layers raise on inputs and options that do not suit them."""
+"""The exceptions of models and layers for unsuitable arguments."""
 REASONS = (*UNSUITED, ImportError, OSError)
-"""The same, and what missing packages and unreadable files raise."""
+"""The same, and the exceptions for missing packages and unreadable files."""
 
 
 def fail(message: str) -> NoReturn:
-    """Say ``message`` on the error stream and exit with code 2.
+    """Print ``message`` on the error stream and exit with code 2.
 
     Raises:
         typer.Exit: Always.
@@ -27,7 +27,7 @@ def fail(message: str) -> NoReturn:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of what an error says, or its kind where it says nothing."""
+    """Return the first line of an error's message, or the name of its type if it has none."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 

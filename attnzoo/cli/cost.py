@@ -1,4 +1,4 @@
-"""``attnzoo cost``: what one image costs a model."""
+"""``attnzoo cost``: count the cost of one forward pass of a timm model."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def cost_command(
     *,
     image_size: options.ImageSize = None,
     num_classes: options.NumClasses = None,
-    layers: Annotated[bool, typer.Option("--layers", help="Show each layer's share.")] = False,
-    explain: Annotated[bool, typer.Option("--explain", help="Say what each convention counts.")] = False,
+    layers: Annotated[bool, typer.Option("--layers", help="Show the cost of each layer.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Describe what each convention counts.")] = False,
 ) -> None:
-    """Count what one image costs a timm model: parameters, operations by three conventions, activations.
+    """Count the cost of a timm model for one image: parameters, operations by three conventions, activations.
 
-    The weights are random: nothing is downloaded. In Python, attnzoo.cost counts any module.
+    The weights are random: nothing is downloaded. In Python, use attnzoo.cost, for any module.
 
     Examples:
 

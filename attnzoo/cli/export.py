@@ -1,4 +1,4 @@
-"""``attnzoo export``: a timm or torchvision model, with attentions or without, as a file for another runtime."""
+"""``attnzoo export``: export a timm or torchvision model, with or without attentions, for another runtime."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Format = Annotated[str, typer.Option(help="onnx (for onnxruntime and others), pt
 File = Annotated[
     Path | None, typer.Option("--output", "-o", help="The file; MODEL.onnx by default.", show_default=False)
 ]
-Dynamic = Annotated[str, typer.Option(help="What is to be free: batch,size, one of them, or none.")]
+Dynamic = Annotated[str, typer.Option(help="Dynamic axes of the inputs: batch,size, one of them, or none.")]
 Check = Annotated[bool, typer.Option(help="Run the file and compare it with the model.")]
-Tolerance = Annotated[float, typer.Option(min=0.0, help="Largest difference, in units of the largest output or of 1.")]
+Tolerance = Annotated[float, typer.Option(min=0.0, help="Largest difference, relative to the largest output or to 1.")]
 
 
 def export_command(
@@ -36,11 +36,11 @@ def export_command(
     check: Check = True,
     tolerance: Tolerance = 1e-4,
 ) -> None:
-    """Export a model, with attentions attached, to ONNX or to a program that torch alone runs.
+    """Export a model, with attentions attached, to ONNX, a torch.export program or a compiled library.
 
-    Fused operations become plain ones. The file is run at several batches and sizes and compared with the model; one
-    that does not agree is not kept. Weights are random (seed 0) unless they are given. In Python: attnzoo.export_onnx
-    and attnzoo.export_program, for any model.
+    Fused operations are exported as plain ones. The file is run at several batches and sizes, and deleted if it does
+    not agree with the model. Weights are random (seed 0) unless they are given. In Python, use attnzoo.export_onnx,
+    attnzoo.export_program or attnzoo.export_aoti, for any model.
 
     Examples:
 
@@ -67,8 +67,8 @@ def export_command(
         require(form.packages)
         with progress() as stage:
             stage("Building the model")
-            made = subject(model, layers or [], **chosen, **size)  # type: ignore[arg-type]
-            given = (made.model, made.example, path, free, made.metadata)
+            built = subject(model, layers or [], **chosen, **size)  # type: ignore[arg-type]
+            given = (built.model, built.example, path, free, built.metadata)
             exported = export(form, *given, check, tolerance, stage)  # type: ignore[arg-type]
     except typer.Exit:
         raise

@@ -1,4 +1,4 @@
-"""``attnzoo info``: what is known about one layer."""
+"""``attnzoo info``: describe one layer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def info_command(
     name: Annotated[str, typer.Argument(help="A name from attnzoo list, or timm/NAME.", show_default=False)],
 ) -> None:
-    """Show what is known about one layer: its facts, its arguments with their defaults, its documentation.
+    """Describe one layer: kind, paper and properties, arguments with their defaults, documentation.
 
     Examples:
 
@@ -44,7 +44,7 @@ def info_command(
 
 
 def _signature(info: LayerInfo) -> list[str]:
-    """Return the call with one argument a line."""
+    """Return the signature with one argument per line."""
     lines = []
     star = False
     for parameter in inspect.signature(info.cls).parameters.values():
@@ -56,7 +56,7 @@ def _signature(info: LayerInfo) -> list[str]:
 
 
 def _argument(parameter: inspect.Parameter) -> str:
-    """Return ``name: type = default`` as one would write it, without the quotes of postponed annotations."""
+    """Return ``name: type = default`` as in source code, without the quotes of postponed annotations."""
     text = str(parameter.replace(annotation=parameter.empty, default=parameter.empty))
     if parameter.annotation is not parameter.empty:
         annotation = parameter.annotation

@@ -1,4 +1,4 @@
-"""``attnzoo list``: the attention layers that there are."""
+"""``attnzoo list``: list the attention layers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def list_command(
         str, typer.Option("--filter", help="Shell-style pattern for the name; 'timm/*' lists timm's attentions.")
     ] = "*",
 ) -> None:
-    """List the attention layers: name, kind, paper and one line on what it does.
+    """List the attention layers: name, kind, paper and a summary of one line.
 
     Examples:
 

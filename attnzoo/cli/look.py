@@ -1,4 +1,4 @@
-"""``attnzoo look``: what the gates of a timm model say to one photograph."""
+"""``attnzoo look``: show the gates of a model for one photograph."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from attnzoo.recorder import Recorder
 
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-# Pillow's decoders have no exception of their own for damaged files: these are what they let through.
+# Pillow's decoders have no common exception for damaged files: they raise any of these.
 _DAMAGE = (
     *(ArithmeticError, AttributeError, EOFError, LookupError, OSError, RuntimeError),
     *(SyntaxError, TypeError, ValueError, struct.error, zlib.error),
@@ -28,9 +28,10 @@ _DAMAGE = (
 Photograph = Annotated[Path, typer.Argument(help="A photograph.", show_default=False)]
 Sheet = Annotated[Path, typer.Option("--output", "-o", help="The PNG to write.")]
 Page = Annotated[
-    Path | None, typer.Option(help="A page to write too, .html: pictures, figures, warnings.", show_default=False)
+    Path | None,
+    typer.Option(help="An .html page to write too: pictures, statistics, warnings.", show_default=False),
 ]
-Only = Annotated[str, typer.Option(help="Shell-style pattern: only gates of these names.")]
+Only = Annotated[str, typer.Option(help="Shell-style pattern: only gates whose names match.")]
 
 
 def look_command(
@@ -48,11 +49,11 @@ def look_command(
     num_classes: options.NumClasses = None,
     only: Only = "*",
 ) -> None:
-    """Show what the gates of a timm model say to one photograph: a sheet of overlays, a page, a table of statistics.
+    """Show the gates of a model for one photograph: a PNG of overlays, an HTML page, a table of statistics.
 
-    The photograph is squeezed to the size that the model was made for. Weights are random (seed 0) unless they are
-    given: the sheet then shows that everything works, and nothing about the photograph. In Python, attnzoo.record does
-    it for any model.
+    The photograph is resized to the model's input size, without keeping its aspect ratio. Weights are random (seed 0)
+    unless they are given; random weights show that the command works, and nothing about the photograph. In Python, use
+    attnzoo.record, for any model.
 
     Examples:
 
@@ -76,39 +77,39 @@ def look_command(
         if page is not None:
             files.check_writable(page, ".html")
         pixels = _read(image)
-        made = subject(model, layers or [], **chosen, **size)  # type: ignore[arg-type]
-        recorded = _recorded(made, pixels, only, model)
+        built = subject(model, layers or [], **chosen, **size)  # type: ignore[arg-type]
+        recorded = _recorded(built, pixels, only, model)
         title = f"{model}{''.join(f' + {layer}' for layer in layers or [])} on {image.name}"
         recorded.sheet(output, pixels, title=title)
         if page is not None:
             recorded.page(page, pixels, title=title)
-    except typer.Exit:  # a RuntimeError, and said already
+    except typer.Exit:  # a RuntimeError whose message was printed already
         raise
     except REASONS as error:
         fail(first_line(error))
     _show(recorded, output, page)
 
 
-def _recorded(made: Subject, pixels: Any, only: str, name: str) -> Recorder:
-    """Return the gates of one pass over the photograph.
+def _recorded(subject: Subject, pixels: Any, only: str, name: str) -> Recorder:
+    """Run the model on the photograph and return the recorder.
 
     Raises:
-        ValueError: If the model has no gate of a name that matches.
+        ValueError: If the model has no gate whose name matches.
     """
     import torch
 
     from attnzoo.recorder import record
 
-    with torch.inference_mode(), warnings.catch_warnings(), record(made.model, only=only) as recorded:
-        warnings.simplefilter("ignore", RuntimeWarning)  # the table shows it
-        made.model(_normalised(pixels, made.metadata))
+    with torch.inference_mode(), warnings.catch_warnings(), record(subject.model, only=only) as recorded:
+        warnings.simplefilter("ignore", RuntimeWarning)  # the table shows the alerts
+        subject.model(_normalised(pixels, subject.metadata))
     if not recorded.gates:
         raise ValueError(f"{name} has no gate to see, or none matches --only: name a layer to attach, such as cbam")
     return recorded
 
 
 def _show(recorded: Recorder, output: Path, page: Path | None) -> None:
-    """Print the table of statistics, the warnings, and where the files are."""
+    """Print the table of statistics, the warnings, and the paths of the files."""
     screen = console()
     screen.print(recorded.table())
     for alert in recorded.alerts():
@@ -119,10 +120,10 @@ def _show(recorded: Recorder, output: Path, page: Path | None) -> None:
 
 
 def _read(path: Path) -> Any:
-    """Return the pixels (H, W, 3), uint8, of the upright photograph.
+    """Return the photograph's pixels (H, W, 3), uint8, rotated by its EXIF orientation.
 
     Raises:
-        ValueError: If there is no such file, or it is no image that can be decoded.
+        ValueError: If there is no such file, or it cannot be decoded.
     """
     import numpy as np
     from PIL import Image, ImageOps
@@ -131,7 +132,7 @@ def _read(path: Path) -> Any:
         raise ValueError(f"there is no file {path}")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # Pillow's remarks on odd metadata
+            warnings.simplefilter("ignore", UserWarning)  # Pillow's warnings about unusual metadata
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=_FORMATS) as image:
                 return np.array(ImageOps.exif_transpose(image).convert("RGB"))
@@ -142,7 +143,7 @@ def _read(path: Path) -> Any:
 
 
 def _normalised(pixels: Any, config: Mapping[str, Any]) -> Any:
-    """Return the photograph as the model takes it (1, 3, H, W), by what its library says of the model."""
+    """Return the photograph resized to the model's input size and normalised, (1, 3, H, W)."""
     import numpy as np
     import torch
     from PIL import Image

@@ -1,4 +1,4 @@
-"""Options that several commands take, spelt and explained once."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ TimmModel = Annotated[str, typer.Argument(help="Name of a timm model, such as re
 Where = Annotated[str, typer.Option(help="stage, block, branch, a module's name, a glob, or re:PATTERN.")]
 Attachments = Annotated[
     list[Path] | None,
-    typer.Option(help="What Attachment.save wrote, once for each layer, in their order.", show_default=False),
+    typer.Option(help="A file of Attachment.save; once for each layer, in their order.", show_default=False),
 ]
 Weights = Annotated[
     Path | None,
-    typer.Option(help="The whole model's state dict, with attention or without: .safetensors.", show_default=False),
+    typer.Option(help="A state dict of the whole model, with or without attention: .safetensors.", show_default=False),
 ]
 Pretrained = Annotated[
-    bool, typer.Option("--pretrained", help="The library's trained weights; needs the network or its cache.")
+    bool, typer.Option("--pretrained", help="Use the library's trained weights; downloads them unless cached.")
 ]
 ImageSize = Annotated[
-    int | None, typer.Option(min=1, max=4096, help="Height and width of the image; the model's own by default.")
+    int | None, typer.Option(min=1, max=4096, help="Height and width of the image; by default the model's.")
 ]
 NumClasses = Annotated[
     int | None,
-    typer.Option(min=0, max=1_000_000, help="Outputs of the classifier, 0 for none; the model's own by default."),
+    typer.Option(min=0, max=1_000_000, help="Outputs of the classifier, 0 for none; by default the model's."),
 ]
 Layers = Annotated[
     list[str] | None,
-    typer.Argument(help="Attentions to attach, from attnzoo list or timm/NAME; none for a model that has its own."),
+    typer.Argument(help="Attentions to attach, from attnzoo list or timm/NAME; none if the model has attention."),
 ]
 Json = Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.", show_default=False)]
-Init = Annotated[str, typer.Option(help="identity (starts as the bare model) or paper.")]
+Init = Annotated[str, typer.Option(help="identity (the output is at first that of the bare model) or paper.")]

@@ -1,4 +1,4 @@
-"""What the command shows while it works: the stage that it is at."""
+"""Show the present step of a command while it runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def progress() -> Iterator[Callable[[str], None]]:
-    """Yield a function that says on the error stream which stage has begun, with the time so far."""
+    """Yield a function that shows the name of the present step on the error stream, with the elapsed time."""
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 

@@ -1,4 +1,4 @@
-"""A model by name, with its attentions and weights, and an image as it takes it: what a command looks at or exports."""
+"""Build the model of a command: a timm or torchvision model by name, with attentions and weights."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ _IMAGENET = {"input_size": (3, 224, 224), "mean": (0.485, 0.456, 0.406), "std": 
 
 @dataclass(frozen=True)
 class Subject:
-    """What a command is about.
+    """A model with an example input and metadata.
 
     Attributes:
-        model: In evaluation.
-        example: One image (1, C, H, W), of noise.
-        metadata: What the model is and how its images are made: ``input_size``, ``mean`` and ``std`` of values 0 to 1.
+        model: The model, in evaluation mode.
+        example: One image (1, C, H, W) of noise.
+        metadata: ``model``, the name with its attentions; ``input_size``; ``mean`` and ``std`` of pixel values in 0 to
+            1; ``labels`` if known.
     """
 
     model: nn.Module
@@ -46,7 +47,7 @@ def subject(
     num_classes: int | None,
     pretrained: bool,
 ) -> Subject:
-    """Return a model of timm's, or with ``torchvision/`` before its name of torchvision's, with attentions attached.
+    """Return a timm model, or for ``torchvision/NAME`` one of torchvision, with attentions attached.
 
     Raises:
         ImportError: If a package is missing.
@@ -62,12 +63,12 @@ def subject(
     if image_size is not None:
         height = width = image_size
     example = torch.rand(1, channels, height, width, generator=torch.Generator().manual_seed(0))
-    for place, layer in enumerate(layers):
+    for index, layer in enumerate(layers):
         if layer_info(layer).kind == "guided":
             raise ValueError(f"{layer} is guided by maps, which a command cannot be given: use Python")
         attachment = attach(model, layer, where, init=init, example_inputs=example)  # type: ignore[arg-type]
         if attachments:
-            attachment.load(attachments[place])
+            attachment.load(attachments[index])
     if weights is not None:
         _load(model, weights)
     metadata = {
@@ -102,7 +103,7 @@ def _built(name: str, num_classes: int | None, pretrained: bool) -> tuple[nn.Mod
 
 
 def _load(model: nn.Module, path: Path) -> None:
-    """Load a state dict of the whole model, with the attention or without."""
+    """Load a state dict of the whole model, with or without attention."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

@@ -1,4 +1,4 @@
-"""A model of timm by its name."""
+"""Create a timm model by its name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def timm_model(name: str, num_classes: int | None, *, pretrained: bool = False) 
     """Return the timm model, by default with random weights.
 
     Raises:
-        typer.Exit: If timm has none of that name, or not with that many classes.
+        typer.Exit: If timm has no such model, or cannot create it with that number of classes.
     """
     import timm
 

@@ -1,7 +1,7 @@
-"""What a model costs: parameters, arithmetic and activations, each under a named counting convention.
+"""The cost of a model: parameters, operations and activations, each by a named counting convention.
 
-Numbers of operations differ between papers by a factor of two and more because they were counted differently. So no
-figure here goes without the name of its rule; :data:`CONVENTIONS` says what each rule counts.
+Numbers of operations differ between papers by a factor of two and more, because they were counted differently. So each
+figure is given with the name of its convention; :data:`CONVENTIONS` describes what each counts.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ __all__ = ["CONVENTIONS", "Cost", "LayerCost", "cost"]
 
 
 def cost(model: nn.Module, *inputs: Any) -> Cost:
-    """Count what one forward pass of ``model`` on ``inputs`` costs, in evaluation mode and without gradients.
+    """Count the cost of one forward pass of ``model`` on ``inputs``, in evaluation mode and without gradients.
 
-    The model is run twice, once under hooks and torch's flop counter and once under fvcore's tracer, and is left as it
-    was: training flags, BatchNorm statistics, hooks, gradients and torch's random state. The inputs are cloned first.
+    The model is run twice, once with hooks and torch's flop counter and once with fvcore's tracer. Its training flags,
+    BatchNorm statistics, hooks and gradients, and torch's random state, are not changed. The inputs are cloned first.
 
-    A model on the meta device is counted without arithmetic, in no time; torch cannot trace it there, so that
-    :attr:`Cost.macs` is None.
+    On the meta device the counting needs no arithmetic; torch cannot trace the model there, so that :attr:`Cost.macs`
+    is None.
 
     Args:
         model: Any module whose outputs are tensors, or tuples, lists or dicts of them.
-        *inputs: What ``model`` is called with: tensors, or tuples, lists or dicts of them, with the batch size that
-            the figures shall hold for.
+        *inputs: The model's arguments: tensors, or tuples, lists or dicts of them. The figures hold for their batch
+            size.
 
     Returns:
-        The totals and, in :attr:`Cost.layers`, each module's own share.
+        The totals and, in :attr:`Cost.layers`, the share of each module without its submodules.
 
     Raises:
         TypeError: If ``model`` is no module, or a scripted one, or there is no tensor among the inputs or the outputs.
-        ValueError: If the model has lazy parameters that no forward pass has shaped yet.
+        ValueError: If the model has lazy parameters that are not initialised yet.
 
     Example:
         >>> measured = cost(nn.Conv2d(3, 8, 3, padding=1), torch.zeros(1, 3, 32, 32))
@@ -86,10 +86,10 @@ def _check(model: nn.Module, inputs: tuple[Any, ...]) -> None:
 
 @contextmanager
 def _undisturbed(model: nn.Module, inputs: tuple[Any, ...]) -> Iterator[None]:
-    """Evaluation mode without gradients, and everything put back at the end.
+    """Set evaluation mode without gradients inside the ``with`` block, and restore the state afterwards.
 
-    The flags are set one by one because ``eval()`` may be overridden to do more. The fused path of torch's
-    MultiheadAttention is switched off because neither counter can look into it.
+    The training flags are set one by one, because ``eval()`` may be overridden. The fused path of torch's
+    MultiheadAttention is disabled, because neither counter can count inside it.
     """
     modes = [(module, module.training) for module in model.modules()]
     on_cuda = (tensor.device for tensor in (*tensors(inputs), *model.parameters()) if tensor.is_cuda)
@@ -106,18 +106,21 @@ def _undisturbed(model: nn.Module, inputs: tuple[Any, ...]) -> Iterator[None]:
 
 
 def _layers(model: nn.Module, tallies: dict[str, Tally], macs: dict[str, int] | None) -> Iterator[LayerCost]:
-    """Yield the modules that have something of their own, in the order of definition; a shared weight counts once."""
+    """Yield the modules with a cost besides that of their submodules, in the order of definition.
+
+    A shared parameter counts once.
+    """
     seen: set[int] = set()
     for name, module in model.named_modules():
-        own = [parameter for parameter in module.parameters(recurse=False) if id(parameter) not in seen]
-        seen.update(map(id, own))
+        direct = [parameter for parameter in module.parameters(recurse=False) if id(parameter) not in seen]
+        seen.update(map(id, direct))
         tally = tallies[name]
         layer = LayerCost(
             name=name,
             type=type(module).__name__,
             calls=tally.calls,
             output_shape=tally.output_shape,
-            parameters=sum(parameter.numel() for parameter in own),
+            parameters=sum(parameter.numel() for parameter in direct),
             macs=None if macs is None else macs[name],
             flops=tally.flops,
             thop_2019=tally.thop_2019,

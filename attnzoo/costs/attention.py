@@ -1,4 +1,4 @@
-"""The operations of torch's attention on CPUs, which torch before 2.15 counts on accelerators only."""
+"""The FLOPs of torch's fused attention on CPUs, which torch before 2.15 counts on accelerators only."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 
 def cpu_attention() -> dict[Any, Callable[..., int]]:
-    """Return what ``FlopCounterMode`` takes as ``custom_mapping``; nothing where torch has its own formula."""
+    """Return a ``custom_mapping`` for ``FlopCounterMode``; empty if torch has a formula for the operator."""
     from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 
     def formula(query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: Any, **__: Any) -> int:

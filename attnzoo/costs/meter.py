@@ -1,4 +1,4 @@
-"""One forward pass under hooks: torch's flop counter, the 2019 rule of thop, and the activations, module by module."""
+"""Count one forward pass per module by hooks: torch's flop counter, thop's rule of 2019, and activation bytes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from attnzoo.costs.nested import tensors
 
 @dataclass(slots=True)
 class Tally:
-    """What one module did itself, without the modules that it called; sums over its calls."""
+    """The counts of one module without the modules that it called, summed over its calls."""
 
     calls: int = 0
     flops: int = 0
@@ -30,14 +30,14 @@ class _Call:
 
 
 class Meter:
-    """Context manager that tallies the calls of ``model`` and its submodules.
+    """Context manager that counts the operations of ``model`` and its submodules.
 
     Attributes:
         tallies: One :class:`Tally` for each name of ``model.named_modules()``.
     """
 
     def __init__(self, model: nn.Module) -> None:
-        from torch.utils.flop_counter import FlopCounterMode  # loads triton where there is one
+        from torch.utils.flop_counter import FlopCounterMode  # imports triton if installed
 
         from attnzoo.costs.attention import cpu_attention
 
@@ -49,7 +49,7 @@ class Meter:
         self._handles: list[RemovableHandle] = []
 
     def __enter__(self) -> Self:
-        """Put the hooks in place."""
+        """Register the hooks and start the flop counter."""
         for module in self._names:
             self._handles.append(module.register_forward_pre_hook(self._before))
             self._handles.append(module.register_forward_hook(self._after))
@@ -57,7 +57,7 @@ class Meter:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Take the hooks away."""
+        """Stop the flop counter and remove the hooks."""
         self._flop_counter.__exit__(*exception)  # type: ignore[no-untyped-call]
         for handle in self._handles:
             handle.remove()
@@ -82,7 +82,7 @@ class Meter:
             tally.activation_bytes += sum(each.nbytes for each in outputs if id(each) not in received)
 
     def _settle_flops(self) -> None:
-        """Book the operations since the last event on the module that was running."""
+        """Add the operations since the last event to the module that was running."""
         total = self._flop_counter.get_total_flops()
         if self._calls:
             self.tallies[self._calls[-1].name].flops += total - self._flops_settled
@@ -92,11 +92,10 @@ class Meter:
 def thop_2019(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> int:
     """Return the operations of one call of ``module`` by the rule of the ``thop`` package of 2019.
 
-    A convolution counts one multiply-add an output element and weight, plus one for a bias; BatchNorm 4 an element;
-    Linear ``2 * in_features`` an output element; AdaptiveAvgPool2d the size of its window plus 1 an output element, and
-    AvgPool2d the product of what its ``kernel_size`` holds plus 1. (So a kernel given as 2 counts 3, not 5: that is how
-    thop read it, and how DenseNet-121's published figure comes about.) Every other module counts 0. The rule goes by
-    module: its sums include no operation called through ``torch.nn.functional``.
+    Per output element, a convolution counts one operation per weight plus one for a bias, Linear ``2 * in_features``,
+    AdaptiveAvgPool2d the size of its window plus 1, and AvgPool2d the product of the numbers in ``kernel_size`` plus 1.
+    (So a kernel given as 2 counts 3, not 5: thop computed it so, and DenseNet-121's published figure agrees.) BatchNorm
+    counts 4 per element, every other module 0. Operations called through ``torch.nn.functional`` are not counted.
     """
     if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
         weights: int = module.in_channels // module.groups * math.prod(module.kernel_size)

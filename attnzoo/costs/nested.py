@@ -1,4 +1,4 @@
-"""Tensors inside tuples, lists and dicts, as models take and return them."""
+"""Iterate over and clone the tensors inside tuples, lists and dicts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def tensors(value: Any) -> Iterator[Tensor]:
-    """Yield the tensors in ``value``, in order; what is neither a tensor nor a container is passed over."""
+    """Yield the tensors in ``value``, in order; other objects are ignored."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, Mapping):
@@ -21,7 +21,7 @@ def tensors(value: Any) -> Iterator[Tensor]:
 
 
 def cloned(value: Any) -> Any:
-    """Return ``value`` with every tensor cloned, so that an in-place operation cannot reach the caller's."""
+    """Return ``value`` with every tensor cloned, so that in-place operations do not change the caller's tensors."""
     if isinstance(value, Tensor):
         return value.clone()
     if isinstance(value, Mapping):

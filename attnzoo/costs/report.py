@@ -1,4 +1,4 @@
-"""The result of counting: frozen figures, and the tables that show them."""
+"""The result of counting: the figures, and tables of them."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ if TYPE_CHECKING:
 CONVENTIONS: Mapping[str, str] = MappingProxyType(
     {
         "parameters": "elements of all parameters; a shared one counts once",
-        "MACs (fvcore)": "fvcore's FlopCountAnalysis: one a multiply-add of convolutions and matrix products, and a few"
-        " an element of normalisations",
-        "FLOPs (torch.utils.flop_counter)": "two a multiply-add of convolutions, matrix products and attention; nothing"
-        " else",
-        "operations (thop-2019)": "the rule of the thop package in 2019: Conv one a multiply-add and one for a bias,"
-        " BatchNorm 4 an element, Linear 2 * in_features an output, AdaptiveAvgPool2d its window + 1 and AvgPool2d its"
-        " kernel_size as given + 1 an output, else 0; by module, so that whatever is called through"
-        " torch.nn.functional (LLAM's convolution) counts 0",
-        "activation bytes": "outputs of every module call inside which no other module was called, except tensors that"
-        " came in (identities, in-place modules); results of plain functions are not seen",
+        "MACs (fvcore)": "fvcore's FlopCountAnalysis: one per multiply-add of convolutions and matrix products, and a"
+        " few per element of normalisations",
+        "FLOPs (torch.utils.flop_counter)": "two per multiply-add of convolutions, matrix products and attention;"
+        " nothing else",
+        "operations (thop-2019)": "the rule of the thop package in 2019: Conv one per multiply-add and one per bias,"
+        " BatchNorm 4 per element, Linear 2 * in_features per output, AdaptiveAvgPool2d its window + 1 and AvgPool2d"
+        " its kernel_size as given + 1 per output, else 0; by module, so that operations called through"
+        " torch.nn.functional (LLAM's convolution) count 0",
+        "activation bytes": "outputs of all module calls inside which no other module was called, except tensors that"
+        " are also inputs (identities, in-place modules); outputs of plain functions are not counted",
     }
 )
-"""What each counting convention counts, by the name under which its figures are printed."""
+"""Name of each counting convention, as it is printed, to a description of what it counts."""
 
 _PARAMETERS, _MACS, _FLOPS, _THOP, _BYTES = CONVENTIONS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerCost:
-    """One module's own share, without the modules inside it, summed over its calls.
+    """The cost of one module without its submodules, summed over its calls; see :class:`Cost` for the figures.
 
     Attributes:
         name: As in ``model.named_modules()``; empty for the model itself.
         type: The class's name.
-        calls: How often the forward pass called it.
-        output_shape: Shape of the first tensor that its last call returned; None if there was none.
-        parameters: Own parameters that no earlier row holds.
-        macs: See :class:`Cost`, like the rest.
-        flops: Two a multiply-add, by torch's flop counter.
+        calls: Number of calls in the forward pass.
+        output_shape: Shape of the first tensor in the output of its last call; None if there was none.
+        parameters: Elements of its direct parameters, without those of previous rows.
+        macs: Multiply-adds by fvcore; None on the meta device.
+        flops: Operations by torch's flop counter, two per multiply-add.
         thop_2019: Operations by the 2019 rule of thop.
         activation_bytes: Bytes of its outputs, if it called no other module.
     """
@@ -59,17 +59,18 @@ class LayerCost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What one forward pass costs; :data:`CONVENTIONS` says what each figure counts. Print it, or its :meth:`table`.
+    """The cost of one forward pass; :data:`CONVENTIONS` describes the figures. Print it, or its :meth:`table`.
 
     Attributes:
-        parameters: Elements of all parameters.
-        trainable_parameters: Elements of those that require a gradient.
+        parameters: Number of elements of all parameters.
+        trainable_parameters: Number of elements of those that require a gradient.
         macs: Multiply-adds by fvcore; None on the meta device, which torch cannot trace.
-        flops: Floating-point operations by ``torch.utils.flop_counter``, two a multiply-add.
+        flops: Floating-point operations by ``torch.utils.flop_counter``, two per multiply-add.
         thop_2019: Operations by the 2019 rule of thop.
         activation_bytes: Bytes of the outputs of all modules that call no other.
-        uncounted: Operators that fvcore has no rule for, with their number of calls; they count 0 in ``macs``.
-        layers: The modules that have a share of their own, in the order of definition. Their figures add up to these.
+        uncounted: Operators for which fvcore has no rule, with their number of calls; they count 0 in ``macs``.
+        layers: The modules with a cost besides that of their submodules, in the order of definition; the figures of all
+            add up to the totals.
     """
 
     parameters: int
@@ -96,7 +97,7 @@ class Cost:
         return rows
 
     def __str__(self) -> str:
-        """Return the totals, a line for each convention."""
+        """Return the totals, one line per convention."""
         rows = self.rows()
         width = max(len(name) for name, _ in rows)
         return "\n".join(f"{name:{width}}  {figure}" for name, figure in rows)

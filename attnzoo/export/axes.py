@@ -1,8 +1,8 @@
-"""Which axes of a model's inputs are left free in the exported graph: those that the model itself was seen to take.
+"""Determine which axes of a model's inputs can be dynamic in the exported graph, by running the model at other shapes.
 
-What torch says of an axis is not enough: where a model checks its input by an assertion (a position embedding of a
-fixed length), a graph is made that is called free and fails. So the model is run at another batch and another size
-first, and its own words are the reason where it refuses.
+torch's own check is not sufficient: if a model checks its input by an assertion (a position embedding of a fixed
+length), torch exports a graph with a dynamic axis that fails at other lengths. So the model is run at another batch and
+another size first; if it raises, the axis is fixed, and the error's message is the reason.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from attnzoo.attach.find.probe import REFUSALS
 
 Free = Literal["batch", "size"]
 FREE: tuple[Free, ...] = ("batch", "size")
-"""What can be free: the first axis of every input; height and width of every input (B, C, H, W)."""
+"""What can be dynamic: the first axis of every input; height and width of every input (B, C, H, W)."""
 Arguments = tuple[Any, ...]
 
 _STRIDE = 32  # most networks halve their maps five times
@@ -28,13 +28,13 @@ _STRIDE = 32  # most networks halve their maps five times
 
 @dataclass(frozen=True)
 class Axes:
-    """What to trace with.
+    """The arguments for tracing, and which of their axes are dynamic.
 
     Attributes:
         example: Arguments of the model's forward.
-        others: Arguments of other shapes, which the exported graph must take as well.
-        free: Whose axes are free.
-        fixed: A sentence for each of those that were wanted and are not free.
+        others: Arguments of other shapes, which the exported graph must support as well.
+        free: Which axes are dynamic: ``"batch"``, ``"size"``, both or none.
+        fixed: A sentence for each requested axis that is not dynamic.
     """
 
     example: Arguments
@@ -43,7 +43,7 @@ class Axes:
     fixed: tuple[str, ...]
 
     def dynamic_shapes(self) -> Any:
-        """Return what ``torch.export`` takes as ``dynamic_shapes``."""
+        """Return the argument ``dynamic_shapes`` of ``torch.export``."""
         return pytree.tree_map_only(Tensor, lambda x: dict.fromkeys(self._of(x), torch.export.Dim.AUTO), self.example)
 
     def _of(self, x: Tensor) -> Iterator[int]:
@@ -55,15 +55,15 @@ class Axes:
 
 @torch.no_grad()
 def find_axes(model: nn.Module, example: Arguments, wanted: Collection[Free]) -> Axes:
-    """Run ``model`` at other shapes than the example's and return what it takes.
+    """Run ``model`` at other shapes than the example's and return the axes that can be dynamic.
 
     Args:
-        model: In evaluation.
+        model: A model in evaluation mode.
         example: Arguments of its forward, with at least one tensor.
-        wanted: What is to be free.
+        wanted: The axes that are requested to be dynamic.
 
     Raises:
-        ValueError: If the model does not take the example itself.
+        ValueError: If the model does not run on the example.
     """
     for each in wanted:
         checks.one_of("dynamic", each, FREE)
@@ -78,7 +78,7 @@ def find_axes(model: nn.Module, example: Arguments, wanted: Collection[Free]) ->
         else:
             free.add("batch")
             others += [larger, resampled(example, batch=1)]
-            if batch == 1:  # torch takes an axis of 1 for one that is always 1
+            if batch == 1:  # torch.export treats an axis of length 1 as constant
                 example = larger
     if "size" in wanted and any(x.dim() == 4 for x in tensors(example)):
         larger = _enlarged(example)
@@ -96,22 +96,22 @@ def tensors(arguments: Any) -> list[Tensor]:
 
 
 def shapes(arguments: Any) -> str:
-    """Return the shapes of all tensors, as in a message."""
+    """Return the shapes of all tensors as text for a message."""
     return ", ".join("x".join(map(str, x.shape)) for x in tensors(arguments))
 
 
 def sizes(arguments: Any) -> str:
-    """Return height and width of all maps, each once, as in a message."""
+    """Return the different heights and widths of all maps as text for a message."""
     return ", ".join(dict.fromkeys(f"{x.shape[2]}x{x.shape[3]}" for x in tensors(arguments) if x.dim() == 4))
 
 
 def resampled(arguments: Arguments, *, batch: int | None = None, stretch: Sequence[int] = (0, 0, 1, 1)) -> Arguments:
-    """Return arguments of other shapes whose values are drawn from the given ones: maps of 0 and 1 stay such maps.
+    """Return arguments of other shapes whose values are drawn from the given ones, so that binary maps stay binary.
 
     Args:
-        arguments: With tensors.
-        batch: Their new first axis.
-        stretch: What is added to height and width of maps (B, C, H, W), then by what they are multiplied.
+        arguments: Arguments with tensors.
+        batch: New length of the tensors' first axis; None to keep it.
+        stretch: For maps (B, C, H, W), the numbers added to height and width, then the factors of height and width.
     """
     generator = torch.Generator().manual_seed(0)
 
@@ -129,7 +129,7 @@ def resampled(arguments: Arguments, *, batch: int | None = None, stretch: Sequen
 
 
 def _enlarged(example: Arguments) -> Arguments:
-    """Return the example at another size and aspect ratio, one that a network of five strides takes too."""
+    """Return the example at another size and aspect ratio; if its sizes are multiples of 32, the new ones are too."""
     sides = {side for x in tensors(example) if x.dim() == 4 for side in x.shape[2:]}
     if all(side % _STRIDE == 0 for side in sides):
         return resampled(example, stretch=(_STRIDE, 2 * _STRIDE, 1, 1))

@@ -1,4 +1,4 @@
-"""A model as a file for another runtime: traced, written, run there and compared, and only then in its place."""
+"""Export a model to a file for another runtime, run the file there, and keep it only if it agrees with the model."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 TOLERANCE = 1e-4
-"""Largest difference by default, in units of the largest output or of 1, whichever is larger."""
+"""Default for the largest allowed difference, relative to the largest output or to 1, whichever is larger."""
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written.
+    """Description of an exported file.
 
     Attributes:
         path: The file.
-        inputs: Name to shape; a free axis has a name in place of a length.
+        inputs: Name to shape; a dynamic axis has a name instead of a length.
         outputs: Names of the outputs.
-        fixed: A sentence for each axis that was wanted free and is not, with the reason.
-        metadata: What the file says of itself.
-        difference: Largest difference to the model over all inputs that were tried; None without a check.
-        tried: How many inputs were tried.
-        runtime: By what.
+        fixed: A sentence for each axis that was requested to be dynamic and is not, with the reason.
+        metadata: The metadata in the file.
+        difference: Largest difference to the model over all compared inputs; None without a check.
+        tried: Number of compared inputs.
+        runtime: The runtime that ran the file.
     """
 
     path: Path
@@ -66,8 +66,8 @@ class Exported:
         if self.difference is None:
             table.add_row("checked", Text("no", style="yellow"))
         else:
-            said = f"{self.runtime}, {self.tried} inputs: largest difference {self.difference:.2g}"
-            table.add_row("checked", Text(said))
+            comparison = f"{self.runtime}, {self.tried} inputs: largest difference {self.difference:.2g}"
+            table.add_row("checked", Text(comparison))
         table.add_row("metadata", Text(", ".join(self.metadata)))
         return table
 
@@ -82,26 +82,26 @@ def export_onnx(
     check: bool = True,
     tolerance: float = TOLERANCE,
 ) -> Exported:
-    """Write a model as ONNX, for onnxruntime and everything else that reads it.
+    """Export a model to an ONNX file, for onnxruntime and other runtimes.
 
-    Fused operations become the plain ones that they are made of. The file is then run by onnxruntime on the example and
-    on other batches and sizes, and is kept only if it agrees with the model.
+    Fused operations are exported as plain ones. The file is then run by onnxruntime on the example and on other batches
+    and sizes, and is kept only if it agrees with the model.
 
     Args:
-        model: In evaluation; attached, one of ``reference_models``, or any other.
-        example: What the model is called with: images (B, C, H, W), or a tuple of arguments.
-        path: Ends in ``.onnx``; it appears whole or not at all.
-        dynamic: What is to be free: ``"batch"``, the first axis of every input, and ``"size"``, height and width of
-            every input (B, C, H, W). What the model does not take at another length is fixed, and
-            :attr:`Exported.fixed` says why.
-        metadata: Written into the file, as text or JSON, beside the versions of attnzoo and torch.
-        check: Whether the file is run and compared.
-        tolerance: Largest difference, in units of the largest output or of 1, whichever is larger.
+        model: Any model in evaluation mode, with or without attached layers.
+        example: Images (B, C, H, W), or a tuple of arguments of the model's forward.
+        path: The file, ending in ``.onnx``; it is written atomically.
+        dynamic: The axes to export as dynamic: ``"batch"``, the first axis of every input, and ``"size"``, height and
+            width of every input (B, C, H, W). An axis that the model supports at one length only is fixed;
+            :attr:`Exported.fixed` has the reason.
+        metadata: Metadata to write into the file, as text or JSON, in addition to the versions of attnzoo and torch.
+        check: Whether to run the file and compare it with the model.
+        tolerance: Largest allowed difference, relative to the largest output or to 1, whichever is larger.
 
     Raises:
         ImportError: If onnx, onnxscript or onnxruntime is not installed.
-        ValueError: If an argument is wrong, the model cannot be traced, or the file does not agree with the model; the
-            message has the largest difference, and there is no file.
+        ValueError: If an argument is wrong, the model cannot be traced, or the file does not agree with the model; then
+            the message contains the largest difference, and no file is written.
 
     Example:
         >>> import tempfile
@@ -123,12 +123,10 @@ def export_program(
     check: bool = True,
     tolerance: float = TOLERANCE,
 ) -> Exported:
-    """Write a model as a program of ``torch.export``, which torch alone runs: attnzoo need not be there.
+    """Export a model to a program of ``torch.export``, which runs with torch alone, without attnzoo.
 
-    ``torch.export.load(path).module()`` is what computes; the metadata are among its extra files as ``attnzoo.json``.
-
-    Arguments, checks and errors are those of :func:`export_onnx`, but ``path`` ends in ``.pt2`` and nothing is needed
-    beside torch.
+    ``torch.export.load(path).module()`` is the model; the metadata are in its extra file ``attnzoo.json``. Arguments,
+    checks and errors are those of :func:`export_onnx`, but ``path`` ends in ``.pt2``, and no other package is needed.
     """
     return export(FORMATS["pt2"], model, example, path, dynamic, metadata, check, tolerance)
 
@@ -143,14 +141,14 @@ def export_aoti(
     check: bool = True,
     tolerance: float = TOLERANCE,
 ) -> Exported:
-    """Write a model as a compiled library, by AOTInductor, for this kind of processor and this version of torch.
+    """Export a model to a compiled library by AOTInductor, for this kind of processor and this version of torch.
 
-    ``torch._inductor.aoti_load_package(path)`` is what computes, or torch's C++ without Python. The compiler of C++
-    that ``torch.compile`` uses is needed here, and minutes. Arguments, checks and errors are those of
+    Load it by ``torch._inductor.aoti_load_package(path)``, or by torch's C++ API without Python. The export needs the
+    C++ compiler that ``torch.compile`` uses, and takes minutes. Arguments, checks and errors are those of
     :func:`export_onnx`, but ``path`` ends in ``.pt2``.
 
     Raises:
-        RuntimeError: If it cannot be compiled.
+        RuntimeError: If the model cannot be compiled.
     """
     return export(FORMATS["aoti"], model, example, path, dynamic, metadata, check, tolerance)
 
@@ -164,38 +162,38 @@ def export(
     metadata: Mapping[str, Any] | None,
     check: bool,
     tolerance: float,
-    stage: Callable[[str], None] = lambda _: None,
+    on_stage: Callable[[str], None] = lambda _: None,
 ) -> Exported:
-    """Write a model in one of the formats, see :func:`export_onnx`; ``stage`` is told what begins."""
+    """Export a model in one of the formats, see :func:`export_onnx`; call ``on_stage`` with the name of each step."""
     path = Path(path)
     _check(model, tolerance)
     files.check_writable(path, form.suffix)
     require(form.packages)
-    stage("Trying other batches and sizes")
+    on_stage("Trying other batches and sizes")
     axes = find_axes(model, (example,) if isinstance(example, Tensor) else tuple(example), dynamic)
-    stage("Tracing")
+    on_stage("Tracing")
     graph = trace(model, axes)
-    said = _metadata(metadata or {})
+    texts = _metadata(metadata or {})
     difference, tried = None, (axes.example, *axes.others) if check else ()
     with files.whole(path) as draft:
-        stage(f"Writing for {form.title}")
-        form.write(graph, draft, said)
+        on_stage(f"Writing for {form.title}")
+        form.write(graph, draft, texts)
         if check:
-            stage(f"Comparing with {form.title}")
+            on_stage(f"Comparing with {form.title}")
             difference = largest_difference(model, form.load(draft), tried)
             if not difference <= tolerance:
                 raise ValueError(
                     f"what {form.title} computes differs from the model by {difference:.3g}, and {tolerance:.3g} is "
                     "allowed: no file was written"
                 )
-    return Exported(path, graph.inputs, tuple(graph.outputs), graph.fixed, said, difference, len(tried), form.title)
+    return Exported(path, graph.inputs, tuple(graph.outputs), graph.fixed, texts, difference, len(tried), form.title)
 
 
 @torch.no_grad()
 def largest_difference(model: nn.Module, run: Run, inputs: Collection[Arguments]) -> float:
-    """Return the largest difference between two outputs, in units of the largest output of its kind or of 1.
+    """Return the largest difference between the outputs of model and file, relative to the output's maximum or to 1.
 
-    It is infinite where one of the two is not finite and the other is, or where numbers or shapes of outputs differ.
+    It is infinite if only one of two values is finite, or if numbers or shapes of outputs differ.
     """
     largest = 0.0
     for arguments in inputs:

@@ -1,4 +1,4 @@
-"""The formats: how a graph is written, and how what was written is run again to be checked."""
+"""The file formats: functions that write a graph to a file, and that load the file to run it."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from attnzoo.export.trace import Graph
 Metadata = Mapping[str, str]
 Run = Callable[[Arguments], Sequence[Tensor]]
 METADATA_FILE = "attnzoo.json"
-"""Where a ``.pt2`` file has its metadata, among torch's extra files."""
-_LARGEST_ONNX = 2**31 - 1  # bytes: what protobuf can hold
+"""Name of torch's extra file with the metadata in a ``.pt2`` file."""
+_LARGEST_ONNX = 2**31 - 1  # bytes, protobuf's limit
 
 
 @dataclass(frozen=True)
 class Format:
-    """A format of file.
+    """A file format.
 
     Attributes:
-        suffix: Of its files.
-        title: What runs them.
-        packages: What must be installed to write and run them, beside torch.
+        suffix: Suffix of its files.
+        title: Name of the runtime.
+        packages: The packages needed to write and run files, in addition to torch.
         write: Writes a graph with metadata to a path.
         load: Returns a function that runs the file.
     """
@@ -49,7 +49,7 @@ def require(packages: Sequence[str]) -> None:
     """Check that all packages are installed.
 
     Raises:
-        ImportError: If one is not; the message says how to get it.
+        ImportError: If one is not; the message says how to install it.
     """
     for package in packages:
         try:
@@ -72,7 +72,7 @@ def _write_onnx(graph: Graph, path: Path, metadata: Metadata) -> None:
     model.metadata_props.update(metadata)
     model.graph.metadata_props.clear()
     for node in model.graph.all_nodes():
-        node.metadata_props.clear()  # stack traces, with the paths of whoever has exported
+        node.metadata_props.clear()  # stack traces with local paths
         for value in node.outputs:
             value.metadata_props.clear()
             _name_axes(value, graph.symbols)
@@ -83,7 +83,7 @@ def _write_onnx(graph: Graph, path: Path, metadata: Metadata) -> None:
 
 
 def _name_axes(value: Any, names: Mapping[str, str]) -> None:
-    """Give the free axes of a value in the graph the names that they have at the inputs."""
+    """Set the names of a value's dynamic axes to those of the inputs."""
     import onnx_ir
 
     if value.shape is not None:
@@ -133,13 +133,13 @@ def _load_aoti(path: Path) -> Run:
 
 @contextmanager
 def _quiet() -> Any:
-    """Keep from the user what torch and onnx say to those who work on them."""
+    """Suppress log messages and warnings of onnxscript and torch that are of no use to the user."""
     logger = logging.getLogger("onnxscript")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="No complete tensor found in the group")  # of views: harmless
+            warnings.filterwarnings("ignore", message="No complete tensor found in the group")  # harmless, about views
             yield
     finally:
         logger.setLevel(level)

@@ -1,4 +1,4 @@
-"""The graph of a model, in plain operators of torch: what every format is written from."""
+"""Trace a model to a graph of torch's plain operators, from which all formats are written."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Graph:
     """A traced model.
 
     Attributes:
-        program: Of ``torch.export``.
-        inputs: Name to shape; a free axis has a name, the same wherever its length must be the same.
-        symbols: What torch calls each of the named axes.
-        outputs: Their names.
-        fixed: A sentence for each axis that was wanted free and is not.
+        program: The program of ``torch.export``.
+        inputs: Name to shape; dynamic axes have names, the same name for axes whose lengths must be equal.
+        symbols: torch's symbol for each dynamic axis to the axis's name.
+        outputs: Names of the outputs.
+        fixed: A sentence for each axis that was requested to be dynamic and is not.
     """
 
     program: ExportedProgram
@@ -39,18 +39,18 @@ class Graph:
 
 
 def trace(model: nn.Module, axes: Axes) -> Graph:
-    """Return the graph of ``model``, in evaluation and without gradients; every fused operation is plain ones in it.
+    """Return the graph of ``model`` without gradients, with plain operations in place of fused ones.
 
-    Nothing of this package is needed where the graph is run.
+    The graph can be run without attnzoo.
 
     Raises:
-        ValueError: If torch cannot follow the model.
+        ValueError: If torch cannot trace the model.
     """
     try:
         with torch.no_grad(), backend("torch"):
             program = torch.export.export(model, axes.example, dynamic_shapes=axes.dynamic_shapes())
             outputs = _output_names(model(*axes.example))
-    except (RuntimeError, ValueError) as error:  # torch's own errors are of these
+    except (RuntimeError, ValueError) as error:  # the types of torch's errors
         raise ValueError(f"torch.export cannot follow the model: {str(error).strip().partition(chr(10))[0]}") from error
     names = program.graph_signature.user_inputs
     values = {node.name: node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"}
@@ -65,7 +65,7 @@ def _axis(axis: Any, symbols: dict[str, str]) -> int | str:
 
 
 def _axis_names(shapes: list[Any]) -> dict[str, str]:
-    """Return a name for each symbol in the shapes: ``batch``, ``height``, ``width``, with a number from the second."""
+    """Return a name for each symbol in the shapes: ``batch``, ``height``, ``width``, then ``batch_2`` and so on."""
     names: dict[str, str] = {}
     for shape in shapes:
         for place, axis in enumerate(shape):
@@ -85,7 +85,7 @@ def _output_names(output: Any) -> list[str]:
 
 
 def _constants(axes: Axes, inputs: dict[str, Shape]) -> Iterator[str]:
-    """Yield a sentence for what the model takes at any length and torch has made a constant all the same."""
+    """Yield a sentence for each axis that the model supports at other lengths, but torch's graph has as a constant."""
     kept = {name for shape in inputs.values() for name in shape if isinstance(name, str)}
     if "batch" in axes.free and "batch" not in kept:
         yield f"the batch is fixed at {tensors(axes.example)[0].shape[0]}: the graph has it as a constant"

@@ -1,4 +1,4 @@
-"""The attentions, one a file; importing this registers them."""
+"""The attention layers, one per file; importing this package registers them."""
 
 from attnzoo.layers.cbam import CBAM
 from attnzoo.layers.dense_backward import DenselyBackwardAttention

@@ -6,7 +6,7 @@ r"""CBAM: S. Woo, J. Park, J.-Y. Lee, I. S. Kweon, "CBAM: Convolutional Block At
     g_s = \sigma(BN(conv_{7 \times 7}[avg_C\,x' : max_C\,x'])), \qquad y = x' \cdot g_s
 
 With ``residual=True`` the output is :math:`y + x`, the variant that TRA-Net's Table 2 compares. With a blend ``a``
-each gate counts as :math:`1 + a (g - 1)`, the channel gate also in :math:`x'`, of which the spatial gate is made.
+each gate counts as :math:`1 + a (g - 1)`, the channel gate also in :math:`x'`, from which the spatial gate is computed.
 
 Differences from the paper: none. The normalisation after the 7x7 convolution is not in the text but in the authors'
 code; ``norm_layer=None`` leaves it out and gives the convolution a bias instead.
@@ -38,7 +38,7 @@ fx.wrap("squeeze_channels")
 
 
 class ChannelGate(nn.Module):
-    """CBAM's channel half: one bottleneck on both the average and the maximum over all pixels.
+    """CBAM's channel half: a shared bottleneck on the average and the maximum over all pixels.
 
     Returns the gate (B, C, 1, 1), not the gated map.
     """
@@ -88,7 +88,7 @@ class SpatialGate(nn.Module):
         logits = planar(self.conv, planes)
         if (
             not checks.is_symbolic(logits) and why_called(self.norm) is None
-        ):  # torch's norm would take memory elsewhere for its own
+        ):  # torch's norm on the CPU does not check the device of its parameters
             eligibility.require_one_device(logits, (*self.norm.parameters(), *self.norm.buffers()))
         gate: Tensor = self.norm(logits).sigmoid()
         return gate
@@ -96,7 +96,14 @@ class SpatialGate(nn.Module):
 
 @functools.cache
 def _gating(channel: bool, size: int, norm: type[nn.Module], residual: bool) -> Gating:
-    """Return what CBAM is made of: with a channel gate or without, a convolution of this size (0: none), this norm."""
+    """Return the gates of a CBAM.
+
+    Args:
+        channel: Whether there is a channel gate.
+        size: Kernel size of the spatial gate; 0 for no spatial gate.
+        norm: Class of the spatial gate's norm.
+        residual: Whether the input is added to the output.
+    """
     rows: dict[str, Row] = {"": Row()}
     if channel:
         rows["channel"] = Row((ChannelGate,))
@@ -171,17 +178,21 @@ class CBAM(Layer):
         self.spatial = SpatialGate(kernel_size, norm_layer, device, dtype) if spatial else None
 
     def reset_parameters(self) -> None:
-        """Draw the weights anew, by torch's rules for convolutions and normalisations."""
+        """Initialise the parameters again, by torch's rules for convolutions and normalisations."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.modules.batchnorm._BatchNorm):  # noqa: SLF001 - its only common base
                 module.reset_parameters()
 
     def gates(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Return the channel gate (B, C, 1, 1) and the spatial gate (B, 1, H, W) of ``x``, those that are there."""
+        """Return the channel gate (B, C, 1, 1) and the spatial gate (B, 1, H, W) of ``x``, without one switched off."""
         return self._gates(x, None)[0]
 
     def _gates(self, x: Tensor, blend: Tensor | None) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Return the gates, and ``x`` to go on with. The spatial gate sees the map behind the blended channel gate."""
+        """Return the gates, and ``x`` as the pooling operations return it.
+
+        The caller must use this ``x``, so that the pooling's backward pass adds its gradient. The spatial gate is
+        computed from the map times the blended channel gate.
+        """
         checks.feature_map("x", x, self.channels, like=next(self.parameters(), None))
         channel = spatial = None
         if self.channel is not None:
@@ -201,7 +212,7 @@ class CBAM(Layer):
         Args:
             x: Map (B, C, H, W) of the parameters' dtype.
             blend: Scalar ``a``, of shape () or (1,): each gate counts as ``(1 - a) + a * gate``.
-            in_place: Whether ``x`` may be overwritten, where no gradient is wanted: the caller needs it no more.
+            in_place: Whether ``x`` may be overwritten if no gradient is required: the caller no longer needs it.
 
         Returns:
             Map of the shape, dtype, device and memory format of ``x``.
@@ -212,13 +223,14 @@ class CBAM(Layer):
             ValueError: If its shape does not fit.
         """
         if not torch.compiler.is_dynamo_compiling():
-            y = gate_images(x, self, self._made_of(), blend=blend, in_place=in_place)
+            y = gate_images(x, self, self._gating_of_modules(), blend=blend, in_place=in_place)
             if y is not None:
                 return y
         gates, x = self._gates(x, blend)
         return apply_gates(x, gates, blend=blend, residual=self.residual)
 
-    def _made_of(self) -> Gating:
+    def _gating_of_modules(self) -> Gating:
+        """Return the gates that the present submodules form."""
         spatial: Any = self.spatial
         if spatial is None:
             return _gating(self.channel is not None, 0, nn.Identity, self.residual)

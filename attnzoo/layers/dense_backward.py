@@ -60,7 +60,7 @@ class AttentionalFeatures(nn.Module):
     "dba",
     kind="pyramid",
     paper="Hua, Huynh-The, Seo, Lee, Convolutional Network with Densely Backward Attention, IMCOM 2020",
-    summary="Channel gates of shallow maps made from those of all deeper maps; pools the pyramid to one vector.",
+    summary="Channel gates of shallow maps from those of all deeper maps; pools the pyramid to one vector.",
     keeps=("dtype", "device"),
 )
 class DenselyBackwardAttention(Layer):
@@ -118,7 +118,7 @@ class DenselyBackwardAttention(Layer):
         )
 
     def reset_parameters(self) -> None:
-        """Draw the weights anew, by torch's rule for linear layers."""
+        """Initialise the parameters again, by torch's rule for linear layers."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 module.reset_parameters()

@@ -79,7 +79,7 @@ def threshold_maps(difference: Tensor, thresholds: Sequence[float] = DIFFERENCE_
     "difference_gate",
     kind="guided",
     paper="Chen, Wang, Wang, Liu, Computational efficient deep neural network with difference attention maps, 2020",
-    summary="Groups of channels modulated by binary maps of where the face has moved.",
+    summary="Groups of channels modulated by binary maps of the pixels in which the face has moved.",
 )
 class DifferenceGate(Layer):
     """Modulate a map by binary difference maps.
@@ -127,7 +127,7 @@ class DifferenceGate(Layer):
         return (self._factors(x, maps).repeat_interleave(self.out_channels // (self.num_maps + 1), dim=1),)
 
     def check(self, x: Tensor, maps: Tensor) -> None:
-        """Raise what :meth:`forward` raises: for callers that compute the rest."""
+        """Raise the errors of :meth:`forward` without computing it, for callers that modulate the map themselves."""
         checks.feature_map("x", x, self.channels)
         checks.feature_map("maps", maps, self.num_maps)
         if not checks.is_symbolic(x) and (maps.shape[0] != x.shape[0] or maps.shape[2:] != x.shape[2:]):
@@ -162,7 +162,7 @@ class DifferenceGate(Layer):
         """
         factors = self._factors(x, maps)
         factors = blended(factors, blend).to(x.dtype)
-        factors = factors[:, :, None]  # a broadcast over each group's channels is one pass already
+        factors = factors[:, :, None]  # to broadcast over each group's channels
         groups = x[:, None] if self.form == "stack" else torch.unflatten(x, 1, (self.num_maps + 1, -1))
         y = (groups * factors).flatten(1, 2)
         if checks.is_symbolic(x):

@@ -34,15 +34,15 @@ from attnzoo.ops.reading import Contents, Row, Table, contents, left_out, table
 from attnzoo.registry import register
 
 Connection = Literal["res", "dense"]
-_PIXELS_A_MEMBER = 192
-"""Pixels for each channel of a group from which on training by native passes is the faster way; measured."""
+_MIN_PIXELS_PER_GROUP_CHANNEL = 192
+"""Pixels per channel of a group from which training by the native kernels is faster; measured."""
 
 
 fx.wrap("_shuffle")
 
 
 class InterleavedGroupConv(Layer):
-    """A grouped 3x3 convolution and a grouped 1x1 convolution that mixes what the first kept apart.
+    """A grouped 3x3 convolution, then a grouped 1x1 convolution that mixes channels of different groups of the first.
 
     Args:
         channels: Input channels, a multiple of ``groups``.
@@ -89,12 +89,12 @@ class InterleavedGroupConv(Layer):
         self.norm2 = nn.BatchNorm2d(out_channels, device=device, dtype=dtype)
 
     def reset_parameters(self) -> None:
-        """Draw the weights anew, by torch's rules for convolutions and normalisations."""
+        """Initialise the parameters again, by torch's rules for convolutions and normalisations."""
         for module in (self.conv1, self.norm1, self.conv2, self.norm2):
             module.reset_parameters()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return P W2 P^T W1 x, normalised, not yet activated.
+        """Return P W2 P^T W1 x, with norms and without the activation at the end.
 
         Args:
             x: Map (B, C, H, W) of the parameters' dtype.
@@ -114,7 +114,7 @@ class InterleavedGroupConv(Layer):
         return _shuffle(y, y.shape[1] // self.groups)
 
     def _is_plain(self) -> bool:
-        """Tell whether the second half may be computed without calling its modules."""
+        """Tell whether ``conv2`` and ``norm2`` are torch's modules without hooks, so that they need not be called."""
         conv, norm = self.conv2, self.norm2
         if type(conv) is not nn.Conv2d or type(norm) is not nn.BatchNorm2d or norm.running_mean is None:
             return False
@@ -122,9 +122,9 @@ class InterleavedGroupConv(Layer):
         return options == ((1, 1), (1, 1), (1, 1), (0, 0)) and why_called(conv, norm) is None
 
     def _without_permutations(self, z: Tensor) -> Tensor:
-        """Return the normalised second convolution of ``z``, as one dense convolution, which costs less than copies.
+        """Apply ``conv2`` and ``norm2`` with both permutations as one dense convolution, which is faster than copies.
 
-        Where an activation is infinite, the zeros in its weight make a NaN of it.
+        The zeros in its weight turn an infinite activation into NaN.
         """
         order = torch.arange(z.shape[1], device=z.device).view(-1, self.groups).t().reshape(-1)  # natural to permuted
         conv, norm = self.conv2, self.norm2
@@ -136,9 +136,9 @@ class InterleavedGroupConv(Layer):
         momentum = running_statistics.momentum(norm)
         y = F.batch_norm(y, mean, variance, gain, offset, training=True, momentum=momentum, eps=norm.eps)
         with torch.no_grad():
-            for own, moved in zip(statistics, (mean, variance), strict=True):
-                if own is not None and moved is not None:
-                    own[order] = moved
+            for running, updated in zip(statistics, (mean, variance), strict=True):
+                if running is not None and updated is not None:
+                    running[order] = updated
         return y
 
 
@@ -168,8 +168,8 @@ class IGCBlock(Layer):
         groups: Groups L of the 3x3 convolution; the grouped 1x1 convolution has C / L groups.
         connection: ``res`` adds the input to the branch, ``dense`` concatenates it.
         out_channels: Output channels; ``channels`` by default. (CEDNN doubles them.)
-        branch_layer: Called with C, makes a layer that is put at the branch's end, before the connection (the second
-            SE position of CEDNN).
+        branch_layer: Called with C, returns a layer that is applied at the branch's end, before the connection (the
+            second SE position of CEDNN).
         device: Device of the parameters.
         dtype: Floating dtype of the parameters.
 
@@ -206,7 +206,7 @@ class IGCBlock(Layer):
         self.norm = nn.BatchNorm2d(out_channels, device=device, dtype=dtype)
 
     def reset_parameters(self) -> None:
-        """Draw the weights anew, by the rules of the layers inside, ``branch_layer`` included."""
+        """Initialise the parameters again, by the rules of the layers inside, ``branch_layer`` included."""
         for module in (self.branch, self.branch_layer, self.fuse, self.norm):
             reset = getattr(module, "reset_parameters", None)
             if reset is not None:
@@ -225,10 +225,10 @@ class IGCBlock(Layer):
             TypeError: If ``x`` is no floating tensor of the parameters' dtype.
             ValueError: If its shape does not fit.
         """
-        return self._made(x, pool=False)
+        return self._output(x, pool=False)
 
     def pooled(self, x: Tensor) -> Tensor:
-        """Return ``max_pool2d(self(x), 2)``, in one operation with the block where there is one.
+        """Return ``max_pool2d(self(x), 2)``, computed together with the block where a kernel does both.
 
         Args:
             x: As in ``forward``, of at least 2x2 pixels.
@@ -240,13 +240,14 @@ class IGCBlock(Layer):
             TypeError: As ``forward``.
             ValueError: As ``forward``.
         """
-        return F.max_pool2d(self(x), 2) if why_called(self) else self._made(x, pool=True)
+        return F.max_pool2d(self(x), 2) if why_called(self) else self._output(x, pool=True)
 
-    def _made(self, x: Tensor, pool: bool) -> Tensor:
+    def _output(self, x: Tensor, pool: bool) -> Tensor:
+        """Return the block's output, max-pooled 2x2 if ``pool``, by kernels if possible."""
         checks.feature_map("x", x, self.channels, like=self.fuse.weight)
-        pool_natively = pool and min(x.shape[2:]) >= 2  # else it is for max_pool2d to say what is wrong
-        unseen = torch.compiler.is_compiling() or checks.is_symbolic(x)
-        y = None if unseen else self._fused(x, pool_natively)
+        pool_natively = pool and min(x.shape[2:]) >= 2  # else max_pool2d raises
+        in_graph = torch.compiler.is_compiling() or checks.is_symbolic(x)
+        y = None if in_graph else self._fused(x, pool_natively)
         if y is None:
             y, pool_natively = self._by_modules(x), False
         else:
@@ -254,59 +255,60 @@ class IGCBlock(Layer):
         return F.max_pool2d(y, 2) if pool and not pool_natively else y
 
     def _fused(self, x: Tensor, pool: bool) -> Tensor | None:
-        """Return what kernels compute, or None where the modules must be called, or are the faster way."""
-        infers = not (self.training or torch.is_grad_enabled())
-        y = chain_of_modules(x, (ModuleLink(self, _CALLED, pool, None, 0.0),)) if infers else None
+        """Return the output computed by kernels, or None where the modules must be called or are faster."""
+        evaluates = not (self.training or torch.is_grad_enabled())
+        y = chain_of_modules(x, (ModuleLink(self, _CALLED, pool, None, 0.0),)) if evaluates else None
         if y is not None:
             return y
-        held = contents(((self, _TRAINING if self.training else _CALLED),))
-        if isinstance(held, str):
-            eligibility.note("igc", "torch", held)
+        values = contents(((self, _TRAINING if self.training else _CALLED),))
+        if isinstance(values, str):
+            eligibility.note("igc", "torch", values)
             return None
-        eligibility.require_one_device(x, held.tensors)
+        eligibility.require_one_device(x, values.tensors)
         if self.training:
-            return self._by_passes(x, held, pool) if self._gains_by_passes(x, held) else None
-        if not infers:
+            return self._by_passes(x, values, pool) if self._gains_by_passes(x, values) else None
+        if not evaluates:
             eligibility.note("igc_block", "torch", "gradients are on, and the kernel for evaluation has none")
             return None
-        found = stages(held)
-        if found is None or not eligibility.may_fuse("igc_block", x, None, beside=held.tensors):
+        three_stages = stages(values)
+        if three_stages is None or not eligibility.may_fuse("igc_block", x, None, others=values.tensors):
             return None
-        return igc_block(x, found, groups=self.branch.groups, pool=pool).map
+        return igc_block(x, three_stages, groups=self.branch.groups, pool=pool).map
 
-    def _by_passes(self, x: Tensor, held: Contents, pool: bool) -> Tensor:
-        """Return what the training kernels compute, and let the running statistics follow the batch."""
-        found = stages(held) or []
-        made = igc_training(x, found, groups=self.branch.groups, pool=pool)
+    def _by_passes(self, x: Tensor, values: Contents, pool: bool) -> Tensor:
+        """Return the output computed by the training kernels, and update the norms' running statistics."""
+        three_stages = stages(values) or []
+        output = igc_training(x, three_stages, groups=self.branch.groups, pool=pool)
         norms = (self.branch.norm1, self.branch.norm2, self.norm)
-        running_statistics.update(norms, found, made.moments, x)
-        return made.map
+        running_statistics.update(norms, three_stages, output.moments, x)
+        return output.map
 
     def _by_modules(self, x: Tensor) -> Tensor:
         branch = self.branch_layer(self.branch(x))
         connected = branch + x if self.connection == "res" else torch.cat([branch, x], dim=1)
         y = self.norm(self.fuse(F.relu(connected)))
-        # ReLU in the form that keeps its input for backward, not its output: backbones add to what a layer returns in
-        # place (timm's and torchvision's `x += shortcut`).
+        # A ReLU that saves its input for backward, not its output: backbones change a layer's output in place (`x +=
+        # shortcut` in timm and torchvision).
         return F.threshold(y, 0.0, 0.0)
 
     def trains_by_passes(self, x: Tensor) -> bool:
-        """Tell whether ``forward`` trains on ``x`` by ``attnzoo.ops.igc.igc_training``, whose maps are contiguous."""
+        """Tell whether ``forward`` uses ``attnzoo.ops.igc.igc_training`` for ``x``: its output is contiguous."""
         if not self.training or torch.compiler.is_compiling():
             return False
-        held = contents(((self, _TRAINING),))
-        return not isinstance(held, str) and self._gains_by_passes(x, held)
+        values = contents(((self, _TRAINING),))
+        return not isinstance(values, str) and self._gains_by_passes(x, values)
 
-    def _gains_by_passes(self, x: Tensor, held: Contents) -> bool:
-        """Tell whether the training kernels may be used, and are faster: for maps large beside a group's weights."""
+    def _gains_by_passes(self, x: Tensor, values: Contents) -> bool:
+        """Tell whether the training kernels may be used and are faster, as for maps that are large enough."""
         unfit = None
-        if x.shape[2] * x.shape[3] < _PIXELS_A_MEMBER * (self.channels // self.branch.groups) or x.numel() == 0:
-            unfit = "torch's convolutions are faster on a map that is small beside a group's weights"
+        pixels, members = x.shape[2] * x.shape[3], self.channels // self.branch.groups
+        if pixels < _MIN_PIXELS_PER_GROUP_CHANNEL * members or x.numel() == 0:
+            unfit = "torch's convolutions are faster on a map with few pixels for each channel of a group"
         elif torch.is_autocast_enabled("cpu"):
             unfit = "the training kernels know no autocast"
-        elif stages(held) is None or not all(t is None or t.dtype == torch.float32 for t in (x, *held.tensors)):
+        elif stages(values) is None or not all(t is None or t.dtype == torch.float32 for t in (x, *values.tensors)):
             unfit = "the training kernels take float32 and norms that keep statistics"
-        return eligibility.may_fuse("igc_training", x, unfit, beside=held.tensors)
+        return eligibility.may_fuse("igc_training", x, unfit, others=values.tensors)
 
     @staticmethod
     def chain(
@@ -316,20 +318,20 @@ class IGCBlock(Layer):
         between: Sequence[nn.Module] = (),
         kinds: tuple[type[nn.Module], ...] = (),
     ) -> Tensor | None:
-        """Return what several blocks make of ``x``, one after the other, without gradients, by one kernel.
+        """Apply several blocks one after the other, without gradients, by one kernel.
 
-        The parameters are read as they are at every call, so that nothing can go stale.
+        Nothing is cached: the parameters are read at each call.
 
         Args:
             x: Map (B, C, H, W) of float32, bfloat16 or float16.
-            links: Blocks, each with whether its output is max-pooled, with guiding maps (B, n, H, W) of the dtype of
-                ``x`` or None, and with what is added to them: see ``attnzoo.ops.igc.igc_block``.
-            between: Modules that the caller leaves out because the kernel does their work.
-            kinds: What these may be.
+            links: For each block: the block, whether its output is max-pooled 2x2, guiding maps (B, n, H, W) of the
+                dtype of ``x`` or None, and the number added to the maps; see ``attnzoo.ops.igc.igc_block``.
+            between: Modules between the blocks that the caller does not call, because the kernel does their work.
+            kinds: The allowed types of these modules.
 
         Returns:
-            The last block's map (B, C', H', W') of the dtype of ``x``. None where the modules must be called, or where
-            ``stages`` are to be given to ``igc_chain``: see ``attnzoo.ops.igc.chain_of_modules``.
+            The last block's map (B, C', H', W') of the dtype of ``x``. None where one kernel cannot do it: then call
+            the modules, or give their ``stages`` to ``attnzoo.ops.igc.igc_chain``.
         """
         left: Any = left_out
         parts = tuple([(module, left(*kinds)) for module in between])
@@ -337,18 +339,17 @@ class IGCBlock(Layer):
         return chain_of_modules(x, chain, parts)
 
     def stages(self) -> Sequence[Stage] | None:
-        """Return the three stages with which ``attnzoo.ops.igc.igc_block`` may take the place of calling the block.
+        """Return the three stages for ``attnzoo.ops.igc.igc_block``, or None where the block itself must be called.
 
-        None where it may not: in training; where a gradient may be wanted; where anybody watches (hooks, compilers,
-        tracers, transforms); where there is a ``branch_layer``, or another module in a convolution's or norm's place
-        (an adapter, a quantised one).
+        It must be called in training; while gradients are on; if it has hooks; under compilers, tracers and transforms;
+        with a ``branch_layer``; and if a convolution or norm was replaced (by an adapter or a quantised module).
         """
         if torch.is_grad_enabled() or not eligibility.plain_eager():
             return None
-        held = contents(((self, _WHOLE),))
-        if not isinstance(held, str):
-            return stages(held)
-        eligibility.note("igc", "torch", held)
+        values = contents(((self, _WHOLE),))
+        if not isinstance(values, str):
+            return stages(values)
+        eligibility.note("igc", "torch", values)
         return None
 
     def extra_repr(self) -> str:
@@ -357,7 +358,12 @@ class IGCBlock(Layer):
 
 
 def _table(training: bool, whole: Row) -> Table:
-    """Return what a block must be for a kernel to take its place; what it holds is said at ``ModuleLink``."""
+    """Return the table of a block; ``ModuleLink`` lists the values that are read.
+
+    Args:
+        training: Whether the norms must be in training mode or in evaluation mode.
+        whole: The row of the block.
+    """
     plain = {"stride": (1, 1), "dilation": (1, 1), "padding_mode": "zeros"}
     grouped = Row((nn.Conv2d,), ("weight", "bias"), required={**plain, "padding": (1, 1)})
     pointwise = Row((nn.Conv2d,), ("weight", "bias"), required={**plain, "padding": (0, 0)})

@@ -6,8 +6,8 @@ Facial Expression Recognition in the Wild", FG 2020.
 .. math::
     F_{cat} = [F_{pre} : F_{cur}], \qquad M = \sigma(conv(F_{cat})), \qquad F' = F_{cur} \otimes M
 
-The convolution has 2C inputs and C outputs and no bottleneck. It is a sum of two, one on each map, so that the
-concatenated tensor is never written.
+The convolution has 2C inputs and C outputs and no bottleneck. It is computed as the sum of two convolutions, one on
+each map, without writing the concatenated tensor.
 
 Differences from the paper: none in the equations. (The caption of its Fig. 2 puts the sigmoid after the product; the
 equations do not, and are followed.) The paper does not print the kernel's size; "cross-channel and cross-spatial" is
@@ -22,8 +22,8 @@ from torch import Tensor, fx, nn
 from attnzoo import checks
 from attnzoo.layer import Layer
 from attnzoo.ops import llam_gate, note_gates
-from attnzoo.ops.dense.convolution import of_two
-from attnzoo.ops.gate_listener import listened
+from attnzoo.ops.dense.convolution import convolve_pair
+from attnzoo.ops.gate_listener import has_listener
 from attnzoo.registry import register
 
 fx.wrap("llam_gate")
@@ -81,7 +81,7 @@ class LLAM(Layer):
         )
 
     def reset_parameters(self) -> None:
-        """Draw the weights anew, by torch's rule for convolutions."""
+        """Initialise the parameters again, by torch's rule for convolutions."""
         self.conv.reset_parameters()
 
     def gates(self, previous: Tensor, current: Tensor) -> tuple[Tensor]:
@@ -91,14 +91,14 @@ class LLAM(Layer):
         return (gate,)
 
     def _logits(self, previous: Tensor, current: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return two maps (B, C, H, W) whose sum the sigmoid takes, or one such map."""
+        """Return two maps (B, C, H, W) whose sum is the sigmoid's input, or one map and None."""
         checks.feature_map("previous", previous, self.channels, like=self.conv.weight)
         checks.feature_map("current", current, self.channels, like=self.conv.weight)
         if not checks.is_symbolic(previous) and previous.shape != current.shape:
             raise ValueError(
                 f"previous must have the shape of current, {tuple(current.shape)}, got {tuple(previous.shape)}"
             )
-        return of_two(self.conv, previous, current)
+        return convolve_pair(self.conv, previous, current)
 
     def forward(
         self,
@@ -109,14 +109,14 @@ class LLAM(Layer):
         shortcut: Tensor | None = None,
         relu: bool = False,
     ) -> Tensor:
-        """Return the gated current map, as a residual block needs it: plus a shortcut and behind a ReLU.
+        """Return the gated current map; with a shortcut added and a ReLU applied, as in residual blocks, if asked for.
 
         Args:
             previous: F_pre (B, C, H, W), the map before the current one.
             current: F_cur (B, C, H, W).
             blend: Scalar ``a``, of shape () or (1,): the gate counts as ``(1 - a) + a * M``.
-            shortcut: Map of the same shape that is added to F'.
-            relu: Whether a ReLU follows. None of the three costs a pass over the map.
+            shortcut: Map of the shape of ``current`` to add to F'.
+            relu: Whether to apply a ReLU at the end. Blend, shortcut and ReLU take no further pass over the map.
 
         Returns:
             Map of the shape, dtype, device and memory format of ``current``.
@@ -126,7 +126,7 @@ class LLAM(Layer):
             ValueError: If the shapes do not fit.
         """
         logits = self._logits(previous, current)
-        if listened():
+        if has_listener():
             with torch.no_grad():
                 note_gates(self, {"element": _gate(*logits)})
         return llam_gate(current, *logits, blend=blend, shortcut=shortcut, relu=relu)

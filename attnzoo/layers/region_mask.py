@@ -8,9 +8,9 @@ Y. Xia, "Upper, Middle and Lower Region Learning for Facial Action Unit Detectio
 with masks of 0 and 1 that are alike in all channels. With the centre row y of the face and the map's height H: upper,
 the rows above y; lower, the rows from y down; middle, y - H/4 to y + H/4.
 
-Differences from the paper: a row outside of a region is 0 there even if the map is not finite in it, where a product
-with 0 would be NaN. The paper leaves open what happens when y is no whole row of the map: here a row
-belongs to a region when the row's middle lies in it.
+Differences from the paper: rows outside of a region are 0 even where the map is NaN or infinite; a product with 0 would
+be NaN there. The paper does not define the case that y is no whole row of the map: here a row belongs to a region if
+the row's middle lies in it.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from torch import Tensor, fx
 from attnzoo import checks
 from attnzoo.layer import Layer
 from attnzoo.ops import note_gates, split_rows
-from attnzoo.ops.gate_listener import listened
+from attnzoo.ops.gate_listener import has_listener
 from attnzoo.registry import register
 
 Region = tuple[float | None, float | None]
-"""Top and bottom of a region, as fractions of the frame's height from the centre row, down being positive; None is the
-frame's edge."""
+"""Top and bottom of a region, as fractions of the frame's height measured from the centre row (down is positive); None
+for the frame's edge."""
 
 PAPER_REGIONS: Mapping[str, Region] = MappingProxyType(
     {"upper": (None, 0.0), "middle": (-0.25, 0.25), "lower": (0.0, None)}
@@ -53,7 +53,7 @@ class RegionMask(Layer):
         channels: Channels C of the map.
         regions: Name to (top, bottom), each a fraction of the frame's height measured from the centre row (down is
             positive), or None for the frame's edge. The paper's upper, middle and lower by default.
-        frame_height: Height in pixels of the frame in which the centre row is given; None means that it is given in
+        frame_height: Height in pixels of the frame in which the centre row is given; None if the centre row is given in
             rows of the map.
         device: Accepted for a uniform signature; the layer has no parameters.
         dtype: Accepted for a uniform signature; the layer has no parameters.
@@ -96,7 +96,7 @@ class RegionMask(Layer):
         """Return which rows belong to which region, boolean (R, B or 1, H)."""
         checks.feature_map("x", x, self.channels)
         kept = _kept_rows(x, center_row, tuple(self.regions.values()), self.frame_height)
-        if listened() and not checks.is_symbolic(x):
+        if has_listener() and not checks.is_symbolic(x):
             note_gates(self, self._named(kept, x.dtype), hard=True)
         return kept
 
@@ -105,15 +105,15 @@ class RegionMask(Layer):
 
         Args:
             x: Map (B, C, H, W), floating.
-            center_row: The face's centre row, one number or a tensor (B,), in pixels of the frame from its top edge;
-                None is the frame's middle. Its range is checked, which waits for the device if it is a CUDA tensor.
+            center_row: The face's centre row, one number or a tensor (B,), in pixels from the frame's top edge; None
+                for the frame's middle. Its range is checked, which synchronises the device if it is a CUDA tensor.
 
         Returns:
             Region name to map, each of the shape, dtype, device and memory format of ``x``.
 
         Raises:
-            TypeError: If ``x`` is no floating tensor, or ``center_row`` neither number nor tensor.
-            ValueError: If a shape does not fit, or a centre lies outside the frame or is NaN.
+            TypeError: If ``x`` is no floating tensor, or ``center_row`` is neither a number nor a tensor.
+            ValueError: If a shape does not fit, or a centre row lies outside the frame or is NaN.
         """
         copies = split_rows(x, self._rows(x, center_row))
         return {name: copies[i] for i, name in enumerate(self.regions)}

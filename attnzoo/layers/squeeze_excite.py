@@ -89,7 +89,7 @@ class SqueezeExcite(Layer):
         self.gate = gate_layer()
 
     def reset_parameters(self) -> None:
-        """Draw the weights anew, by torch's rule for convolutions."""
+        """Initialise the parameters again, by torch's rule for convolutions."""
         self.fc1.reset_parameters()
         self.fc2.reset_parameters()
 
@@ -98,7 +98,7 @@ class SqueezeExcite(Layer):
         return self._gates(x)[0]
 
     def _gates(self, x: Tensor) -> tuple[tuple[Tensor], Tensor]:
-        """Return the gate, and ``x`` to go on with."""
+        """Return the gate, and ``x`` as ``global_pool`` returns it: the caller must use it in place of the input."""
         checks.feature_map("x", x, self.channels, like=next(self.parameters(), None))
         pooled, x = global_pool(x, maximum=False)
         logits = pointwise(self.fc2, self.act(pointwise(self.fc1, pooled[0])))  # (B, C)
@@ -115,14 +115,14 @@ class SqueezeExcite(Layer):
         relu: bool = False,
         in_place: bool = False,
     ) -> Tensor:
-        """Return the gated map, as a residual block needs it: plus a shortcut and behind a ReLU.
+        """Return the gated map; as a residual block needs it, with a shortcut added and a ReLU applied if asked for.
 
         Args:
             x: Map (B, C, H, W) of the parameters' dtype.
             blend: Scalar ``a``, of shape () or (1,): the gate counts as ``(1 - a) + a * gate``.
-            shortcut: Map of the same shape that is added to the gated one.
-            relu: Whether a ReLU follows. None of the three costs a pass over the map.
-            in_place: Whether ``x`` may be overwritten, where no gradient is wanted: the caller needs it no more.
+            shortcut: Map of the shape of ``x`` to add to the gated map.
+            relu: Whether to apply a ReLU at the end. Blend, shortcut and ReLU take no further pass over the map.
+            in_place: Whether ``x`` may be overwritten if no gradient is required: the caller no longer needs it.
 
         Returns:
             Map of the shape, dtype, device and memory format of ``x``.

@@ -1,4 +1,4 @@
-"""The operations that the layers share, each computed by the fastest backend that can."""
+"""The operations that the layers share, each computed by the fastest available backend."""
 
 from attnzoo.ops.dense.linear import LinearLayer, linear, linears
 from attnzoo.ops.dense.winograd import convolve

@@ -1,4 +1,4 @@
-"""What the autograd rules of all operations share."""
+"""Functions that the autograd rules of several operations share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from attnzoo.ops import eligibility, torch_internals
 
 
 def needs_reference(*gradients: Tensor | None) -> bool:
-    """Tell whether a backward must itself be differentiable, or meets tensors that hold no memory of their own."""
+    """Tell whether a backward pass must use torch operations instead of kernels.
+
+    That is so if it must itself be differentiable (``create_graph=True``), or if a gradient has no memory that a kernel
+    could read.
+    """
     if torch.compiler.is_compiling():
         return False
     if torch.is_grad_enabled() or eligibility.transformed():
@@ -23,7 +27,7 @@ def needs_reference(*gradients: Tensor | None) -> bool:
 
 
 def differentiable_once(operator: str) -> None:
-    """Let second derivatives raise where a compiler has fixed a graph with this backward operator in it."""
+    """Register a gradient of a backward operator that raises: compiled graphs have no second derivatives."""
 
     def rule(ctx: Any, *gradients: Tensor) -> None:
         raise RuntimeError(f"{operator} is not differentiable: take second derivatives outside of torch.compile")
@@ -34,15 +38,18 @@ def differentiable_once(operator: str) -> None:
 def reference_gradients(
     reference: Callable[..., Any], inputs: Sequence[Tensor | None], gradients: Sequence[Tensor | None]
 ) -> list[Tensor | None]:
-    """Return the gradients of ``reference(*inputs)``, computed by torch from the beginning.
+    """Return the gradients of ``reference(*inputs)``, which torch computes and differentiates anew.
 
-    This is how a fused operation is differentiated twice: slow and right. The inputs are replaced by views of
-    themselves, so that only the direct dependence on each is followed, not that of one input on another.
+    Fused operations use it for second derivatives: it is slower than their kernels. The inputs are replaced by views of
+    themselves, so that the gradient follows the direct dependence on each input, not that of one input on another.
 
     Args:
-        reference: The operation's reference path; returns one tensor for each gradient.
-        inputs: Its inputs, with None where an option is not given.
-        gradients: The gradients of its outputs, with None where there is none.
+        reference: The operation in torch operations; returns one tensor for each of ``gradients``.
+        inputs: Its inputs; None for an option that is not given.
+        gradients: The gradients of its outputs; None for an output without one.
+
+    Returns:
+        One gradient for each input; None where the input needs none.
     """
     create_graph = torch.is_grad_enabled()
     with torch.enable_grad():
@@ -52,27 +59,27 @@ def reference_gradients(
         wanted = [v for v in views if v is not None and v.requires_grad]
         if not pairs:
             return [None] * len(inputs)
-        found = torch.autograd.grad(
+        computed = torch.autograd.grad(
             [o for o, _ in pairs], wanted, [g for _, g in pairs], create_graph=create_graph, allow_unused=True
         )
-    results = iter(found)
+    results = iter(computed)
     return [next(results) if v is not None and v.requires_grad else None for v in views]
 
 
 def dense(x: Tensor) -> Tensor:
-    """Return ``x`` itself if it is dense in NCHW or channels-last order, else a dense copy in the nearer of the two.
+    """Return ``x`` if it is contiguous in NCHW or channels-last order, else a contiguous copy in the nearer of the two.
 
-    A convolution picks its algorithm by the order of the strides, dense or not: a copy in the other order would have
-    whatever follows round differently.
+    The nearer one follows the order of the strides, by which torch's convolutions choose their algorithm: a copy in the
+    other order would change the rounding of the operations that follow.
     """
     if x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last):
         return x
-    pixel_by_pixel = x.stride(1) < x.stride(3) <= x.stride(2)
-    return x.contiguous(memory_format=torch.channels_last if pixel_by_pixel else torch.contiguous_format)
+    nearer_to_channels_last = x.stride(1) < x.stride(3) <= x.stride(2)
+    return x.contiguous(memory_format=torch.channels_last if nearer_to_channels_last else torch.contiguous_format)
 
 
 def like(gradient: Tensor, x: Tensor) -> Tensor:
-    """Return ``gradient`` in the memory format of ``x``; gradients come with any strides, even expanded ones."""
+    """Return ``gradient``, which may have any strides, contiguous in the memory format of ``x``."""
     if x.is_contiguous() and not x.is_contiguous(memory_format=torch.channels_last):
         return gradient.contiguous()
     if not x.is_contiguous():
@@ -81,5 +88,5 @@ def like(gradient: Tensor, x: Tensor) -> Tensor:
 
 
 def accumulator(x: Tensor) -> torch.dtype:
-    """Return the dtype that sums over ``x`` are made and kept in: at least float32."""
+    """Return the dtype in which sums over ``x`` are computed and returned: at least float32."""
     return torch.promote_types(x.dtype, torch.float32)

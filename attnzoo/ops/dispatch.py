@@ -1,8 +1,9 @@
-"""The backends: which there are, which one is asked for, and where their kernels are launched.
+"""The backends: which are available, which one the user has chosen, and the modules that launch their kernels.
 
-``torch`` is the traceable reference path, right everywhere. ``native`` are the C++ kernels for CPU tensors, ``triton``
-the Triton kernels for CUDA tensors. Both families are launched by functions of the same names and arguments: see
-``launcher``. Which backend computes an operation is decided in :mod:`attnzoo.ops.eligibility`.
+``torch`` is the reference path in plain torch operations: it runs on every device and can be traced and exported.
+``native`` are the C++ kernels for CPU tensors, ``triton`` the Triton kernels for CUDA tensors. Both kernel families
+have launch functions of the same names and arguments: see ``launcher``. Which backend computes an operation is decided
+in :mod:`attnzoo.ops.eligibility`.
 """
 
 from __future__ import annotations
@@ -25,17 +26,20 @@ from attnzoo.ops import torch_internals
 
 KERNEL_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 FAMILIES = ("native", "triton")
-"""The backends that are kernels."""
+"""The backends that consist of kernels."""
 OLDEST_CAPABILITY = (8, 0)
-"""Of a CUDA device; the Triton kernels are built and checked for this and newer ones."""
+"""The lowest CUDA compute capability for which the Triton kernels are tested."""
 INTERPRETED = os.environ.get("TRITON_INTERPRET", "0").lower() in {"1", "true", "on", "yes", "y"}
-"""Whether Triton interprets its kernels, on CPU tensors, as in the tests of the kernels."""
+"""Whether Triton interprets its kernels on CPU tensors, as the tests of the kernels do."""
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 class _Chosen(threading.local):
-    """The context's choice, a thread's own: torch.compile reads context variables only since torch 2.14."""
+    """The name that ``backend`` chose, for each thread.
+
+    It is no context variable, because torch.compile reads those only since torch 2.14.
+    """
 
     name = "auto"
 
@@ -44,23 +48,24 @@ _chosen = _Chosen()
 
 
 class BackendInfo(NamedTuple):
-    """Whether a backend is there, and what it is or why it is missing."""
+    """Whether a backend is available; ``detail`` describes it or says why it is not."""
 
     available: bool
     detail: str
 
 
 def backends() -> dict[str, BackendInfo]:
-    """Return every backend by name, with the reason where one is missing."""
+    """Return every backend by name; the detail of an unavailable one says why it is unavailable."""
     return {"torch": BackendInfo(True, f"torch {torch.__version__}"), "native": _native(), "triton": _triton()}
 
 
 @contextlib.contextmanager
 def backend(name: str) -> Iterator[None]:
-    """Compute all operations inside the block, in this thread, by one backend.
+    """Compute all operations inside the ``with`` block by one backend, in this thread.
 
     Args:
-        name: ``"auto"``, the default, takes the fastest that can run; any other name raises where it cannot.
+        name: ``"auto"``, the default, takes the fastest backend that can run. With any other name, an operation that
+            this backend cannot compute raises.
 
     Raises:
         RuntimeError: If the backend is not available.
@@ -75,22 +80,26 @@ def backend(name: str) -> Iterator[None]:
 
 
 def chosen() -> str:
-    """Return the name that the innermost ``backend`` block of this thread gave, or "auto"."""
+    """Return the name that the innermost ``backend`` block of this thread was given, or "auto" outside of one."""
     return _chosen.name
 
 
-def home(family: str) -> str:
-    """Return the type of the devices whose tensors the kernels take."""
+def device_type(family: str) -> str:
+    """Return the device type whose tensors a family's kernels take: ``"cpu"`` or ``"cuda"``."""
     return "cpu" if family == "native" or INTERPRETED else "cuda"
 
 
 def launcher(x: Tensor, on_cpu: str = "launch") -> ModuleType:
     """Return the module that launches the kernels for the device of ``x``.
 
-    The families' functions have the same names and arguments, so that an operator has one implementation for all
-    devices. Those for the CPU are in several modules, of which ``on_cpu`` names one.
+    Both families' launch functions have the same names and arguments, so that an operator needs one implementation for
+    all devices.
+
+    Args:
+        x: Any tensor of the operation.
+        on_cpu: The module in ``attnzoo.kernels.cpu`` to return for a CPU tensor.
     """
-    if x.device.type == home("triton"):
+    if x.device.type == device_type("triton"):
         from attnzoo.kernels.triton import launch as on_cuda
 
         return on_cuda
@@ -98,14 +107,14 @@ def launcher(x: Tensor, on_cpu: str = "launch") -> ModuleType:
 
 
 def operator(name: str, implementation: Callable[P, R]) -> Callable[P, R]:
-    """Return the operator ``attnzoo::name``, or what computes it where nobody looks at operators.
+    """Return the torch operator ``attnzoo::name``, or in plain eager mode the function that implements it.
 
-    Compilers, counters and fake tensors must see the operator. In plain eager mode they are absent, and going through
-    the dispatcher to Python would cost as much as a small map's whole layer.
+    Compilers, FLOP counters and fake tensors must see the operator. Without them it is bypassed: the way through
+    torch's dispatcher to Python takes as long as a whole layer on a small map.
     """
     if torch.compiler.is_compiling() or torch_internals.has_dispatch_mode():
-        found: Callable[P, R] = getattr(torch.ops.attnzoo, name)
-        return found
+        registered: Callable[P, R] = getattr(torch.ops.attnzoo, name)
+        return registered
     return implementation
 
 
@@ -118,7 +127,7 @@ def why_unavailable(family: str) -> str | None:
 
 @torch_internals.constant_when_compiled
 def check_name(name: str) -> None:
-    """Refuse a name that is no backend's, or that of one which is not available.
+    """Raise if no backend has this name, or if that backend is not available.
 
     Raises:
         RuntimeError: If the backend is not available.
@@ -134,7 +143,7 @@ def check_name(name: str) -> None:
 
 @torch_internals.constant_when_compiled
 def is_available(family: str) -> bool:
-    """Tell what ``backends`` tells of the kernels, without its words: every operation asks this."""
+    """Tell whether the kernels of this family can run; cheaper than ``backends``, as every operation calls it."""
     if family == "native":
         return native_is_built()
     return _triton().available
@@ -142,7 +151,7 @@ def is_available(family: str) -> bool:
 
 @functools.cache
 def native_is_built() -> bool:
-    """Tell whether there are native kernels, and CPU tensors are theirs."""
+    """Tell whether the native kernels were built and may take CPU tensors; the answer is cached."""
     return _native().available
 
 
@@ -152,10 +161,10 @@ def _native() -> BackendInfo:
     if INTERPRETED:
         return BackendInfo(False, "TRITON_INTERPRET is set, and CPU tensors are the Triton interpreter's")
     try:
-        found = library.description()
+        description = library.description()
     except OSError as error:
         return BackendInfo(False, str(error))
-    return BackendInfo(True, found)
+    return BackendInfo(True, description)
 
 
 @functools.cache

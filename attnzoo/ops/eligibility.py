@@ -1,12 +1,12 @@
-"""Whether kernels may compute an operation in place of torch: the one place where that is decided.
+"""The one place that decides whether kernels may compute an operation in place of torch.
 
-The questions come in this order: device, dtype, memory (plain dense tensors, all on one device), modules (nobody waits
-for them to be called, nothing about them was replaced), the surroundings (no export, no trace, no transform, no mode
-that sees operators), and whether the kernels were built. The first "no" is the reason, as
-:func:`attnzoo.ops.explain` shows it.
+The checks, in this order: device, dtype, memory (plain dense tensors, all on one device), modules (no hooks, no
+replaced methods), the surroundings (no export, trace, functional transform or dispatch mode), and whether the kernels
+were built. The first check that fails is the reason that :func:`attnzoo.ops.explain` shows.
 
-Under ``torch.compile`` the choice "auto" leaves most operations to torch: the compiler fuses them with what stands
-before and behind, which an opaque operator in the graph forbids. An explicit backend puts its operators there.
+Under ``torch.compile`` the choice "auto" leaves most operations to torch, because the compiler can fuse them with the
+operations before and after, but not with an opaque operator. A backend chosen by name puts its operators into the
+graph.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from attnzoo.ops import dispatch, torch_internals
 
 
 class Decision(NamedTuple):
-    """Who computed an operation, and why not kernels.
+    """Which backend computed an operation, and why no kernel did.
 
     Attributes:
         operation: The operation's name.
@@ -37,7 +37,7 @@ class Decision(NamedTuple):
 
 
 class _Noted(threading.local):
-    """Where the decisions of this thread are written down while ``explain`` runs."""
+    """The decisions of this thread while ``explain`` runs, else None."""
 
     decisions: list[Decision] | None = None
 
@@ -51,7 +51,7 @@ def choose(
     requested: str | None,
     unfit: str | None = None,
     *,
-    beside: Iterable[Tensor | None] = (),
+    others: Iterable[Tensor | None] = (),
     families: tuple[str, ...] = dispatch.FAMILIES,
     compiled: bool = False,
 ) -> str:
@@ -59,23 +59,23 @@ def choose(
 
     Args:
         operation: The operation's name, for ``explain``.
-        x: The tensor that decides.
-        requested: The ``backend`` argument of the operation; None is the context's choice.
-        unfit: Why no kernel does what is asked, if none does.
-        beside: The operation's other tensors.
-        families: Which kernels the operation has.
+        x: The main tensor: its device and dtype select the kernels.
+        requested: The ``backend`` argument of the operation; None means the one that ``dispatch.backend`` chose.
+        unfit: Why no kernel can compute this call, or None if one can.
+        others: The operation's other tensors.
+        families: The kernel families that implement the operation.
         compiled: Whether "auto" keeps the native kernel as an operator in a compiled graph.
 
     Raises:
-        RuntimeError: If kernels were asked for but are not available, or do not work on ``x``.
+        RuntimeError: If kernels were asked for by name but are not available or cannot take these tensors.
         ValueError: If there is no backend of that name.
     """
     name = dispatch.chosen() if requested is None else requested
     if name == "auto":
         reason: str | None = unfit or f"there is no kernel of it for {x.device.type} tensors"
         for family in families:
-            if unfit is None and x.device.type == dispatch.home(family):
-                reason = why_not(family, x, beside) or _why_left_to_torch(family, compiled)
+            if unfit is None and x.device.type == dispatch.device_type(family):
+                reason = why_not(family, x, others) or _why_left_to_torch(family, compiled)
                 if reason is None:
                     return note(operation, family, None)
         return note(operation, "torch", reason)
@@ -85,7 +85,7 @@ def choose(
         return note(operation, name, "torch was asked for")
     if name not in families:
         unfit = "there is no such kernel of this operation"
-    reason = unfit or why_not(name, x, beside)
+    reason = unfit or why_not(name, x, others)
     if reason is not None:
         raise RuntimeError(f"backend {name!r} cannot do this: {reason}")
     return note(operation, name, None)
@@ -97,38 +97,38 @@ def takes_native(
     requested: str | None,
     unfit: str | None = None,
     *,
-    beside: Iterable[Tensor | None] = (),
+    others: Iterable[Tensor | None] = (),
     compiled: bool = False,
 ) -> bool:
-    """Tell whether an operation that has native kernels only takes them: see ``choose``."""
+    """Tell whether the native kernel computes an operation that has no Triton kernel; arguments as in ``choose``."""
     families = ("native",)
-    return choose(operation, x, requested, unfit, beside=beside, families=families, compiled=compiled) == "native"
+    return choose(operation, x, requested, unfit, others=others, families=families, compiled=compiled) == "native"
 
 
-def may_fuse(operation: str, x: Tensor, unfit: str | None, *, beside: Iterable[Tensor | None]) -> bool:
-    """Tell whether one native kernel may compute what several operations compute one after the other.
+def may_fuse(operation: str, x: Tensor, unfit: str | None, *, others: Iterable[Tensor | None]) -> bool:
+    """Tell whether one native kernel may compute several operations at once.
 
-    Unlike ``choose`` it refuses nothing: where the answer is no, each of the operations is chosen for by itself.
+    Unlike ``choose`` it never raises: where the answer is no, a backend is chosen for each of the operations.
 
     Args:
         operation: The kernel's name, for ``explain``.
         x: The map.
-        unfit: Why the kernel cannot do it, if that is so.
-        beside: The other tensors.
+        unfit: Why the kernel cannot compute this call, or None if it can.
+        others: The other tensors.
     """
     reason = unfit
     if dispatch.chosen() not in {"auto", "native"}:
         reason = f"{dispatch.chosen()} was asked for"
     if reason is None:
-        reason = why_not("native", x, beside) or _why_left_to_torch("native", compiled=False)
+        reason = why_not("native", x, others) or _why_left_to_torch("native", compiled=False)
     return note(operation, "torch" if reason else "native", reason) == "native"
 
 
-def why_not(family: str, x: Tensor, beside: Iterable[Tensor | None] = ()) -> str | None:
-    """Return why kernels of this family may not compute something of ``x`` and other tensors, or None if they may."""
-    if x.device.type != dispatch.home(family) or x.dtype not in dispatch.KERNEL_DTYPES or not plain(x):
+def why_not(family: str, x: Tensor, others: Iterable[Tensor | None] = ()) -> str | None:
+    """Return why kernels of this family may not take ``x`` and the other tensors, or None if they may."""
+    if x.device.type != dispatch.device_type(family) or x.dtype not in dispatch.KERNEL_DTYPES or not plain(x):
         return (
-            f"{family} kernels take plain {dispatch.home(family).upper()} tensors of "
+            f"{family} kernels take plain {dispatch.device_type(family).upper()} tensors of "
             f"{', '.join(map(str, dispatch.KERNEL_DTYPES))}, got {type(x).__name__} of {x.dtype} on {x.device}"
         )
     if family == "triton" and not torch.compiler.is_compiling():
@@ -136,7 +136,7 @@ def why_not(family: str, x: Tensor, beside: Iterable[Tensor | None] = ()) -> str
 
         if x[:1].numel() > LARGEST_IMAGE:
             return f"triton kernels count at most {LARGEST_IMAGE} elements of an image, got {tuple(x.shape)}"
-    for tensor in beside:
+    for tensor in others:
         if tensor is not None:
             if tensor.device != x.device:
                 return f"all tensors must be on the device of x, {x.device}, got one on {tensor.device}"
@@ -146,7 +146,7 @@ def why_not(family: str, x: Tensor, beside: Iterable[Tensor | None] = ()) -> str
 
 
 def is_plain_convolution(conv: nn.Module, size: int) -> TypeGuard[nn.Conv2d]:
-    """Tell whether a module is torch's convolution, ``size`` x ``size``, that keeps a map's size, with zeros around."""
+    """Tell whether a module is an ungrouped ``size`` x ``size`` ``nn.Conv2d``, zero-padded to keep height and width."""
     if type(conv) is not nn.Conv2d or conv.kernel_size != (size, size) or conv.groups != 1:
         return False
     one, padding = (1, 1), (size // 2, size // 2)
@@ -156,7 +156,10 @@ def is_plain_convolution(conv: nn.Module, size: int) -> TypeGuard[nn.Conv2d]:
 
 
 def why_surroundings_forbid() -> str | None:
-    """Return who must see torch's own operations, or None if nobody must: compiled graphs may hold operators."""
+    """Return which export, trace, transform or dispatch mode needs torch's operations instead of kernels, or None.
+
+    ``torch.compile`` is no reason: its graphs may hold attnzoo's operators.
+    """
     if torch.compiler.is_compiling():
         return "an exported graph holds torch's operations alone" if exporting() else None
     if torch_internals.has_transform():
@@ -169,13 +172,13 @@ def why_surroundings_forbid() -> str | None:
 
 
 def why_called(*modules: nn.Module) -> str | None:
-    """Return why these modules must be called as they stand, so that nothing fused may take their place, or None.
+    """Return why these modules must be called, so that no fused operation may replace the call, or None.
 
-    That is where hooks wait for them, where somebody has replaced ``forward`` on one of them, or where a weight is
-    quantised, sharded or sparse: it knows what the module makes of it, and perhaps no more.
+    They must be called if one has hooks, if ``forward`` was replaced on an instance, or if a parameter or buffer is
+    quantised, sharded or sparse: a kernel cannot read its memory.
 
     Args:
-        modules: What a fused operation would take the place of. Modules inside of them are not looked at.
+        modules: The modules whose calls a fused operation would replace. Their submodules are not checked.
     """
     if torch_internals.has_global_module_hook():
         return "a hook on all modules waits for them to be called"
@@ -187,27 +190,27 @@ def why_called(*modules: nn.Module) -> str | None:
 
 
 def _why_module_called(module: nn.Module) -> str | None:
-    own = module.__dict__
+    attributes = module.__dict__
     for hooks in torch_internals.INSTANCE_HOOKS:
-        if own[hooks]:
+        if attributes[hooks]:
             return f"a hook waits for {type(module).__name__} to be called"
     for method in torch_internals.INSTANCE_METHODS:
-        if method in own:
+        if method in attributes:
             return f"{method} of this {type(module).__name__} was replaced"
-    if torch_internals.REPLICA in own:
+    if torch_internals.REPLICA in attributes:
         return f"this {type(module).__name__} is a replica of nn.DataParallel, which has no parameters to be read"
-    for held in (own["_parameters"], own["_buffers"]):
-        for tensor in held.values():
+    for tensors in (attributes["_parameters"], attributes["_buffers"]):
+        for tensor in tensors.values():
             if tensor is not None and not plain(tensor) and not torch_internals.is_fake(tensor):
                 return f"{type(module).__name__} holds a tensor that is no plain dense one"
     return None
 
 
 def plain(*tensors: Tensor | None) -> bool:
-    """Tell whether kernels may read the memory of all these tensors.
+    """Tell whether kernels may read the memory of all these tensors; None counts as such a tensor.
 
-    Quantised, sharded and sparse ones, which people put where parameters were, have none, or hold something else in it;
-    views with the negative bit mean the negative of what their memory holds.
+    The memory of quantised, sharded and sparse tensors, which may take the place of parameters, does not hold their
+    values one by one, and that of views with the negative bit holds the negatives.
     """
     for t in tensors:
         if t is None:
@@ -220,7 +223,7 @@ def plain(*tensors: Tensor | None) -> bool:
 
 
 def require_one_device(x: Tensor, tensors: Iterable[Tensor | None]) -> None:
-    """Refuse parameters that are not where the map is: a kernel would read memory that is not there.
+    """Raise if a parameter or buffer is not on the device of the map ``x``: a kernel would read invalid memory.
 
     Raises:
         RuntimeError: If one is on another device.
@@ -234,26 +237,26 @@ def require_one_device(x: Tensor, tensors: Iterable[Tensor | None]) -> None:
 
 
 def exporting() -> bool:
-    """Tell whether a graph is made for elsewhere: a size that is asked for there becomes a limit of the graph."""
-    # torch up to 2.8 cannot tell export from compile: it then takes the path that is right in both
+    """Tell whether a graph is being exported: code must then not compare sizes, which would restrict the graph."""
+    # torch up to 2.8 cannot tell export from compile: both then count as export, whose path is correct in both cases
     return torch.compiler.is_compiling() and getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)()
 
 
 def transformed() -> bool:
     """Tell whether ``torch.func`` or forward-mode AD is at work.
 
-    Autograd functions drop their tangents or refuse, so everything then goes the reference path.
+    Custom autograd functions drop the tangents or raise there, so that operations take the reference path.
     """
     return not torch.compiler.is_compiling() and torch_internals.has_transform()
 
 
 def plain_eager() -> bool:
-    """Tell whether nobody compiles, traces, transforms or looks at operators."""
+    """Tell whether no compiler, tracer, transform or dispatch mode is active."""
     return not torch.compiler.is_compiling() and why_surroundings_forbid() is None
 
 
 def _why_left_to_torch(family: str, compiled: bool) -> str | None:
-    """Return why "auto" does not take kernels that could compute it."""
+    """Return why "auto" leaves an operation to torch although kernels could compute it, or None."""
     if family == "triton" and dispatch.INTERPRETED:
         return "Triton interprets its kernels, for tests"
     if torch.compiler.is_compiling() and not (compiled and family == "native"):
@@ -262,23 +265,23 @@ def _why_left_to_torch(family: str, compiled: bool) -> str | None:
 
 
 def note(operation: str, backend: str, reason: str | None) -> str:
-    """Write a decision down for ``explain``, if it is running in this thread, and return the backend."""
+    """Add a decision to the list of ``explain``, if that is running in this thread, and return ``backend``."""
     if not torch.compiler.is_compiling() and _noted.decisions is not None:
         _noted.decisions.append(Decision(operation, backend, reason))
     return backend
 
 
 def is_noting() -> bool:
-    """Tell whether ``explain`` is running in this thread, for reasons that cost something to find."""
+    """Tell whether ``explain`` is running in this thread: only then are reasons computed that take time."""
     return _noted.decisions is not None
 
 
 @contextlib.contextmanager
 def noting() -> Iterator[list[Decision]]:
-    """Write down all decisions of this thread inside the block, into the list that it yields."""
-    outer, found = _noted.decisions, list[Decision]()
-    _noted.decisions = found
+    """Collect all decisions of this thread inside the ``with`` block, in the list that it yields."""
+    outer, decisions = _noted.decisions, list[Decision]()
+    _noted.decisions = decisions
     try:
-        yield found
+        yield decisions
     finally:
         _noted.decisions = outer

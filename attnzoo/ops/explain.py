@@ -1,4 +1,4 @@
-"""Which backend computes a layer, and why not kernels: the answers that the layer's operations get while it runs."""
+"""Run a layer and report which backend computes each of its operations, and why no kernel does where torch does."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from attnzoo.ops.torch_internals import buffers_of
 
 
 def explain(layer: Callable[..., Any], *inputs: Any, **options: Any) -> list[Decision]:
-    """Run a layer once and return who computed each of its operations: kernels, or torch and why.
+    """Run a layer once and return which backend computed each of its operations, and why where it was torch.
 
-    A module's buffers, such as running statistics, are put back afterwards. Hooks run. Gradients are recorded as they
-    are where this is called: operations without a gradient kernel depend on it.
+    Hooks run. A module's buffers, such as running statistics, are restored afterwards. The answer may depend on
+    whether gradients are enabled: not every kernel has a backward pass.
 
     Args:
         layer: A layer, a whole model, or any callable.
-        *inputs: What it is called with.
-        **options: By keyword.
+        *inputs: Positional arguments of the call.
+        **options: Keyword arguments of the call.
 
     Returns:
-        A decision for each time that an operation of attnzoo was asked for, in order: ``operation``, ``backend``
-        (``"native"``, ``"triton"`` or ``"torch"``), and ``reason``, None where kernels computed it. Empty where the
-        layer has no such operation.
+        One decision for each call of an operation of attnzoo, in order: ``operation``, ``backend`` (``"native"``,
+        ``"triton"`` or ``"torch"``), and ``reason``, None where a kernel computed it. Empty if the layer calls no such
+        operation.
 
     Raises:
         Exception: Whatever the layer raises.
@@ -47,12 +47,14 @@ torch.float64 on cpu'
 @contextlib.contextmanager
 def _unchanged_buffers(layer: Callable[..., Any]) -> Iterator[None]:
     modules = list(layer.modules()) if isinstance(layer, nn.Module) else []
-    before = [(held, name, t) for held in map(buffers_of, modules) for name, t in held.items() if t is not None]
+    before = [
+        (buffers, name, t) for buffers in map(buffers_of, modules) for name, t in buffers.items() if t is not None
+    ]
     values = [tensor.detach().clone() for _, _, tensor in before]
     try:
         yield
     finally:
-        for (held, name, tensor), value in zip(before, values, strict=True):
-            held[name] = tensor
+        for (buffers, name, tensor), value in zip(before, values, strict=True):
+            buffers[name] = tensor
             with torch.no_grad():
                 tensor.copy_(value)

@@ -1,4 +1,4 @@
-"""How a layer says what its gates are to whoever listens. Compiled and exported graphs hold none of it."""
+"""Layers report their gates to a listener such as :func:`attnzoo.record`; compiled and exported graphs do not."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from torch import Tensor, nn
 
 Listener = Callable[[nn.Module, Mapping[str, Tensor], bool], None]
 active_listener: ContextVar[Listener | None] = ContextVar("attnzoo_gate_listener", default=None)
-"""Whoever is told of gates in this thread."""
+"""The function that receives the gates computed in this context, or None."""
 
 
 def note_gates(layer: nn.Module, gates: Mapping[str, Tensor], *, hard: bool = False) -> None:
-    """Tell :func:`attnzoo.record` the gates that ``layer`` has just computed; without a recorder, do nothing.
+    """Report gates that ``layer`` has computed to :func:`attnzoo.record`; do nothing if no recorder is active.
 
-    A layer calls it wherever it computes its gates, on the way of ``forward`` as of ``gates``.
+    A layer calls this wherever it computes its gates, in ``forward`` and in ``gates``.
 
     Args:
-        layer: The layer itself.
+        layer: The layer that computed the gates.
         gates: Name to gate, of shape (B or 1, C or 1, H or 1, W or 1) or (B, C).
-        hard: Whether the gates are 0 or 1 by construction (masks), so that it says nothing if they are saturated.
+        hard: Whether the gates are masks of 0 and 1 by construction, so that a saturated gate is no sign of a problem.
     """
     if torch.compiler.is_compiling():
         return
@@ -31,14 +31,14 @@ def note_gates(layer: nn.Module, gates: Mapping[str, Tensor], *, hard: bool = Fa
         listener(layer, gates, hard)
 
 
-def listened() -> bool:
-    """Tell whether anybody listens, for gates that cost something to show."""
+def has_listener() -> bool:
+    """Tell whether a listener is active: gates that ``forward`` does not need are computed only for one."""
     return not torch.compiler.is_compiling() and active_listener.get() is not None
 
 
 @contextmanager
 def listening(listener: Listener) -> Iterator[None]:
-    """Let ``listener`` be told of all gates computed inside the block, in this thread."""
+    """Pass all gates computed inside the ``with`` block to ``listener``."""
     token = active_listener.set(listener)
     try:
         yield

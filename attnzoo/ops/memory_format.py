@@ -1,4 +1,4 @@
-"""The order in which a map lies in memory: channel by channel (NCHW) or pixel by pixel (channels-last)."""
+"""The memory format of a map: contiguous (NCHW) or channels-last."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from attnzoo.ops import eligibility
 
 
 def memory_format(x: Tensor) -> torch.memory_format:
-    """Return the order of a map (B, C, H, W): channels-last if it is that and not NCHW as well, else NCHW.
+    """Return the memory format of a map (B, C, H, W): channels-last if it is that and not contiguous as well.
 
-    ``torch.func.vmap`` knows NCHW only.
+    Under ``torch.func`` it is always NCHW, because vmap supports no other.
     """
     if eligibility.transformed():
         return torch.contiguous_format
@@ -20,5 +20,5 @@ def memory_format(x: Tensor) -> torch.memory_format:
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """Return a map (B, C, H, W) in channels-last order, or ``x`` itself under ``torch.func``, which knows NCHW only."""
+    """Return a map (B, C, H, W) in channels-last order; ``x`` itself under ``torch.func``, which needs NCHW."""
     return x if eligibility.transformed() else x.contiguous(memory_format=torch.channels_last)

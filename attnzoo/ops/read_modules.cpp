@@ -1,9 +1,8 @@
-// Reads what modules hold, by tables that say what the modules must be and which of their tensors and numbers are wanted,
-// and calls a kernel with it. What it returns, and when None, is said by `read` and `call` in reading.py, whose
-// `read_in_python` does the same.
+// Reads the tensors and numbers of modules, checks the modules against tables, and calls a kernel on the values. The
+// functions `read` and `call` in reading.py document the results; `read_in_python` there does the same in Python.
 //
-// It knows no layer, and of torch only the names of three dictionaries of a module and DLPack's exchange of tensors; what
-// else it asks of torch, `prepare` hands over. It is built for Python's stable interface.
+// This file contains nothing specific to a layer. Of torch it uses the names of three dictionaries of a module and
+// DLPack's C exchange API; `prepare` is given the functions of torch that it calls. It is built for Python's stable ABI.
 #define Py_LIMITED_API 0x030B0000
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -15,7 +14,7 @@
 
 namespace {
 
-// DLPack 1.3, as far as it is used: how a tensor says where and what it is.
+// The part of DLPack 1.3 that is used: the description of a tensor's memory.
 struct Described {
   void* data;
   int32_t device_type, device_id, rank;
@@ -35,7 +34,7 @@ struct Exchange {
 constexpr int32_t kCpu = 1;
 constexpr uint8_t kInt = 0, kFloat = 2, kBfloat = 4;
 
-struct Ref {  // owns an object, or none
+struct Ref {  // owns a reference to an object, or null
   PyObject* object;
   explicit Ref(PyObject* owned) : object(owned) {}
   Ref(const Ref&) = delete;
@@ -44,28 +43,28 @@ struct Ref {  // owns an object, or none
   bool is(PyObject* other) const { return object == other; }
 };
 
-struct Objects {  // owns all of them
+struct Objects {  // owns a reference to each object
   std::vector<PyObject*> all;
   ~Objects() {
     for (PyObject* each : all) Py_DECREF(each);
   }
 };
 
-// What `prepare` is given, for the life of the process.
-const Exchange* exchange;  // null until then
+// The arguments of `prepare`, kept for the life of the process.
+const Exchange* exchange;  // null before `prepare`
 struct {
   PyObject *tensor, *parameter;                               // types
   PyObject *is_neg, *is_grad_enabled, *empty_like, *threads;  // functions
-  PyObject *asked, *empty;    // of the surroundings: functions with what they may return; dictionaries
-  PyObject *hooks, *methods;  // names of a module's dictionaries of hooks, and of methods of its class
+  PyObject *asked, *empty;    // pairs (function, values that it may return); dictionaries that must be empty
+  PyObject *hooks, *methods;  // names of a module's hook dictionaries; names of methods that must not be replaced
 } torch;
 
-PyObject *modules_, *parameters_, *buffers_, *requires_grad_;  // names
+PyObject *modules_, *parameters_, *buffers_, *requires_grad_;  // interned attribute names
 
-// A row of a table: see `table` in reading.py.
+// The columns of a table's row: see `table` in reading.py.
 enum Column { kParent, kName, kKinds, kParameters, kBuffers, kNumbers, kRequired, kColumns };
 
-// Goes through the objects of a tuple while `good` of each is true; tells whether it was of all.
+// Whether `tuple` is a tuple and `good` is true for each of its items; stops at the first for which it is not.
 template <class Good> bool all_of(PyObject* tuple, Good good) {
   if (!tuple || !PyTuple_Check(tuple)) return false;
   const Py_ssize_t count = PyTuple_Size(tuple);
@@ -95,7 +94,7 @@ bool nothing_unusual_around() {
          });
 }
 
-// Whether nobody waits for a module to be called, and nobody has replaced what it does; `own` is its dictionary.
+// Whether a module has no hooks and no replaced methods; `own` is its __dict__.
 bool unwatched(PyObject* own) {
   return all_of(torch.hooks,
                 [&](PyObject* name) {
@@ -113,16 +112,16 @@ int64_t dtype_of(const Described& is) {
 }
 
 struct Reading {
-  const bool learns;  // whether gradients are on
+  const bool learns;  // whether gradients are enabled
   std::vector<AttnzooField> fields;
   std::vector<double> numbers;
   Objects tensors;
   explicit Reading(bool learns) : learns(learns) {}
 
-  // Adds a plain dense tensor on the CPU, or None.
+  // Adds the field of a plain dense CPU tensor or of None; false for any other object.
   bool add_tensor(PyObject* object) {
     if (!object) return false;
-    Py_INCREF(object);  // before torch is asked about it, meanwhile another thread may put something else in its place
+    Py_INCREF(object);  // first, because another thread may replace it while torch is called
     tensors.all.push_back(object);
     AttnzooField field = {};
     field.dtype = kAttnzooAbsent;
@@ -161,10 +160,10 @@ struct Reading {
     return !PyErr_Occurred();
   }
 
-  // Adds what a row says of a module, unless this is not what the row says.
+  // Adds the tensors and numbers that a row names; false if the module does not fit the row.
   bool add_module(PyObject* module, PyObject* own, PyObject* row) {
     PyObject* kinds = item(row, kKinds);
-    const bool called = PyTuple_Size(kinds) == 0;  // it is the layer that asks
+    const bool called = PyTuple_Size(kinds) == 0;  // the layer itself, which is being called
     const auto is_a = [&](PyObject* kind) { return type_of(module) == kind; };
     return own && (called || (any_of(kinds, is_a) && unwatched(own))) &&
            all_of(item(row, kRequired), [&](PyObject* pair) {
@@ -176,7 +175,7 @@ struct Reading {
   }
 
   bool add_part(PyObject* part) {
-    Objects owns;  // the modules' dictionaries
+    Objects owns;  // the modules' __dict__s, row by row
     if (!PyTuple_Check(part) || PyTuple_Size(part) != 2) return false;
     return all_of(item(part, 1), [&](PyObject* row) {
       if (!PyTuple_Check(row) || PyTuple_Size(row) != kColumns || !PyTuple_Check(item(row, kKinds))) return false;
@@ -218,7 +217,7 @@ struct Reading {
 
 const char kWrong[] = "read takes two tuples: parts, tensors; call takes kernel, options, parts, tensors (one at least), in_place";
 
-// Reads tensors and parts; then `use` makes the answer of what was read. None where anything is unusual.
+// Reads tensors and parts and returns `use` of them; None where kernels may not read them.
 template <class Use> PyObject* reading_of(PyObject* parts, PyObject* tensors, Use use) {
   if (!PyTuple_Check(parts) || !PyTuple_Check(tensors)) return PyErr_Format(PyExc_TypeError, "%s", kWrong);
   if (exchange && nothing_unusual_around()) {
@@ -227,7 +226,7 @@ template <class Use> PyObject* reading_of(PyObject* parts, PyObject* tensors, Us
                       all_of(parts, [&](PyObject* part) { return reading.add_part(part); });
     if (good && !PyErr_Occurred()) return use(reading);
   }
-  PyErr_Clear();  // torch's own modules meet the same, and raise it
+  PyErr_Clear();  // an error is raised again when the layer calls its modules
   Py_RETURN_NONE;
 }
 

@@ -1,7 +1,7 @@
-"""Pages that need nothing but themselves: one HTML file with its style, script, pictures and figures inside.
+"""Self-contained HTML pages: one file with style, script, pictures and figures inside.
 
-A page is a list of :class:`Section`, a section a list of blocks (tables, plots, sentences), and each block names the
-template that shows it. A page's own security policy forbids every request, so that none can leave it.
+A page is a list of :class:`Section`, a section a list of blocks (tables, plots, sentences); each block has a template.
+The page's content security policy forbids all requests.
 """
 
 from attnzoo.pages.blocks import Block, Curve, Gallery, Missing, Picture, Section, Tile, Tiles, Words

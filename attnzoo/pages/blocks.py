@@ -1,4 +1,4 @@
-"""What a page is made of."""
+"""The sections and blocks of a page."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from numpy.typing import NDArray
 
 
 class Block(Protocol):
-    """Anything that a section shows: a frozen dataclass with a template of its own."""
+    """A part of a section: a frozen dataclass with the name of its template."""
 
     template: ClassVar[str]
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page, one tab of it.
+    """A part of the page, shown as a tab.
 
     Attributes:
-        key: Its anchor: letters, digits and hyphens, once on a page.
-        title: Its heading, short, for it is the tab's too.
+        key: Its anchor: letters, digits and hyphens, unique on the page.
+        title: Its heading, short because it is also the tab's name.
         intro: One or two sentences below the heading.
-        blocks: What it shows, from top to bottom.
+        blocks: Its blocks, from top to bottom.
     """
 
     key: str
@@ -37,7 +37,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Words:
-    """Sentences; ``quiet`` ones are small and grey, a ``list`` has a point each."""
+    """Sentences; ``quiet`` ones are small and grey, ``numbered`` ones a list, ``alert`` ones warnings."""
 
     sentences: Sequence[str]
     quiet: bool = False
@@ -48,7 +48,7 @@ class Words:
 
 @dataclass(frozen=True)
 class Missing:
-    """What is not measured yet, and the command that would."""
+    """A note that ``what`` is not measured yet, with the command that measures it."""
 
     what: str
     command: str
@@ -57,7 +57,7 @@ class Missing:
 
 @dataclass(frozen=True)
 class Tile:
-    """One figure of the overview: ``figure`` of ``whole``, what it counts, and the section with the details."""
+    """One figure of the overview: ``figure`` of ``whole``, what is counted, and the section with the details."""
 
     figure: str
     whole: str
@@ -79,12 +79,12 @@ class Picture:
     """A picture inside the page.
 
     Attributes:
-        title: What stands above it.
-        said: What it shows, for those who do not see it.
+        title: Its heading.
+        said: Its alternative text.
         pixels: (H, W, 3), uint8.
         note: A line below it.
-        kind: What a filter can ask for.
-        alert: What is wrong with what it shows; empty for nothing.
+        kind: Its kind, by which the gallery can be filtered.
+        alert: A warning; empty for none.
     """
 
     title: str
@@ -103,13 +103,13 @@ class Picture:
         buffer = io.BytesIO()
         Image.fromarray(self.pixels).save(
             buffer, "JPEG", quality=88, subsampling=0
-        )  # a map of colours is read by its colours
+        )  # high quality, because colours encode values
         return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Values as a line beside pictures, from 0 to 1 or as far as they go; attributes as those of :class:`Picture`."""
+    """Values as a curve, with an axis from 0 to 1 or wider; the other attributes are those of :class:`Picture`."""
 
     title: str
     said: str
@@ -129,7 +129,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures and curves side by side, which can be searched."""
+    """Pictures and curves in a grid, with a search field."""
 
     key: str
     items: Sequence[Picture | Curve]

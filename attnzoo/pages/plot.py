@@ -1,8 +1,8 @@
-"""Points in a plane, drawn by matplotlib as SVG inside the page, each point with a name that can be read and reached.
+"""Scatter plots, drawn by matplotlib as SVG inside the page, with an accessible label for each point.
 
-matplotlib places axes, ticks and marks; afterwards its colours become the page's own (so that one drawing serves light
-and dark), its texts take the page's font, and each point gets its sentence, which is shown when a mouse or the keyboard
-comes to it and read aloud by a screen reader.
+matplotlib places axes, ticks and marks. Its SVG is then changed: colours become the page's variables (for the light and
+the dark theme), texts use the page's font, and each point gets a sentence, which is shown on hover or keyboard focus
+and read by screen readers.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _COLORS = {_INK: "var(--quiet)", _RULE: "var(--rule)"} | {
     color: f"var(--series-{number})" for number, color in enumerate(_SERIES)
 }
 _MARKS = "os^DvPX*"
-_SIZE = (4.7, 3.3)  # inches; read on a phone at about its own size
+_SIZE = (4.7, 3.3)  # inches; legible on a phone
 _STEPS = ((1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9), (1, 1.5, 2, 3, 4, 6, 8), (1, 2, 3, 5), (1, 2, 5), (1, 3), (1,))
 _MOST_TICKS = 6
 
 
 @dataclass(frozen=True)
 class Point:
-    """One point: of which series, where, and what is said of it."""
+    """One point: its series, its coordinates, and the sentence that describes it."""
 
     series: str
     x: float
@@ -44,12 +44,12 @@ class Plot:
 
     Attributes:
         key: Its id on the page: letters, digits and hyphens.
-        title: What it shows.
+        title: Its heading.
         x: Name of the horizontal axis, with its unit.
         y: Name of the vertical axis, with its unit.
         points: At least one; series get colours and marks in the order in which they come, eight at most.
         joined: Series whose points are joined by a line, in the order of x.
-        logarithmic: Whether both axes are.
+        logarithmic: Whether both axes are logarithmic.
         note: A sentence below it.
     """
 
@@ -70,7 +70,7 @@ class Plot:
 
     @property
     def svg(self) -> Any:
-        """The drawing, ready for the page.
+        """The SVG for the page, as safe markup.
 
         Raises:
             ImportError: If matplotlib is not installed.
@@ -80,7 +80,7 @@ class Plot:
             raise ValueError(
                 f"a plot needs points of 1 to {len(_MARKS)} series, got {len(self.points)} of {self.series}"
             )
-        root = ET.fromstring(self._drawn())  # noqa: S314 - written by matplotlib a line before
+        root = ET.fromstring(self._drawn())  # noqa: S314 - written by matplotlib
         _own(root, self._said())
         root.attrib |= {"role": "group", "aria-label": self.title, "class": "drawing"}
         for name in ("width", "height"):
@@ -140,7 +140,7 @@ class Plot:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Return round values over the range of a logarithmic axis, a handful."""
+    """Return at most six round values over the range of a logarithmic axis."""
     inside: list[float] = []
     for steps in _STEPS:
         ticks = [step * 10.0**decade for decade in range(-9, 16) for step in steps]
@@ -151,7 +151,7 @@ def _ticks(low: float, high: float) -> list[float]:
 
 
 def _own(root: ET.Element, said: dict[str, tuple[int, str]]) -> None:
-    """Give the drawing the page's colours, classes and names; drop what only a file of its own needs."""
+    """Give the drawing the page's colours, classes and labels, and remove what only a separate SVG file needs."""
     _cut(root, {f"{_SVG}metadata", f"{_SVG}style"})
     used = set(re.findall(r"#([\w-]+)", " ".join(value for each in root.iter() for value in each.attrib.values())))
     for element in root.iter():
@@ -166,11 +166,11 @@ def _own(root: ET.Element, said: dict[str, tuple[int, str]]) -> None:
             element.attrib |= {"class": f"point series-{number}", "role": "img", "aria-label": sentence}
         elif match := re.search(r"-line(\d+)$", name):
             element.set("class", f"line series-{match[1]}")
-        elif name and name not in used:  # matplotlib's own, the same in every drawing
+        elif name and name not in used:  # ids of matplotlib, not unique on a page
             del element.attrib["id"]
     points = {element.get("id"): element for element in root.iter() if element.get("id") in said}
     for number, name in enumerate(said):
-        points[name].set("tabindex", "-1" if number else "0")  # one stop of the keyboard; arrows move from it
+        points[name].set("tabindex", "-1" if number else "0")  # one tab stop; arrow keys move between points
 
 
 def _cut(root: ET.Element, tags: set[str]) -> None:

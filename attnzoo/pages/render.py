@@ -1,4 +1,4 @@
-"""From templates to one file."""
+"""Render a page from templates to one HTML file."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from attnzoo.extras import load
 
 
 def render(template: str, **context: Any) -> str:
-    """Return the page that a template of this package makes of ``context``.
+    """Return the HTML of a template of this package, rendered with ``context``.
 
-    Everything is escaped but what the templates say themselves. The policy in its head allows its own style, its own
-    script by its hash and pictures that are in it, and nothing else: no request can leave the page.
+    All values are escaped. The page's content security policy allows inline style, the page's script by its hash and
+    embedded pictures, and nothing else, so that the page cannot send requests.
 
     Args:
         template: Name of a file in ``templates``.
-        **context: What it shows; a name that the template uses and the context lacks is an error.
+        **context: The template's variables; a missing one is an error.
 
     Raises:
         ImportError: If jinja2 is not installed.

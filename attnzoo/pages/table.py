@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 MOST_CHOICES = 12
-"""A column with more different values is not offered as a filter of its own."""
+"""Largest number of different values of a column that is offered as a filter."""
 FEW = 8
 """A table with fewer rows has no filters."""
 
@@ -18,9 +18,9 @@ class Column:
 
     Attributes:
         title: Its heading.
-        numeric: Whether its cells are figures: set to the right, digits below digits.
+        numeric: Whether its cells are numbers: aligned right, with digits of equal width.
         choice: Whether it is offered as a filter.
-        unit: Of its figures, small beside the heading.
+        unit: Unit of its numbers, shown small next to the heading.
     """
 
     title: str
@@ -34,10 +34,10 @@ class Cell:
     """One cell.
 
     Attributes:
-        text: What is read.
-        value: What it is sorted by; the text by default.
-        verdict: ``yes``, ``no`` or ``open``: its colour and mark. Empty for none.
-        share: Length of a bar behind a mark at 1; None draws none.
+        text: The cell's text.
+        value: The sort key; the text by default.
+        verdict: ``yes``, ``no`` or ``open``, shown by colour and mark; empty for none.
+        share: Length of a bar with a mark at 1; None for no bar.
         code: Whether the text is a name or a command.
         note: A smaller line below.
         whole: Whether the text stays on one line.
@@ -53,7 +53,7 @@ class Cell:
 
     @property
     def order(self) -> float | str:
-        """What it is sorted by."""
+        """The sort key."""
         return self.text if self.value is None else self.value
 
 
@@ -63,10 +63,10 @@ class Table:
 
     Attributes:
         key: Its id on the page.
-        caption: What it shows, one sentence.
+        caption: Its caption, one sentence.
         columns: Its columns.
-        rows: A cell for each column.
-        source: Where its figures come from.
+        rows: Its rows, each with a cell for every column.
+        source: The source of its figures.
         folded: Whether it is closed at first, for many rows.
     """
 
@@ -81,23 +81,23 @@ class Table:
     @property
     def choices(self) -> Mapping[int, tuple[str, list[str]]]:
         """The filters: column number to its title and its different values, in the order of the rows."""
-        found: dict[int, tuple[str, list[str]]] = {}
+        filters: dict[int, tuple[str, list[str]]] = {}
         if len(self.rows) < FEW:
-            return found
+            return filters
         for index, column in enumerate(self.columns):
             values = list(dict.fromkeys(row[index].text for row in self.rows))
             if column.choice and 1 < len(values) <= MOST_CHOICES:
-                found[index] = (column.title, values)
-        return found
+                filters[index] = (column.title, values)
+        return filters
 
     @property
     def searchable(self) -> bool:
-        """Whether there is enough to search in."""
+        """Whether the table has enough rows for a search field."""
         return len(self.rows) >= FEW
 
 
 def number(value: Any) -> Cell:
-    """Return a cell for any value of a result: figures with four digits, lists by commas, a dash for None."""
+    """Return a cell for any value: numbers with four digits, lists separated by commas, a dash for None."""
     if value is None:
         return Cell("-")
     if isinstance(value, bool):
@@ -111,7 +111,7 @@ def number(value: Any) -> Cell:
 
 
 def sizes(shape: Sequence[int]) -> str:
-    """Return a shape that stays on one line, a sign of multiplication between its numbers."""
+    """Return a shape as text without line breaks, with multiplication signs between its numbers."""
     return "\u00a0\u00d7\u00a0".join(map(str, shape))
 
 

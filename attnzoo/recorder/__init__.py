@@ -1,4 +1,4 @@
-"""See what the gates of a model say: :func:`record`, and :func:`feature_maps` for what stands around a gate."""
+"""Inspect a model's gates with :func:`record`, and the maps before and after a module with :func:`feature_maps`."""
 
 from attnzoo.recorder.feature_maps import FeatureMaps, feature_maps
 from attnzoo.recorder.recording import Recorder, record

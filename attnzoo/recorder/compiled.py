@@ -1,8 +1,8 @@
-"""Compiled modules in a recorded pass: they run as they were before, in the recording thread alone.
+"""Run compiled modules eagerly in a recorded pass, in the recording thread only.
 
-A compiled graph has no gates to show. ``torch.compiler.set_stance`` would have it run eagerly too, and everybody
-else's: it holds for the whole process. So the compiled ``forward`` of each module is stood in for, as long as anybody
-records, by a function that asks whether this very thread does.
+A compiled graph does not report gates. ``torch.compiler.set_stance`` could make it run eagerly, but for the whole
+process. So while a recorder is active, the compiled ``forward`` of each module is replaced by a function that runs the
+original forward in a recording thread, and the compiled one in all others.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import nn
 from attnzoo.ops.torch_internals import COMPILED_CALL, COMPILED_FROM, call_as_written
 
 COMPILED_FORWARD = "forward"
-"""Where ``torch.compile(module)`` holds what it has made."""
+"""Attribute of a module compiled by ``torch.compile(module)`` that holds the compiled function."""
 
 
 class _Eager(threading.local):
@@ -28,21 +28,21 @@ class _Eager(threading.local):
 
 
 @dataclass(slots=True)
-class _Held:
-    """What was held where a function stands now, and how many recorders need that function."""
+class _Replaced:
+    """A replaced compiled function, and the number of active recorders that need the replacement."""
 
     compiled: Callable[..., Any]
     recorders: int = 0
 
 
 _eager = _Eager()
-_held: weakref.WeakKeyDictionary[nn.Module, dict[str, _Held]] = weakref.WeakKeyDictionary()
+_replaced: weakref.WeakKeyDictionary[nn.Module, dict[str, _Replaced]] = weakref.WeakKeyDictionary()
 _lock = threading.Lock()
 
 
 @contextmanager
 def eagerly() -> Iterator[None]:
-    """Run the modules that :func:`watch` has found uncompiled, in this thread, for as long as the context lasts."""
+    """Inside the ``with`` block, run the modules that :func:`watch` prepared without compilation, in this thread."""
     _eager.passes += 1
     try:
         yield
@@ -52,43 +52,44 @@ def eagerly() -> Iterator[None]:
 
 @contextmanager
 def watch(model: nn.Module) -> Iterator[None]:
-    """Let :func:`eagerly` act on the compiled modules of ``model``, itself included, for as long as the context lasts.
+    """Inside the ``with`` block, make :func:`eagerly` apply to the compiled modules of ``model``, itself included.
 
-    In other threads, and outside :func:`eagerly`, they run compiled as before; nothing is compiled again.
+    In other threads, and outside of :func:`eagerly`, they run compiled as before; nothing is compiled again.
     """
-    found = [(module, place) for module in model.modules() for place in _places(module)]
+    compiled = [(module, name) for module in model.modules() for name in _compiled_attributes(module)]
     with _lock:
-        for module, place in found:
-            held = _held.setdefault(module, {})
-            if place not in held:
-                held[place] = _Held(vars(module)[place])
-                setattr(module, place, _choosing(module, place, held[place].compiled))
-            held[place].recorders += 1
+        for module, name in compiled:
+            replaced = _replaced.setdefault(module, {})
+            if name not in replaced:
+                replaced[name] = _Replaced(vars(module)[name])
+                setattr(module, name, _choosing(module, name, replaced[name].compiled))
+            replaced[name].recorders += 1
     try:
         yield
     finally:
         with _lock:
-            for module, place in found:
-                held = _held[module]
-                held[place].recorders -= 1
-                if not held[place].recorders:
-                    setattr(module, place, held.pop(place).compiled)
+            for module, name in compiled:
+                replaced = _replaced[module]
+                replaced[name].recorders -= 1
+                if not replaced[name].recorders:
+                    setattr(module, name, replaced.pop(name).compiled)
 
 
-def _places(module: nn.Module) -> Iterator[str]:
+def _compiled_attributes(module: nn.Module) -> Iterator[str]:
     if hasattr(vars(module).get(COMPILED_FORWARD), COMPILED_FROM):
         yield COMPILED_FORWARD
     if vars(module).get(COMPILED_CALL) is not None:
         yield COMPILED_CALL
 
 
-def _choosing(module: nn.Module, place: str, compiled: Callable[..., Any]) -> Callable[..., Any]:
-    before: Callable[..., Any] = (
-        getattr(compiled, COMPILED_FROM) if place == COMPILED_FORWARD else functools.partial(call_as_written, module)
+def _choosing(module: nn.Module, name: str, compiled: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that calls the original function inside ``eagerly`` and ``compiled`` outside of it."""
+    original: Callable[..., Any] = (
+        getattr(compiled, COMPILED_FROM) if name == COMPILED_FORWARD else functools.partial(call_as_written, module)
     )
 
     @functools.wraps(compiled)
     def choosing(*args: Any, **kwargs: Any) -> Any:
-        return before(*args, **kwargs) if _eager.passes else compiled(*args, **kwargs)
+        return original(*args, **kwargs) if _eager.passes else compiled(*args, **kwargs)
 
     return choosing

@@ -1,4 +1,4 @@
-"""A feature map before and after one module, as CEDNN's Figures 9 and 14 show them."""
+"""The feature maps before and after one module, as in CEDNN's Figures 9 and 14."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ GAP = 2
 
 @dataclass(frozen=True, eq=False)
 class FeatureMaps:
-    """The maps that one module took and gave, of one batch.
+    """The input and output map of one module for one batch.
 
     Attributes:
-        module: Its name.
-        before: What it took (B, C, H, W), detached.
-        after: What it gave (B, C', H', W'), detached.
+        module: The module's name.
+        before: Its input (B, C, H, W), detached.
+        after: Its output (B, C', H', W'), detached.
     """
 
     module: str
@@ -34,15 +34,15 @@ class FeatureMaps:
     after: Tensor
 
     def grids(self, *, rows: int | None = None, index: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Return the channels before and after as two grey pictures, one small map a channel.
+        """Return the channels before and after as two grey pictures, each a grid of one small map per channel.
 
-        All maps of a picture share one scale, from the least value of both pictures (black) to the greatest (white), so
-        that a channel which attention has weakened is darker.
+        All maps share one scale, from the least value of both pictures (black) to the greatest (white), so that a
+        channel is darker after the module if attention has weakened it.
 
         Args:
-            rows: Rows of each picture, filled one after the other; by default as many as make it a square. CEDNN's
-                Figure 14 has a row for each group of channels: 6.
-            index: Which image of the batch.
+            rows: Rows of each grid, filled one after the other; by default the square root of the number of channels.
+                CEDNN's Figure 14 has a row for each group of channels: 6.
+            index: Index of the image in the batch.
 
         Raises:
             IndexError: If the batch has no such image.
@@ -56,12 +56,12 @@ class FeatureMaps:
         return first, second
 
     def save(self, path: str | Path, *, rows: int | None = None, index: int = 0) -> None:
-        """Write both pictures side by side as one PNG, which appears whole or not at all.
+        """Write both pictures side by side as one PNG, atomically.
 
         Raises:
             ImportError: If matplotlib is not installed.
-            OSError: If the file system refuses.
-            ValueError: If ``path`` cannot be a PNG: another name, a folder, in no folder.
+            OSError: If the file cannot be written.
+            ValueError: If ``path`` does not end in .png, is a folder, or its folder does not exist.
         """
         files.check_writable(Path(path), ".png")
         grids = self.grids(rows=rows, index=index)
@@ -70,23 +70,23 @@ class FeatureMaps:
 
 
 def feature_maps(model: nn.Module, module: str, *inputs: Any, **kwargs: Any) -> FeatureMaps:
-    """Run the model once without gradients and return the feature map before and after one of its modules.
+    """Run the model once without gradients and return the feature maps before and after one of its modules.
 
-    For CEDNN's Figure 14 the module is ``gates.0``, which lays the difference maps on the first block's features; for
-    Figure 9 it is ``blocks.0`` or ``blocks.4``, whose maps it shows ``after``; ``block_layers.0`` is the channel
-    attention behind the first block.
+    For CEDNN's Figure 14 the module is ``gates.0``, which applies the difference maps to the first block's features;
+    for Figure 9 it is ``blocks.0`` or ``blocks.4``, of which the figure shows ``after``; ``block_layers.0`` is the
+    channel attention behind the first block.
 
     Args:
-        model: Any model; its mode stays as it is.
+        model: Any model; its mode is not changed.
         module: Name of the module, as in ``model.named_modules()``.
-        *inputs: What the model takes.
-        **kwargs: The same, by name.
+        *inputs: Positional arguments of the model.
+        **kwargs: Keyword arguments of the model.
 
     Returns:
-        The maps. Of a module that takes several (LLAM) ``before`` is the last one, of the output's own size.
+        The maps. If the module takes several maps (LLAM), ``before`` is the last one of the output's shape.
 
     Raises:
-        TypeError: If the module takes or gives no map (B, C, H, W).
+        TypeError: If the module's input or output is no map (B, C, H, W).
         ValueError: If the model has no such module, or does not run it.
 
     Example:
@@ -128,7 +128,7 @@ def _kind(value: Any) -> str:
 
 
 def _grid(maps: Tensor, rows: int | None, low: float, high: float) -> NDArray[np.uint8]:
-    """Return the maps (C, H, W) row by row, white between them."""
+    """Return the maps (C, H, W) as one grid, filled row by row, with white gaps."""
     count, height, width = maps.shape
     rows = round(math.sqrt(count)) if rows is None else min(count, checks.positive_int("rows", rows))
     columns = -(-count // rows)

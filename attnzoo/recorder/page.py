@@ -1,4 +1,4 @@
-"""All gates of a pass as one page: the image, what each gate says of it, figures, and what is wrong."""
+"""All gates of a pass as one HTML page: the image, each gate over it or as a curve, statistics and warnings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from attnzoo.recorder.table import HEADER, cells
 LONGEST = 384
 """Pixels of the image's longer side on the page."""
 MOST_GATES = 120
-"""With more gates every second, third, .. is shown; the table has all."""
+"""If there are more gates, only every second, third, .. is shown; the table lists all."""
 WORDS = (
     f"A value is saturated within {MARGIN} of 0 or 1, where a sigmoid hardly learns.",
     f"A channel is dead if it was within {MARGIN} of 0 in all passes: what it gates is lost.",
@@ -39,13 +39,13 @@ def draw(
 
     Raises:
         ImportError: If jinja2 or matplotlib is not installed.
-        IndexError: If so many images were not kept.
+        IndexError: If ``index`` is not below the number of kept images.
         ValueError: If there is no gate.
     """
     if not gates:
         raise ValueError("there is nothing to show: no gate is kept")
     pixels = picture.shrunk(picture.as_pixels(image), LONGEST)
-    alerts = {name: said for name, one in statistics.items() if (said := one.alert()) is not None}
+    alerts = {name: alert for name, one in statistics.items() if (alert := one.alert()) is not None}
     shown = list(gates)[:: -(-len(gates) // MOST_GATES)]
     items = _items({name: gates[name] for name in shown}, alerts, pixels, index)
     intro = (
@@ -73,9 +73,9 @@ def _items(
         kind, alert = name.rpartition(":")[2].partition("#")[0], alerts.get(name, "")
         if name in planes:
             plane = planes[name]
-            said = f"{plane.min():.3f} to {plane.max():.3f}"
-            note = f"{sizes(plane.shape)}, {said}"
-            items.append(Picture(name, f"{name} over the image, {said}", overlays[name], note, kind, alert))
+            span = f"{plane.min():.3f} to {plane.max():.3f}"
+            note = f"{sizes(plane.shape)}, {span}"
+            items.append(Picture(name, f"{name} over the image, {span}", overlays[name], note, kind, alert))
         else:
             values = np.sort(channels[name])[::-1]
             note = f"{len(values)} channels, {values[-1]:.3f} to {values[0]:.3f}, mean {values.mean():.3f}"

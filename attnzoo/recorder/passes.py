@@ -1,4 +1,4 @@
-"""The passes that are being recorded, by thread, and the one listener that tells all recorders of a thread."""
+"""The passes that are being recorded in each thread, and the gate listener that serves all recorders of a thread."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Pass:
     """One recorded call of a model, in one thread.
 
     Attributes:
-        thread: The thread that the model runs in.
-        gates: By name, what was captured.
-        calls: By gate, how often it was noted.
-        ends: What is undone when the call is over.
+        thread: Identifier of the thread in which the model runs.
+        gates: Name to captured gate.
+        calls: Name of a gate to the number of times it was reported.
+        ends: Callbacks to run at the end of the call.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class Pass:
         self.ends = ExitStack()
 
     def runs_here(self) -> bool:
-        """Tell whether this is the thread of the call: modules are shared, and so are the hooks on them."""
+        """Tell whether the current thread is that of the call: other threads run the same modules and hooks."""
         return threading.get_ident() == self.thread
 
 
@@ -42,16 +42,16 @@ class _Listeners(threading.local):
 _listeners = _Listeners()
 
 
-def _tell(layer: nn.Module, gates: Mapping[str, Tensor], hard: bool) -> None:
+def _forward(layer: nn.Module, gates: Mapping[str, Tensor], hard: bool) -> None:
     for listener in tuple(_listeners.all):
         listener(layer, gates, hard)
 
 
 def listen(listener: Listener) -> Callable[[], Any]:
-    """Tell ``listener`` of all gates that are computed in this thread; return what ends it, in any order of several."""
+    """Pass all gates computed in this thread to ``listener``; return a function that ends this, in any order."""
     here = _listeners
     if not here.all:
-        here.listening.enter_context(listening(_tell))
+        here.listening.enter_context(listening(_forward))
     here.all.append(listener)
 
     def end() -> None:

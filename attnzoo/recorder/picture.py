@@ -1,4 +1,4 @@
-"""Gates as pictures: a plane for each gate that has pixels, and the image under it."""
+"""Gates as pictures: spatial gates as planes and as overlays on the image, channel gates as vectors."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ OPACITY = 0.6
 
 def planes(gates: Mapping[str, Tensor], index: int) -> dict[str, NDArray[np.float32]]:
     """Return each gate with more than one pixel as a plane (h, w), averaged over its channels."""
-    found = {}
-    for name, gate in gates.items():
-        if gate.dim() == 4 and gate.shape[2] * gate.shape[3] > 1:
-            found[name] = _of_image(name, gate, index).float().mean(0).cpu().numpy()
-    return found
+    return {
+        name: _of_image(name, gate, index).float().mean(0).cpu().numpy()
+        for name, gate in gates.items()
+        if gate.dim() == 4 and gate.shape[2] * gate.shape[3] > 1
+    }
 
 
 def channels(gates: Mapping[str, Tensor], index: int) -> dict[str, NDArray[np.float32]]:
-    """Return each gate without pixels as a vector (C,)."""
+    """Return each gate with one pixel or none as a vector (C,)."""
     return {
         name: _of_image(name, gate, index).float().flatten().cpu().numpy()
         for name, gate in gates.items()
@@ -39,26 +39,26 @@ def channels(gates: Mapping[str, Tensor], index: int) -> dict[str, NDArray[np.fl
 def overlays(
     image: NDArray[np.uint8] | Tensor, planes: Mapping[str, NDArray[np.float32]]
 ) -> dict[str, NDArray[np.uint8]]:
-    """Return the grey image under each plane, from its least value (dark) to its greatest (bright)."""
+    """Return each plane as a colour overlay on the grey image, from its least value (dark) to its greatest (bright)."""
     pixels = as_pixels(image)
     grey = pixels.astype(np.float32) @ np.array([0.299, 0.587, 0.114], dtype=np.float32) / 255
     colors = matplotlib("matplotlib").colormaps[COLORS]
-    found = {}
+    pictures = {}
     for name, plane in planes.items():
         low, high = plane.min(), plane.max()
         level = (plane - low) / (high - low) if high > low else np.full_like(plane, 0.5)
         wide = F.interpolate(torch.from_numpy(level)[None, None], grey.shape, mode="bilinear", align_corners=False)
         shade = colors(wide[0, 0].numpy())[..., :3]
         blended = OPACITY * shade + (1 - OPACITY) * grey[..., None]
-        found[name] = (blended * 255).round().astype(np.uint8)
-    return found
+        pictures[name] = (blended * 255).round().astype(np.uint8)
+    return pictures
 
 
 def as_pixels(image: Any) -> NDArray[np.uint8]:
     """Return the image as pixels (H, W, 3), uint8.
 
     Raises:
-        TypeError: If it is no array of uint8 and no floating tensor.
+        TypeError: If it is neither an array of uint8 nor a floating tensor.
         ValueError: If its shape is not (H, W, 3) or (3, H, W), or a tensor is not in 0 to 1.
     """
     if isinstance(image, Tensor):
@@ -89,16 +89,16 @@ def shrunk(pixels: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
 
 
 def matplotlib(module: str) -> ModuleType:
-    """Return a module of matplotlib.
+    """Import and return a module of matplotlib.
 
     Raises:
-        ImportError: If it is not installed; the message says how to get it.
+        ImportError: If it is not installed; the message says how to install it.
     """
     return extras.load(module, extra="report", what="pictures")
 
 
 def _of_image(name: str, gate: Tensor, index: int) -> Tensor:
-    """Return the gate of one image of the batch; one that all images share is that of each."""
+    """Return the gate of image ``index`` of the batch; a gate with batch size 1 is shared by all images."""
     if gate.shape[0] == 1:
         index = 0
     if not 0 <= index < gate.shape[0]:

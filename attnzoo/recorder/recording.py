@@ -1,4 +1,4 @@
-"""The recorder: hears the gates of a model for as long as a context lasts, and keeps little of them."""
+"""The recorder: it captures a model's gates inside a ``with`` block, in bounded memory."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from attnzoo.recorder.passes import Pass, listen
 from attnzoo.recorder.sources import foreign_gate, foreign_gates
 from attnzoo.recorder.statistics import GateStatistics, RunningStatistics, thinned
 
-MOST_TOLD = 5
+MAX_ALERTS = 5
 _opened: ContextVar[frozenset[int]] = ContextVar("attnzoo_recorders", default=frozenset())
-"""The recorders that were opened in this context, or in the one that it was copied from (``asyncio.to_thread``)."""
+"""Ids of the recorders opened in this context, or in the context that it was copied from (``asyncio.to_thread``)."""
 
 
 def record(
@@ -39,30 +39,30 @@ def record(
     keep: int = 1,
     max_elements: int = 2**20,
 ) -> Recorder:
-    """Return a context in which every gate that ``model`` computes is captured.
+    """Return a context manager that captures all gates that ``model`` computes.
 
-    Gates are named ``module:gate``, as in ``layer1.2.attnzoo.0.layer:spatial``; a second call of one module in one pass
-    adds ``#2``. A pass is a call of ``model`` itself. Memory is bounded by ``keep``, ``images`` and ``max_elements``,
-    whatever the number of passes. At the end a warning tells of gates that are dead or saturated.
+    Gates are named ``module:gate``, such as ``layer1.2.attnzoo.0.layer:spatial``; at the second call of a module in one
+    pass ``#2`` is added. A pass is a call of ``model`` itself. Memory is bounded by ``keep``, ``images`` and
+    ``max_elements``, whatever the number of passes. At the end, gates that are dead or saturated cause a warning.
 
-    A recorded pass runs eagerly: a compiled model is bypassed for it, and its other passes (``stride``) are not. What
-    other threads do with the same model is neither recorded nor touched.
+    Recorded passes run eagerly, even if the model is compiled; its other passes (see ``stride``) run compiled. Passes
+    of the same model in other threads are neither recorded nor affected.
 
     Args:
-        model: Any model with layers of attnzoo, attached or its own, or with gates of timm or torchvision.
+        model: Any model with layers of attnzoo, attached or built in, or with gates of timm or torchvision.
         only: Shell-style pattern; only gates whose name matches are captured.
-        stride: Every how manieth pass is recorded, the first one first. The others cost one function call.
-        images: How many images of a batch are looked at, its first ones, for what is kept and for the statistics.
-        keep: The gates of how many recorded passes are kept, the latest ones. 0 keeps none, only statistics.
-        max_elements: Most values of one kept gate; every second, third, .. pixel is kept of a larger one.
+        stride: Record every ``stride``-th pass, beginning with the first. The others take one more function call.
+        images: Number of images per batch, the first ones, that are kept and enter the statistics.
+        keep: Number of recorded passes, the latest ones, whose gates are kept; 0 keeps statistics only.
+        max_elements: Largest number of values of a kept gate; of a larger one every second, third, .. pixel is kept.
 
     Returns:
         The recorder, to be used in a ``with`` statement.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If a number is out of range, or the model was compiled in place by ``model.compile()``: its hooks
-            are then inside the compiled code. Compile it with ``torch.compile(model)``.
+        ValueError: If a number is out of range, or the model was compiled in place by ``model.compile()``, so that its
+            hooks are inside the compiled code: use ``torch.compile(model)``.
 
     Example:
         >>> from attnzoo import create
@@ -76,11 +76,11 @@ def record(
 
 
 class Recorder:
-    """What :func:`record` returns: the gates of a model and their statistics; print it to see them.
+    """The recorded gates of a model and their statistics, from :func:`record`; printing it shows the statistics.
 
     Attributes:
-        passes: Calls of the model inside the context.
-        recorded: How many of them were recorded.
+        passes: Number of calls of the model inside the ``with`` block.
+        recorded: Number of those that were recorded.
     """
 
     def __init__(self, model: nn.Module, *, only: str, stride: int, images: int, keep: int, max_elements: int) -> None:
@@ -113,10 +113,10 @@ class Recorder:
         self._lock = threading.RLock()
 
     def __enter__(self) -> Self:
-        """Start to listen.
+        """Start recording.
 
         Raises:
-            RuntimeError: If it listens already.
+            RuntimeError: If the recorder is in use already.
         """
         if self._hooks:
             raise RuntimeError("the recorder is in use already")
@@ -135,86 +135,91 @@ class Recorder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop listening, and warn of what is wrong."""
+        """Stop recording, and warn of gates that are dead, open or saturated, or if nothing was recorded."""
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()
         self._compiled.close()
         _opened.set(_opened.get() - {id(self)})
         self._names, self._foreign, self._passes = {}, {}, {}
-        if error is None and (said := self._remark()):
-            warnings.warn(said, RuntimeWarning, stacklevel=2)
+        if error is None and (warning := self._warning()):
+            warnings.warn(warning, RuntimeWarning, stacklevel=2)
 
     @property
     def gates(self) -> Mapping[str, Tensor]:
-        """The gates of the latest recorded pass by name, detached copies on their own device."""
+        """The gates of the latest recorded pass by name: detached copies on the same device."""
         return dict(self._kept[-1]) if self._kept else {}
 
     def history(self, gate: str) -> list[Tensor]:
-        """Return what is kept of one gate, the oldest pass first.
+        """Return the kept values of one gate, the oldest pass first.
 
         Raises:
-            KeyError: If no such gate is kept; the message has those that are.
+            KeyError: If no such gate was recorded; the message lists those that were.
         """
         if gate not in self._running:
             raise KeyError(f"no gate {gate!r} was recorded; there are {', '.join(self._running) or 'none'}")
         return [gates[gate] for gates in self._kept if gate in gates]
 
     def statistics(self) -> dict[str, GateStatistics]:
-        """Return what each gate did over all recorded passes, by name."""
+        """Return the statistics of each gate over all recorded passes, by name."""
         results = {name: running.result(name) for name, running in self._running.items()}
         return {name: result for name, result in results.items() if result is not None}
 
     def alerts(self) -> list[str]:
-        """Return what is wrong with the gates, one sentence each: dead, always open, saturated, NaN."""
+        """Return a sentence for each gate that is dead, always open, saturated or not finite."""
         return statistics.alerts(self.statistics().values())
 
     def planes(self, index: int = 0) -> dict[str, NDArray[np.float32]]:
-        """Return each gate that has pixels as one plane (h, w), averaged over its channels, of the latest pass.
+        """Return each spatial gate of the latest pass as one plane (h, w), averaged over its channels.
 
         Args:
-            index: Which image of the batch.
+            index: Index of the image in the batch.
 
         Raises:
-            IndexError: If so many images were not kept.
+            IndexError: If ``index`` is not below the number of kept images.
         """
         return picture.planes(self.gates, index)
 
     def overlay(self, image: NDArray[np.uint8] | Tensor, *, index: int = 0) -> dict[str, NDArray[np.uint8]]:
-        """Return the image under each gate that has pixels: dark where the gate is least, bright where it is greatest.
+        """Return each spatial gate as an overlay on the image, dark where the gate is least, bright where greatest.
 
         Args:
-            image: Pixels (H, W, 3), uint8, or a tensor (3, H, W) in 0 to 1; the one that the model saw, of any size.
-            index: Which image of the batch it was.
+            image: The model's input image, of any size: pixels (H, W, 3), uint8, or a tensor (3, H, W) in 0 to 1.
+            index: Index of the image in the batch.
 
         Returns:
-            Gate to pixels (H, W, 3), uint8.
+            Name of the gate to pixels (H, W, 3), uint8.
 
         Raises:
             ImportError: If matplotlib is not installed.
-            IndexError: If so many images were not kept.
-            TypeError: If ``image`` is neither.
-            ValueError: If its shape or range is another.
+            IndexError: If ``index`` is not below the number of kept images.
+            TypeError: If ``image`` has another type.
+            ValueError: If its shape or range is wrong.
         """
         return picture.overlays(image, self.planes(index))
 
     def sheet(
-        self, path: str | Path, image: NDArray[np.uint8] | Tensor, *, index: int = 0, title: str = "What the gates said"
+        self,
+        path: str | Path,
+        image: NDArray[np.uint8] | Tensor,
+        *,
+        index: int = 0,
+        title: str = "Gates of the latest recorded pass",
     ) -> None:
-        """Write all gates of the latest pass as one PNG: planes over the image, channels as curves, statistics beside.
+        """Write all gates of the latest pass as one PNG: planes over the image, channels as curves, with statistics.
 
-        The file appears whole or not at all.
+        The file is written atomically.
 
         Args:
             path: The file, ending in .png.
             image: As for :meth:`overlay`.
-            index: Which image of the batch it was.
-            title: Stands above it.
+            index: Index of the image in the batch.
+            title: Heading of the picture.
 
         Raises:
             ImportError: If matplotlib is not installed.
-            OSError: If the file system refuses.
-            ValueError: If nothing is kept, or ``path`` cannot be a PNG: another name, a folder, in no folder.
+            OSError: If the file cannot be written.
+            ValueError: If no gate is kept, or ``path`` does not end in .png, is a folder, or its folder does not exist.
         """
         from attnzoo.recorder import sheet
 
@@ -223,23 +228,29 @@ class Recorder:
         files.write_atomically(Path(path), drawn)
 
     def page(
-        self, path: str | Path, image: NDArray[np.uint8] | Tensor, *, index: int = 0, title: str = "What the gates said"
+        self,
+        path: str | Path,
+        image: NDArray[np.uint8] | Tensor,
+        *,
+        index: int = 0,
+        title: str = "Gates of the latest recorded pass",
     ) -> None:
-        """Write all gates of the latest pass as one page: pictures, statistics, warnings.
+        """Write all gates of the latest pass as one HTML page: pictures, statistics, warnings.
 
-        The page needs nothing but itself: pictures, style and script are inside, and no request leaves it. The file
-        appears whole or not at all.
+        The page is self-contained: pictures, style and script are inside, and it sends no requests. The file is written
+        atomically.
 
         Args:
             path: The file, ending in .html.
             image: As for :meth:`overlay`.
-            index: Which image of the batch it was.
-            title: Stands above it.
+            index: Index of the image in the batch.
+            title: Heading of the page.
 
         Raises:
             ImportError: If jinja2 or matplotlib is not installed.
-            OSError: If the file system refuses.
-            ValueError: If nothing is kept, or ``path`` cannot be a page: another name, a folder, in no folder.
+            OSError: If the file cannot be written.
+            ValueError: If no gate is kept, or ``path`` does not end in .html, is a folder, or its folder does not
+                exist.
         """
         from attnzoo.recorder import page
 
@@ -254,7 +265,7 @@ class Recorder:
         return table(self.statistics().values())
 
     def __repr__(self) -> str:
-        """Return the counts and the statistics, one gate a line."""
+        """Return the counts and the statistics, one line per gate."""
         lines = [
             f"  {name}: mean {one.mean:.3f} in {one.low:.3f} to {one.high:.3f}, entropy {one.entropy:.2f}, "
             f"{one.saturated:.0%} saturated, {one.dead} dead and {one.open} open of {one.channels}"
@@ -263,11 +274,11 @@ class Recorder:
         return "\n".join([f"Recorder: {self.recorded} of {self.passes} passes, {len(lines)} gates", *lines])
 
     def _is_mine(self) -> bool:
-        """Tell whether a call of the model in this thread counts: others serve with the same model."""
+        """Tell whether calls of the model in this thread are recorded: other threads may use the model too."""
         return threading.get_ident() == self._thread or id(self) in _opened.get()
 
     def _begin(self, *_: Any) -> None:
-        """Before a pass: listen, if it is one of those that are recorded."""
+        """Pre-hook of the model: start capturing gates if this pass is to be recorded."""
         if torch.compiler.is_compiling() or not self._is_mine():
             return
         with self._lock:
@@ -277,14 +288,14 @@ class Recorder:
         self._passes.setdefault(threading.get_ident(), []).append(begun)
         if begun is not None:
             begun.ends.enter_context(compiled.eagerly())
-            begun.ends.callback(listen(self._hear))
+            begun.ends.callback(listen(self._on_gates))
             for name, module in self._foreign.items():
-                begun.ends.callback(module.register_forward_hook(self._overhear(name, begun)).remove)
+                begun.ends.callback(module.register_forward_hook(self._hook_for(name, begun)).remove)
 
     def _end(self, *_: Any) -> None:
-        """After a pass, whether it failed or not."""
+        """Forward hook of the model, called after exceptions too: add the gates of the pass to the statistics."""
         mine = self._passes.get(threading.get_ident())
-        if torch.compiler.is_compiling() or not mine:  # of another thread, or begun before the recorder was
+        if torch.compiler.is_compiling() or not mine:  # a pass of another thread, or one that began before recording
             return
         ended = mine.pop()
         if ended is None:
@@ -296,14 +307,17 @@ class Recorder:
             self._kept.append(ended.gates)
             self.recorded += 1
 
-    def _hear(self, layer: nn.Module, gates: Mapping[str, Tensor], hard: bool) -> None:
+    def _on_gates(self, layer: nn.Module, gates: Mapping[str, Tensor], hard: bool) -> None:
+        """Capture gates that a layer of the model reports."""
         mine = self._passes.get(threading.get_ident())
         current = mine[-1] if mine else None
         if current is not None and layer in self._names:
             for name, gate in gates.items():
                 self._take(current, f"{self._names[layer]}:{name}", gate, hard)
 
-    def _overhear(self, name: str, current: Pass) -> Any:
+    def _hook_for(self, name: str, current: Pass) -> Any:
+        """Return a forward hook that captures the output of a gate's sigmoid in a layer of another library."""
+
         def hook(_module: nn.Module, _args: Any, output: Any) -> None:
             gate = foreign_gate(output) if not torch.compiler.is_compiling() and current.runs_here() else None
             if gate is not None:
@@ -325,11 +339,11 @@ class Recorder:
             if name not in self._running:
                 self._running[name] = RunningStatistics(hard)
 
-    def _remark(self) -> str:
+    def _warning(self) -> str:
         if not self.passes:
             return "record: the model itself was not called in this thread, so that nothing is recorded"
         if not self._running:
             return "record: the model ran, but none of its modules notes a gate (or none matches only)"
-        found = self.alerts()
-        more = f"; and {len(found) - MOST_TOLD} more" if len(found) > MOST_TOLD else ""
-        return f"record: {'; '.join(found[:MOST_TOLD])}{more}" if found else ""
+        alerts = self.alerts()
+        more = f"; and {len(alerts) - MAX_ALERTS} more" if len(alerts) > MAX_ALERTS else ""
+        return f"record: {'; '.join(alerts[:MAX_ALERTS])}{more}" if alerts else ""

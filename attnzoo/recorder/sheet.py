@@ -1,4 +1,4 @@
-"""All gates of a pass on one sheet, drawn by matplotlib."""
+"""All gates of a pass on one picture, drawn by matplotlib."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from attnzoo.recorder.statistics import GateStatistics
 
 COLUMNS, MOST_PANELS = 6, 60
 _INK, _ACCENT = "#1b1f24", "#e4572e"
-_PANEL, _TITLES, _HEADING, _DPI = 2.5, 0.75, 0.6, 110  # inches, but for the last
+_PANEL, _TITLES, _HEADING, _DPI = 2.5, 0.75, 0.6, 110  # inches, except the last
 _NAME_WIDTH = 38
 _LONGEST = 512  # pixels of the image on the sheet
 
@@ -30,7 +30,7 @@ def draw(
     index: int,
     title: str,
 ) -> bytes:
-    """Return the sheet as PNG: the image, each plane over it, and each vector of channels as a falling curve.
+    """Return a PNG with the image, each spatial gate over it, and each channel gate as a sorted curve.
 
     Raises:
         ImportError: If matplotlib is not installed.
@@ -80,7 +80,7 @@ def _figure(title: str, panels: Sequence[tuple[str, Callable[[Any], None]]], col
         show(axis)
     buffer = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a file's name may have any script
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # file names may have any script
         figure.savefig(buffer, format="png")
     return buffer.getvalue()
 

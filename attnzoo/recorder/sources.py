@@ -1,7 +1,7 @@
-"""Whose gates can be heard: layers that note their own, and the sigmoids of other people's layers.
+"""Find the gates of layers from other libraries: the outputs of their sigmoid modules.
 
-A layer that calls :func:`attnzoo.ops.note_gates` names its gates itself. timm's and torchvision's layers do not, but
-nearly all of them have a module of its own for the sigmoid (``gate``, ``scale_activation``): its output is the gate.
+attnzoo's layers report their gates by :func:`attnzoo.ops.note_gates`. Those of timm and torchvision do not, but nearly
+all have a separate module for the sigmoid (``gate``, ``scale_activation``), whose output is the gate.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ _SIGMOIDS = frozenset({"sigmoid", "hardsigmoid", "hardsigmoidjit", "hardsigmoidm
 def foreign_gates(model: nn.Module) -> dict[str, nn.Module]:
     """Return the sigmoid modules outside registered layers, under ``module:name``."""
     registered = {registry.layer_info(name).cls for name in registry.list_layers()}
-    own = [name for name, module in model.named_modules() if type(module) in registered]
-    found = {}
+    reporting = [name for name, module in model.named_modules() if type(module) in registered]
+    sigmoids = {}
     for name, module in model.named_modules():
         parent, _, child = name.rpartition(".")
-        inside = any(layer in (parent, "") or parent.startswith(f"{layer}.") for layer in own)
+        inside = any(layer in (parent, "") or parent.startswith(f"{layer}.") for layer in reporting)
         if name and not inside and type(module).__name__.lower() in _SIGMOIDS:
-            found[f"{parent}:{child}"] = module
-    return found
+            sigmoids[f"{parent}:{child}"] = module
+    return sigmoids
 
 
 def foreign_gate(output: object) -> Tensor | None:
-    """Return what a sigmoid gave as (B, C, H, W) if it can be the gate of a map, or None.
+    """Return a sigmoid's output as (B, C, H, W) if it can be the gate of a map, or None.
 
-    (B, 1, C) is timm's ECA, whose convolution runs over the channels.
+    (B, 1, C) is the shape in timm's ECA, whose convolution runs over the channels.
     """
     if not isinstance(output, Tensor):
         return None

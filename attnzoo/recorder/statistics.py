@@ -1,9 +1,9 @@
-"""What a gate did over many passes, in a few numbers: kept as running totals, so that a long run takes no memory.
+"""Statistics of a gate over many passes, kept as running totals in constant memory.
 
-A value is *saturated* within :data:`MARGIN` of 0 or 1, where a sigmoid hardly learns. A channel of the gate is *dead*
-if all its values ever were within the margin of 0 (what it gates is lost), and *open* if all were within it of 1 (it
-gates nothing). The entropy is that of a coin that falls as the gate says, in bits: 1 at 0.5, 0 at 0 and 1. Weights that
-are no sigmoids, such as DBA's signed ones, count 0 where they are below 0 or above 1.
+A value is *saturated* within :data:`MARGIN` of 0 or 1, where a sigmoid's gradient is small. A channel of the gate is
+*dead* if all its values were within the margin of 0 (the channel is suppressed), and *open* if all were within it of 1
+(the gate has no effect). The entropy is that of a Bernoulli variable with the gate's value as probability, in bits: 1
+at 0.5, 0 at 0 and 1. Values below 0 or above 1, as of DBA's signed weights, have an entropy of 0.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from torch import Tensor
 
 MARGIN = 0.01
 MANY = 0.5
-"""Share of a gate's channels that may be dead or open, and of its values that may be saturated, without a warning."""
+"""Largest share of dead or open channels, and of saturated values, that causes no warning."""
 LOOKED_AT = 2**13
-"""Values of a gate and pass that go into the statistics, where thinning its pixels can bring it down to that."""
+"""Number of a gate's values per pass above which only every second, third, .. pixel enters the statistics."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateStatistics:
-    """What one gate did over all recorded passes; see :mod:`attnzoo.recorder.statistics` for the words.
+    """Statistics of one gate over all recorded passes; :mod:`attnzoo.recorder.statistics` defines the terms.
 
     Attributes:
         gate: ``module:name``.
         shape: Shape of the gate in the latest pass, without the batch.
         hard: Whether it is a mask of 0 and 1 by construction.
-        values: Number of values looked at.
-        mean: Their mean.
-        std: Their standard deviation, over images, channels and pixels alike.
-        low: The least of them.
-        high: The greatest of them.
+        values: Number of values in the statistics.
+        mean: Mean of the values.
+        std: Standard deviation of the values, over images, channels and pixels.
+        low: Least value.
+        high: Greatest value.
         entropy: Mean entropy in bits, 0 to 1.
         saturated: Share of saturated values, 0 to 1.
-        channels: Channels of the gate, 1 for a spatial one.
-        dead: Dead channels among them.
-        open: Open channels among them.
+        channels: Number of channels, 1 for a spatial gate.
+        dead: Number of dead channels.
+        open: Number of open channels.
     """
 
     gate: str
@@ -57,7 +57,7 @@ class GateStatistics:
     open: int
 
     def alert(self) -> str | None:
-        """Return what is wrong with the gate in one sentence, or None. Masks may be what they are."""
+        """Return a sentence if the gate is dead, open, saturated or not finite, else None; masks may be saturated."""
         if not math.isfinite(self.mean):
             return f"{self.gate} holds NaN or infinities"
         if self.hard:
@@ -71,7 +71,7 @@ class GateStatistics:
 
 
 class RunningStatistics:
-    """The totals of one gate, on the gate's own device; nothing waits for the device before :meth:`result`."""
+    """The running totals of one gate, on its device, which is not synchronised before :meth:`result`."""
 
     def __init__(self, hard: bool) -> None:
         self.hard = hard
@@ -81,7 +81,7 @@ class RunningStatistics:
         self._bounds: Tensor | None = None  # (2, channels): greatest value, greatest of -value
 
     def add(self, gate: Tensor) -> None:
-        """Take in the gate (B, C, ...) of one pass; with another number of channels their bounds start anew."""
+        """Add the gate (B, C, ...) of one pass; if its number of channels changes, the channels' bounds are reset."""
         self.shape = tuple(gate.shape[1:])
         values = thinned(gate, LOOKED_AT).float().transpose(0, 1).flatten(1)  # (C, values)
         if values.numel() == 0:
@@ -99,7 +99,7 @@ class RunningStatistics:
         self._count += values.numel()
 
     def result(self, name: str) -> GateStatistics | None:
-        """Return the statistics under ``name``; None if the gate had no value yet."""
+        """Return the statistics, with ``name`` as the gate's name; None if no values were added."""
         if self._totals is None or self._bounds is None:
             return None
         mean, square, entropy, saturated = (self._totals / self._count).tolist()
@@ -122,12 +122,12 @@ class RunningStatistics:
 
 
 def alerts(statistics: Iterable[GateStatistics]) -> list[str]:
-    """Return what is wrong, one sentence a gate."""
+    """Return the alerts of all gates that have one."""
     return [alert for each in statistics if (alert := each.alert()) is not None]
 
 
 def thinned(gate: Tensor, most: int) -> Tensor:
-    """Return the gate with every s-th pixel of both axes, where s is the least that leaves at most ``most`` values."""
+    """Return every s-th pixel of the gate in both axes, with the least s that leaves at most ``most`` values."""
     if gate.numel() <= most or gate.dim() != 4:
         return gate
     step = 1

@@ -1,4 +1,4 @@
-"""The statistics of the gates as a table for the terminal."""
+"""The gates' statistics as a table for the terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ HEADER = ("gate", "shape", "mean", "std", "range", "entropy", "saturated", "dead
 
 
 def cells(one: GateStatistics) -> tuple[str, ...]:
-    """Return one gate's figures, in the order of :data:`HEADER`."""
+    """Return one gate's statistics as texts, in the order of :data:`HEADER`."""
     return (
         one.gate,
         " x ".join(map(str, one.shape)),
@@ -26,14 +26,14 @@ def cells(one: GateStatistics) -> tuple[str, ...]:
 
 
 def table(statistics: Iterable[GateStatistics]) -> Any:
-    """Return a ``rich`` table, one gate a line; those with an alert are red."""
+    """Return a ``rich`` table with one row per gate; gates with an alert are red."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    found = Table(box=box.SIMPLE_HEAD)
+    rows = Table(box=box.SIMPLE_HEAD)
     for index, column in enumerate(HEADER):
-        found.add_column(column, justify="right" if index > 1 else "left", overflow="fold")
+        rows.add_column(column, justify="right" if index > 1 else "left", overflow="fold")
     for one in statistics:
-        found.add_row(*map(Text, cells(one)), style="red" if one.alert() else "")
-    return found
+        rows.add_row(*map(Text, cells(one)), style="red" if one.alert() else "")
+    return rows

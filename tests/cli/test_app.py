@@ -92,7 +92,7 @@ def test_cost_is_that_of_the_function():
 def test_cost_takes_the_models_own_image_size_and_explains():
     result = run("cost", "test_vit2", "--explain")
     assert "test_vit2, input 1x3x160x160" in result.stdout
-    assert "two a multiply-add" in result.stdout
+    assert "two per multiply-add" in result.stdout
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from torch.nn.utils import parametrizations, prune
 
 from attnzoo import ops
 from attnzoo.ops import reading
-from attnzoo.ops.reading import Row, call, contents, left_out, nobody_waits, read, read_in_python, table
+from attnzoo.ops.reading import Row, call, contents, left_out, may_replace_calls, read, read_in_python, table
 from tests.ops.unusual import LOOKED, Marked, Subclass, every_hook, put
 
 TABLE = table(
@@ -229,16 +229,16 @@ def test_a_table_names_modules_after_those_that_hold_them():
 def test_it_is_seen_who_waits_for_modules():
     layer = made()
     modules = [*layer.modules()]
-    assert nobody_waits()
-    assert nobody_waits(*modules)
+    assert may_replace_calls()
+    assert may_replace_calls(*modules)
     for register in every_hook(modules):
         handle = register()
-        assert not nobody_waits(*modules)
+        assert not may_replace_calls(*modules)
         handle.remove()
-        assert nobody_waits(*modules)
+        assert may_replace_calls(*modules)
     layer.inner.act.forward = lambda x: x
-    assert not nobody_waits(*modules)
-    assert nobody_waits(layer.conv)
+    assert not may_replace_calls(*modules)
+    assert may_replace_calls(layer.conv)
 
 
 def test_wrong_arguments_raise():

@@ -1,4 +1,4 @@
-"""Which axis of a tensor is what: decided once, from two aspect ratios where the model takes them."""
+"""Determine which axes of a tensor are channels and grid, from its shapes at two aspect ratios if available."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ _DOUBLED = (1.5, 2.7)
 
 
 class NoGridError(ValueError):
-    """The tensor has no grid of pixels or tokens, or it cannot be told which axes it is."""
+    """The tensor has no grid of pixels or tokens, or its axes cannot be determined."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hints:
-    """What the model says about itself, for models that take one size only.
+    """Attributes of the model, used if it supports one image size only.
 
     Attributes:
-        channels: Channels at this place, from ``feature_info``.
-        prefix_tokens: Class and register tokens.
+        channels: Number of channels at this module, from ``feature_info``.
+        prefix_tokens: Number of class and register tokens.
         channels_last: Whether its maps are NHWC (``output_fmt``).
     """
 
@@ -34,15 +34,15 @@ class Hints:
 def read_spot(
     path: Path, square: tuple[int, ...], wide: tuple[int, ...] | None, image: tuple[int, ...], batch: int, hints: Hints
 ) -> Spot:
-    """Say where batch, channels and grid are in a tensor.
+    """Return the spot of a tensor: its layout, channels, prefix tokens and grid.
 
     Args:
-        path: Where the tensor lies in the module's output.
+        path: Path of the tensor in the module's output.
         square: Its shape at the probed size.
         wide: Its shape at twice the width, or None.
         image: Height and width of the probed image; its length alone if the model takes sequences (B, C, L).
         batch: Batch size of the probe.
-        hints: What the model says about itself.
+        hints: Attributes of the model.
 
     Raises:
         NoGridError: With the reason.
@@ -150,7 +150,7 @@ def _moved(square: tuple[int, ...], wide: tuple[int, ...] | None) -> set[int]:
 
 
 def _fits(grid: tuple[int, int], image: tuple[int, int]) -> bool:
-    """Whether a grid could be the image divided by one stride, give or take a rounded border."""
+    """Tell whether a grid may be the image divided by one stride, with rounding at the border."""
     return (
         abs(grid[0] * image[1] - grid[1] * image[0]) <= 2 * max(image) if image[0] != image[1] else grid[0] == grid[1]
     )

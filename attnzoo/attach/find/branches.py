@@ -1,4 +1,4 @@
-"""The residual branch before the addition: where squeeze-and-excitation belongs."""
+"""Find the end of the residual branch before the addition, where squeeze-and-excitation is placed."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ _GATE = re.compile(r"SqueezeExcit\w*|EffectiveSE\w*|SEModule|SELayer|EcaModule|E
 
 
 def with_slots(probed: Probe, blocks: Sequence[str]) -> tuple[Probe, list[str]]:
-    """Find the blocks that have an empty slot for attention (timm's ``block.se``), by putting an identity in it.
+    """Find the blocks that have an empty slot for attention (timm's ``block.se``), by putting an identity into it.
 
     Returns:
-        A probe of a copy whose slots are filled, so that it shows what runs through them, and the names of the slots
-        that are used (``layer1.0.se``).
+        A probe of a copy with filled slots, which records the tensors that pass through them, and the names of the
+        slots that are called (``layer1.0.se``).
     """
     filled = copy.deepcopy(probed.model)
-    found = []
+    slots = []
     for name in blocks:
         block = filled.get_submodule(name)
         slot = next((slot for slot in _SLOTS if _is_empty(block, slot)), None)
         if slot is not None:
             setattr(block, slot, nn.Identity())
-            found.append(f"{name}.{slot}")
-    if not found:
+            slots.append(f"{name}.{slot}")
+    if not slots:
         return probed, []
     again = probe(filled, probed.inputs)
-    return again, [slot for slot in found if slot in again.square.calls]
+    return again, [slot for slot in slots if slot in again.square.calls]
 
 
 def before_additions(model: nn.Module, trace: Trace, block: str) -> list[str]:
     """Return the last module before each addition in a block, on the side that is not the shortcut.
 
     Raises:
-        ValueError: If there is no addition, or what is added comes from no module.
+        ValueError: If the block has no addition, or no operand is the output of a module.
     """
     gates = [
         name for name, module in model.get_submodule(block).named_modules(prefix=block)
@@ -57,7 +57,7 @@ def before_additions(model: nn.Module, trace: Trace, block: str) -> list[str]:
             addition
             for addition in trace.additions
             if addition.inside.startswith(block + ".")
-            and set(addition.operands) & trace.calls[addition.inside][-1].took_idents
+            and set(addition.operands) & trace.calls[addition.inside][-1].input_idents
         ]
     if not additions:
         raise ValueError("it adds nothing to a shortcut in its forward")
@@ -68,7 +68,7 @@ def before_additions(model: nn.Module, trace: Trace, block: str) -> list[str]:
 
 
 def _branch_sides(model: nn.Module, trace: Trace, block: str, addition: Addition) -> list[str]:
-    """The modules that made the operands, without shortcuts; of two ways from the block's input, the longer."""
+    """Return the modules that returned the operands, without shortcuts; of two branches, the one with more modules."""
     inside = [name for name in trace.calls if name.startswith(block + ".")]
     shortcuts = trace.calls[addition.inside][-1].took_idents  # what the adding module was given
     operands = [operand for operand in addition.operands if operand not in shortcuts] or addition.operands
@@ -76,26 +76,30 @@ def _branch_sides(model: nn.Module, trace: Trace, block: str, addition: Addition
     sides = [name for name in names if name is not None]
     if len(sides) == 2:
         tops = [f"{block}.{name[len(block) + 1 :].split('.')[0]}" for name in sides]
-        entered = trace.calls[block][-1].took_idents
-        if tops[0] != tops[1] and all(top in trace.calls and trace.calls[top][0].took_idents & entered for top in tops):
+        block_inputs = trace.calls[block][-1].input_idents
+        if tops[0] != tops[1] and all(
+            top in trace.calls and trace.calls[top][0].input_idents & block_inputs for top in tops
+        ):
             lengths = [sum(name.startswith(top) for name in inside) for top in tops]
             return [sides[lengths.index(max(lengths))]]
     return sides
 
 
 def _producer(model: nn.Module, trace: Trace, block: str, inside: list[str], tensor: int, order: int) -> str | None:
-    """The outermost module in ``block`` that returned ``tensor`` before ``order`` and is no container.
+    """Return the outermost module in ``block`` that returned ``tensor`` before ``order`` and is no container.
 
-    Modules that do nothing in evaluation (an identity, a dropout) count only if there is no other.
+    Modules that do nothing in evaluation (an identity, a dropout) are returned only if there is no other.
     """
-    made = [
-        name for name in inside if trace.ended(name) < order and [seen.ident for seen in trace.gave(name)] == [tensor]
+    producers = [
+        name
+        for name in inside
+        if trace.ended(name) < order and [seen.ident for seen in trace.outputs_of(name)] == [tensor]
     ]
-    if any(_SHORTCUT.search(name[len(block) :]) for name in made):
+    if any(_SHORTCUT.search(name[len(block) :]) for name in producers):
         return None
-    made = [name for name in made if not isinstance(model.get_submodule(name), CONTAINERS)]
-    active = [name for name in made if not _PASSED_THROUGH.match(type(model.get_submodule(name)).__name__)]
-    return min(active or made, key=lambda name: (name.count("."), -trace.ended(name)), default=None)
+    producers = [name for name in producers if not isinstance(model.get_submodule(name), CONTAINERS)]
+    active = [name for name in producers if not _PASSED_THROUGH.match(type(model.get_submodule(name)).__name__)]
+    return min(active or producers, key=lambda name: (name.count("."), -trace.ended(name)), default=None)
 
 
 def _is_empty(block: nn.Module, slot: str) -> bool:

@@ -1,4 +1,4 @@
-"""Where stages and blocks end, found in a model's own description and in what a forward pass showed."""
+"""Find the ends of stages and blocks from timm's ``feature_info``, class names, and a recorded forward pass."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _ACTIVATION = re.compile(r"(Re|Ge|Si|Ce|E|Se)LU|ReLU6|Hardswish|Mish|SiLU|GELU")
 
 
 def pattern(glob: str) -> re.Pattern[str]:
-    """Compile a glob over module names: ``*`` is one level's text, ``**`` any number of levels."""
+    """Compile a glob over module names: ``*`` matches within one level, ``**`` any number of levels."""
     parts = re.split(r"(\*\*|\*|\?|\[!?[^\]]+\])", glob)
-    meant = {"**": ".*", "*": "[^.]*", "?": "[^.]"}
+    translated = {"**": ".*", "*": "[^.]*", "?": "[^.]"}
     text = "".join(
-        meant.get(part)
+        translated.get(part)
         or (part.replace("[!", "[^") if part.startswith("[") and part.endswith("]") else re.escape(part))
         for part in parts
     )
@@ -48,41 +48,41 @@ def pattern(glob: str) -> re.Pattern[str]:
 def expand(model: nn.Module, globs: Iterable[str]) -> list[str]:
     """Return the names that match, in the order of the globs; a last part ``-1`` is the container's last child."""
     names = [name for name, _ in model.named_modules() if name and not inside_attached(name)]
-    found: dict[str, None] = {}
+    matching: dict[str, None] = {}
     for glob in globs:
         stem, _, last = glob.rpartition(".")
         if last == "-1":
             for name in filter(pattern(stem).fullmatch, names):
                 children = list(model.get_submodule(name).named_children())
                 if children:
-                    found[f"{name}.{children[-1][0]}"] = None
+                    matching[f"{name}.{children[-1][0]}"] = None
         else:
-            found.update(dict.fromkeys(filter(pattern(glob).fullmatch, names)))
-    return list(found)
+            matching.update(dict.fromkeys(filter(pattern(glob).fullmatch, names)))
+    return list(matching)
 
 
 def inside_attached(name: str) -> bool:
-    """Whether a module was added by an earlier attach."""
+    """Tell whether a module name belongs to a previous attachment."""
     return "attnzoo" in name.split(".")
 
 
 def is_plain(module: nn.Module) -> bool:
-    """Whether a module is a leaf, a pooling, a normalisation or the like: never a stage or a block by itself."""
+    """Tell whether a module is a leaf, a pooling, a normalisation or the like, which is never a stage or a block."""
     return not any(module.children()) or bool(_REJECTED.search(type(module).__name__))
 
 
 def resolve(
     model: nn.Module, trace: Trace, name: str, *, blocks: Collection[str] = (), containers_only: bool = False
 ) -> str | None:
-    """Descend while a child returned the very tensors that the module returned; None if nothing was called.
+    """Return the innermost module that returned the same tensor objects as ``name``; None if nothing was called.
 
-    Attaching to the innermost keeps working where a model iterates a container's children itself, or goes round the
-    container when it checkpoints gradients.
+    An attachment there also works if a model iterates over a container's children without calling the container, as
+    some do for gradient checkpointing.
 
     Args:
         model: The model.
-        trace: A forward pass of it.
-        name: Where to start.
+        trace: A recorded forward pass.
+        name: The module's name.
         blocks: Names at which to stop.
         containers_only: Descend only from ``Sequential``, ``ModuleList`` and ``ModuleDict``.
     """
@@ -97,13 +97,13 @@ def resolve(
                 return None
             name = max(called, key=trace.ended)
             continue
-        mine = {seen.ident for seen in trace.gave(name)}
+        mine = {seen.ident for seen in trace.outputs_of(name)}
         same = [
             child
             for child in called
             if len(trace.calls[child]) == 1
             and mine
-            and mine == {seen.ident for seen in trace.gave(child)}
+            and mine == {seen.ident for seen in trace.outputs_of(child)}
             and _may_end(model.get_submodule(child), container=container)
         ]
         if not same:
@@ -113,12 +113,12 @@ def resolve(
 
 
 def _may_end(child: nn.Module, *, container: bool) -> bool:
-    """Whether a site may move from a module to its child: to compound ones, and from containers to activations."""
+    """Tell whether ``resolve`` may go to this child: to compound modules, and from containers also to activations."""
     return not is_plain(child) or (container and bool(_ACTIVATION.fullmatch(type(child).__name__)))
 
 
 def stage_names(model: nn.Module, trace: Trace, family: Family, blocks: Sequence[str]) -> list[tuple[str, int | None]]:
-    """Return the names at which stages end, each with its channels where the model says them."""
+    """Return the names of the modules at which stages end, each with its channels from ``feature_info``, or None."""
     names: list[tuple[str, int | None]] = [(name, None) for name in expand(model, family.stages)]
     described = not names
     if described:
@@ -133,9 +133,9 @@ def stage_names(model: nn.Module, trace: Trace, family: Family, blocks: Sequence
 
 
 def block_names(model: nn.Module, trace: Trace, family: Family) -> list[str]:
-    """Return the residual or transformer blocks, outermost first found, in the order in which they end.
+    """Return the outermost residual or transformer blocks, in the order in which they end.
 
-    A model that has none (VGG, AlexNet) is cut after its activations.
+    For a model without any (VGG, AlexNet), return its activations.
     """
     known = [(name, module) for name, module in model.named_modules() if name and not inside_attached(name)]
     names = expand(model, family.blocks) or [
@@ -151,13 +151,13 @@ def block_names(model: nn.Module, trace: Trace, family: Family) -> list[str]:
             if _ACTIVATION.fullmatch(type(module).__name__)
             and not _OUTSIDE.search(name)
             and len(trace.calls.get(name, ())) == 1
-            and all(len(seen.shape) == 4 for seen in trace.gave(name))
+            and all(len(seen.shape) == 4 for seen in trace.outputs_of(name))
         ]
     return sorted(outermost(called), key=trace.ended)
 
 
 def outermost(names: Sequence[str]) -> list[str]:
-    """Drop names that lie inside another."""
+    """Return the names without those of modules inside another one of them."""
     chosen = set(names)
     return [name for name in names if not any(name[:dot] in chosen for dot in _dots(name))]
 
@@ -167,7 +167,7 @@ def _dots(name: str) -> list[int]:
 
 
 def _called_children(model: nn.Module, trace: Trace, name: str) -> list[str]:
-    """Children that were called, and through those that were not (a ModuleList), their children."""
+    """Return the children that were called; for a child that was not (a ModuleList), its called children."""
     called: list[str] = []
     for child, _ in model.get_submodule(name).named_children():
         if child != "attnzoo":
@@ -177,7 +177,7 @@ def _called_children(model: nn.Module, trace: Trace, name: str) -> list[str]:
 
 
 def _described(model: nn.Module, trace: Trace, blocks: Sequence[str]) -> list[tuple[str, int | None]]:
-    """The modules of timm's ``feature_info``, without the stem; four of them if they all have one resolution."""
+    """Return the modules of timm's ``feature_info``, without the stem; four of them if all have the same resolution."""
     entries = _feature_info(model)
     known = {name for name, _ in model.named_modules()}
     if not entries or any(entry["module"] not in known for entry in entries):
@@ -203,7 +203,7 @@ def _described(model: nn.Module, trace: Trace, blocks: Sequence[str]) -> list[tu
 def _extended(
     model: nn.Module, trace: Trace, names: list[tuple[str, int | None]], blocks: Sequence[str]
 ) -> list[tuple[str, int | None]]:
-    """Move each stage's end to the last block of the same grid before the next stage, and off containers."""
+    """Move each stage's end to the last block of the same grid before the next stage, and from containers to blocks."""
     ends = [trace.ended(name) for name, _ in names]
     extended: list[tuple[str, int | None]] = []
     for (name, channels), end in zip(names, ends, strict=True):
@@ -224,12 +224,12 @@ def _extended(
 
 
 def _shapes(trace: Trace, name: str) -> list[tuple[int, ...]]:
-    return [seen.shape for seen in trace.gave(name)]
+    return [seen.shape for seen in trace.outputs_of(name)]
 
 
 def _grid_shape(trace: Trace, name: str) -> tuple[int, ...]:
-    gave = trace.gave(name)
-    return gave[0].shape[2:] if gave else ()
+    outputs = trace.outputs_of(name)
+    return outputs[0].shape[2:] if outputs else ()
 
 
 def _feature_info(model: nn.Module) -> list[dict[str, Any]]:
@@ -241,8 +241,8 @@ def _feature_info(model: nn.Module) -> list[dict[str, Any]]:
 
 
 def _by_size(trace: Trace, blocks: Sequence[str]) -> list[str]:
-    """The last block of each resolution; of blocks that keep one, those at 1/4, 2/4, 3/4 and 4/4 of the depth."""
-    last = {_grid_shape(trace, name): name for name in blocks if trace.gave(name)}
+    """Return the last block of each resolution; if there is only one, the blocks at quarters of the depth."""
+    last = {_grid_shape(trace, name): name for name in blocks if trace.outputs_of(name)}
     if len(last) > 1:
         return list(last.values())
     if len(blocks) <= 4:

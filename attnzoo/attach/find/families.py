@@ -1,4 +1,4 @@
-"""Families whose stages or blocks cannot be read off the model: the names, by the module that defines the class."""
+"""Names of stages and blocks for the model families whose structure cannot be detected automatically."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from torch import nn
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """Globs over module names; ``*`` stays within one level and a last part ``-1`` is a container's last child.
+    """Globs over module names; ``*`` matches within one level, and a last part ``-1`` is a container's last child.
 
     Attributes:
-        stages: Where stages end, in order; empty: read it off the model.
-        blocks: The residual or transformer blocks; empty: read it off the model.
-        refused: Where tensors have the shape of a grid but not its order: glob, stages (all if empty), and why.
+        stages: The modules at which stages end, in order; empty to detect them.
+        blocks: The residual or transformer blocks; empty to detect them.
+        refused: Modules whose tensors have the shape of a grid but not its order: glob, stages (empty for all), reason.
     """
 
     stages: tuple[str, ...] = ()
@@ -63,11 +63,11 @@ FAMILIES: dict[str, Family] = {
     "torchvision.models.swin_transformer": Family(stages=("features.[1357]",), blocks=("features.[1357].*",)),
     "torchvision.models.vision_transformer": Family(blocks=("encoder.layers.*",)),
 }
-"""By the module that defines the model's class."""
+"""The families, by the module that defines the model's class."""
 
 
 def family_of(model: nn.Module) -> Family:
-    """Return the entry of the model's class or of a class that it derives from, else an empty one."""
+    """Return the family of the model's class or of one of its base classes, else an empty one."""
     for cls in type(model).__mro__:
         if cls.__module__ in FAMILIES:
             return FAMILIES[cls.__module__]

@@ -1,7 +1,7 @@
-"""Tiny forward passes of a copy of the model: what is called, which tensors matter, and which axes are the grid.
+"""Run a copy of the model on small images: which modules are called, which tensors affect the output, and their shapes.
 
-Everything runs on a copy, in evaluation mode and float32, so that the model itself, its buffers, flags, hooks and the
-random number generators stay as they were.
+The copy is in evaluation mode and float32. The model, its buffers, flags and hooks, and the random number generators
+are not changed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ REFUSALS = (
     AttributeError,
     ZeroDivisionError,
 )
-"""What models raise on an input size that they cannot take."""
+"""The exceptions that models raise for an input size that they do not support."""
 
 _SIZES = (96, 64, 128, 160, 192, 224, 240, 256, 288, 299, 320, 384, 448, 512)
 _BATCH = 2
@@ -40,13 +40,13 @@ _SEED = 20
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """The copy and the forward passes that were made with it.
+    """A copy of the model and its recorded forward passes.
 
     Attributes:
         model: The copy.
-        inputs: What it was called with.
-        square: The forward pass at the model's own or a small size.
-        wide: The forward pass at twice the width, or None if the model takes no other aspect ratio.
+        inputs: The positional arguments of the first forward pass.
+        square: The forward pass at the model's configured size or a small one.
+        wide: The forward pass at twice the width, or None if the model supports no other aspect ratio.
     """
 
     model: nn.Module
@@ -59,19 +59,19 @@ def probe(model: nn.Module, example_inputs: Any = None) -> Probe:
     """Run a copy of ``model`` at two aspect ratios.
 
     Args:
-        model: The model; it is not touched.
+        model: The model; it is not changed.
         example_inputs: Arguments of its forward, see :meth:`Inputs.of`; by default images (2, C, S, S) of a size that
-            it takes.
+            it accepts.
 
     Returns:
         The copy and its forward passes.
 
     Raises:
-        ValueError: If no size works (the message has the last error), or the model cannot be copied.
+        ValueError: If no size works (the message contains the last error), or the model cannot be copied.
     """
     rng = torch.random.fork_rng(devices=_cuda_devices(model))
     with torch.inference_mode(mode=False), rng, warnings.catch_warnings():
-        # said by reentrant checkpointing wherever no gradient is wanted, as in these passes
+        # a warning of reentrant checkpointing, which is correct in these passes without gradients
         warnings.filterwarnings("ignore", message="None of the inputs have requires_grad")
         torch.manual_seed(_SEED)
         example = None if example_inputs is None else Inputs.of(example_inputs)
@@ -83,18 +83,18 @@ def probe(model: nn.Module, example_inputs: Any = None) -> Probe:
                 raise
             twin = _twin(model, hooks=True)  # transformers collects hidden states by hooks, timm features
             inputs, square = _first(twin, model, example)
-        return Probe(twin, inputs, square, _telling(square, _wide(twin, inputs)))
+        return Probe(twin, inputs, square, _if_different(square, _wide(twin, inputs)))
 
 
 def alive(probed: Probe, names: Iterable[str]) -> dict[tuple[str, Path], Tensor]:
-    """Return, for each tensor that the modules ``names`` give, where the model's output depends on it.
+    """Return, for each output tensor of the modules ``names``, the elements on which the model's output depends.
 
-    A leaf of zeros is added to each of those tensors and a random projection of the model's output is
-    differentiated. Weights that are zero (``zero_init_last``, a new head) were randomised in the copy, so that they
-    hide nothing. Where a gradient is zero everywhere it is computed in float64 as well: it may have been too small.
+    A leaf of zeros is added to each of these tensors, and a random projection of the model's output is differentiated.
+    In the copy, weights that are zero (``zero_init_last``, a new head) were replaced by random ones, which would make
+    gradients zero. A gradient that is zero everywhere is computed in float64 as well: it may be too small for float32.
 
     Returns:
-        By (name, path) a boolean tensor of the same shape, True where the gradient is not zero.
+        (name, path) to a boolean tensor of the same shape, True where the gradient is not zero.
     """
     names = list(names)
     live = _depends(probed, names)
@@ -128,7 +128,7 @@ def _depends(probed: Probe, names: Iterable[str]) -> dict[tuple[str, Path], Tens
         rng = torch.random.fork_rng(devices=_cuda_devices(probed.model))
         with rng, torch.inference_mode(mode=False), torch.enable_grad():
             torch.manual_seed(_SEED)
-            # Reentrant checkpointing gives no gradient to what is inside, if none is wanted of what goes in.
+            # Reentrant checkpointing computes gradients inside only if an input requires one.
             inputs = probed.inputs.changed(lambda tensor: tensor.detach().requires_grad_())
             outputs = [tensor for _, tensor in walk(inputs.call(probed.model)) if tensor.requires_grad]
             if outputs and leaves:
@@ -159,10 +159,10 @@ def _twin(model: nn.Module, *, hooks: bool) -> nn.Module:
         raise ValueError(f"{type(model).__name__} cannot be copied, and sites are probed on a copy: {error}") from error
     for module in twin.modules():
         if not hooks and not isinstance(module, torch.jit.ScriptModule):
-            # a user's hooks may keep what they see
+            # a user's hooks may store tensors
             module._forward_hooks.clear()  # noqa: SLF001
             module._forward_pre_hooks.clear()  # noqa: SLF001
-        if isinstance(module, Attend):  # what is attached already may want maps that nobody has here
+        if isinstance(module, Attend):  # attached layers may need maps that are not available here
             module.active = False
     _dequantise(twin)
     twin.eval().float().requires_grad_(requires_grad=False)
@@ -173,11 +173,11 @@ def _twin(model: nn.Module, *, hooks: bool) -> nn.Module:
 
 
 def _dequantise(twin: nn.Module) -> None:
-    """Replace quantised weights by what they are worth: no gradient comes through arithmetic in whole numbers."""
+    """Replace quantised weights by floating ones: integer arithmetic has no gradient."""
     for module in twin.modules():
         for name, parameter in module.named_parameters(recurse=False):
             if type(parameter) is not nn.Parameter and parameter.is_floating_point():
-                with contextlib.suppress(RuntimeError):  # it is of another kind
+                with contextlib.suppress(RuntimeError):  # not a quantised tensor
                     setattr(module, name, nn.Parameter(parameter.detach().dequantize(), requires_grad=False))
 
 
@@ -206,7 +206,7 @@ def _first(twin: nn.Module, model: nn.Module, example: Inputs | None) -> tuple[I
 
 
 def _probed(value: Tensor) -> Tensor:
-    """Return a floating tensor of the example as the copy takes it: in float32, and none of inference mode."""
+    """Return a floating tensor of the example for the copy: float32, and no inference tensor."""
     return (value.clone() if value.is_inference() else value).float()
 
 
@@ -229,12 +229,12 @@ def _wide(twin: nn.Module, inputs: Inputs) -> Trace | None:
         return None
 
 
-def _telling(square: Trace, wide: Trace | None) -> Trace | None:
-    """Return the second pass if it shows anything: a model that resizes its input (CrossViT) shows nothing."""
+def _if_different(square: Trace, wide: Trace | None) -> Trace | None:
+    """Return ``wide`` if any shape differs from ``square``; in a model that resizes its input (CrossViT) none does."""
     if wide is None:
         return None
     names = [name for name in square.calls if name in wide.calls]
-    same = all([s.shape for s in square.gave(name)] == [s.shape for s in wide.gave(name)] for name in names)
+    same = all([s.shape for s in square.outputs_of(name)] == [s.shape for s in wide.outputs_of(name)] for name in names)
     return None if same else wide
 
 
@@ -245,11 +245,11 @@ def _config(model: nn.Module) -> dict[str, Any]:
 
 def _sizes(model: nn.Module) -> Iterator[tuple[int, int]]:
     config = _config(model)
-    own = getattr(getattr(model, "patch_embed", None), "img_size", None) or getattr(model, "image_size", None)
-    own = (own, own) if isinstance(own, int) else own
+    built_for = getattr(getattr(model, "patch_embed", None), "img_size", None) or getattr(model, "image_size", None)
+    built_for = (built_for, built_for) if isinstance(built_for, int) else built_for
     sizes: list[tuple[int, int]] = []
-    if own is not None:
-        sizes.append((int(own[0]), int(own[1])))
+    if built_for is not None:
+        sizes.append((int(built_for[0]), int(built_for[1])))
     fixed = (int(config["input_size"][1]), int(config["input_size"][2])) if config.get("input_size") else None
     if fixed is not None and config.get("fixed_input_size"):
         sizes.append(fixed)

@@ -1,4 +1,4 @@
-"""From what the user says (a stage, a block, a branch, names, a pattern, a function) to proven sites."""
+"""Find the sites that the argument ``where`` selects, and check by probing that attention can be applied to them."""
 
 from __future__ import annotations
 
@@ -27,26 +27,27 @@ def find_sites(
     stages: Sequence[int] | None = None,
     example_inputs: object = None,
 ) -> tuple[Site, ...]:
-    """Find the modules of ``model`` to whose output attention can be applied, and how their tensors are laid out.
+    """Find the modules of ``model`` to whose output attention can be applied, and the layout of their tensors.
 
-    A copy of the model is run on a tiny image, a second time at twice the width where it takes that, and once
-    backwards; the model itself stays exactly as it was.
+    A copy of the model is run on a small image, again at twice the width if the model accepts that, and once backward;
+    the model itself is not changed.
 
     Args:
-        model: Any vision model; timm's and torchvision's families are known by name.
+        model: Any vision model; for families of timm and torchvision some names are listed in
+            :mod:`attnzoo.attach.find.families`.
         where: ``"stage"`` (the end of each stage), ``"block"`` (each residual or transformer block), ``"branch"``
             (inside the residual branch, before the addition), the exact name of a module, a glob over names (``*``
             within one level, ``**`` over levels), a regular expression for the whole name (compiled, or a string
             starting with ``re:``), a sequence of those, or a function ``(name, module) -> bool``.
         stages: Only sites in these stages, counted from 1.
-        example_inputs: Arguments of the model's forward, for models that take something other than one image or only
-            a size that is written nowhere; see :meth:`attnzoo.attach.find.inputs.Inputs.of`.
+        example_inputs: Arguments of the model's forward, for models that take other inputs than one image, or only a
+            size that cannot be read from their configuration; see :meth:`attnzoo.attach.find.inputs.Inputs.of`.
 
     Returns:
         Sites in the order in which they run, none inside another.
 
     Raises:
-        ValueError: If nothing matches, or what was named cannot be a site; the message says why.
+        ValueError: If nothing matches, or a named module cannot be a site; the message says why.
         TypeError: If an argument is of the wrong type, or the model is compiled by TorchScript.
     """
     _check(model, where, stages)
@@ -55,7 +56,7 @@ def find_sites(
 
 
 class Finder:
-    """The sites of one probed model; several questions can be put to it without probing again."""
+    """Finds sites of one probed model, any number of times without probing it again."""
 
     def __init__(self, probed: Probe) -> None:
         self.probed = probed
@@ -69,7 +70,7 @@ class Finder:
         self.last = str(getattr(self.model, "output_fmt", "")).upper().endswith("NHWC")
 
     def find(self, where: Where, stages: Sequence[int] | None = None) -> tuple[Site, ...]:
-        """As :func:`find_sites`."""
+        """Return the sites; arguments and errors as for :func:`find_sites`."""
         if where == "branch":
             sites, refused = self._branches()
         else:
@@ -93,7 +94,10 @@ class Finder:
         return self.proven(names, shift=where == "stage", strict=not automatic)
 
     def _branches(self) -> tuple[list[Site], dict[str, str]]:
-        """Native slots where blocks have them, elsewhere the last module before the addition."""
+        """Return the sites of ``where="branch"`` and the refused blocks with reasons.
+
+        A site is the block's own attention slot if it has one, else the last module before the addition.
+        """
         probed, slots = with_slots(self.probed, self.blocks)
         filled = self if probed is self.probed else Finder(probed)
         inside, refused = filled.proven(slots, shift=False, strict=False)
@@ -109,7 +113,13 @@ class Finder:
         return sorted([*sites, *others], key=lambda site: self.trace.ended(site.name)), reasons | refused
 
     def proven(self, names: list[str], *, shift: bool, strict: bool) -> tuple[list[Site], dict[str, str]]:
-        """Sites at ``names``; a dead one moves to the block before (``shift``), raises (``strict``) or is dropped."""
+        """Return the sites at ``names`` that can be used, and the reasons against the others.
+
+        Args:
+            names: Module names.
+            shift: Whether to use a previous block instead of a name that cannot be used.
+            strict: Whether to raise for a name that cannot be used, instead of leaving it out.
+        """
         blocks = self.blocks if shift else []
         live = alive(self.probed, dict.fromkeys([*names, *blocks]))
         found: dict[str, Site] = {}
@@ -127,17 +137,17 @@ class Finder:
         return sorted(found.values(), key=lambda site: self.trace.ended(site.name)), refused
 
     def _before(self, name: str, blocks: list[str]) -> list[str]:
-        """The block before ``name`` in the same stage and of the same shape, where a dead site moves to."""
+        """Return the last two blocks before ``name`` in the same stage, the last first."""
         earlier = [block for block in blocks if self.trace.ended(block) < self.trace.ended(name)]
         earlier = [block for block in earlier if not block.startswith(name + ".") or name not in blocks]
         same = [block for block in earlier if self._stage_of(block) == self._stage_of(name)]
         return same[-2:][::-1]
 
     def _site(self, name: str, live: dict[tuple[str, tuple[int | str, ...]], torch.Tensor]) -> Site:
-        """The site ``name`` with its living tensors.
+        """Return the site ``name`` with the tensors on which the model's output depends.
 
         Raises:
-            ValueError: If it cannot be one, with the reason.
+            ValueError: If it cannot be a site, with the reason.
         """
         for glob, stages, reason in self.family.refused:
             if pattern(glob).fullmatch(name) and (not stages or self._stage_of(name) in stages):
@@ -148,7 +158,7 @@ class Finder:
         spots: list[Spot] = []
         reasons: list[str] = []
         wide = self._wide(name)
-        for seen in calls[0].gave:
+        for seen in calls[0].outputs:
             try:
                 spot = read_spot(
                     seen.path,
@@ -172,7 +182,7 @@ class Finder:
     def _wide(self, name: str) -> dict[tuple[int | str, ...], tuple[int, ...]]:
         if self.probed.wide is None or name not in self.probed.wide.calls:
             return {}
-        return {seen.path: seen.shape for seen in self.probed.wide.gave(name)}
+        return {seen.path: seen.shape for seen in self.probed.wide.outputs_of(name)}
 
     def _stage_of(self, name: str) -> int | None:
         ends = [self.trace.ended(end) for end, _ in self.stage_ends]
@@ -181,7 +191,7 @@ class Finder:
         return next((number for number, end in enumerate(ends, start=1) if self.trace.ended(name) <= end), None)
 
     def _named(self, where: Where) -> list[str]:
-        """Names that a user's own words select; what is not called, or inside another, is sorted out."""
+        """Return the module names that ``where`` selects, without those never called or inside another."""
         known = {name: module for name, module in self.model.named_modules() if name and not inside_attached(name)}
         if callable(where):
             names = [name for name, module in known.items() if where(name, module)]

@@ -1,4 +1,4 @@
-"""What one forward pass shows: which modules were called, in which order, and what they took and gave."""
+"""Record one forward pass: which modules were called, in which order, and the shapes of their inputs and outputs."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ ADDITIONS = frozenset({
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """One tensor: where it lies in the output, its shape, and a number that only this very tensor has."""
+class OutputTensor:
+    """One tensor of an output: its path in the output, its shape, and a number that identifies the tensor object."""
 
     path: Path
     shape: tuple[int, ...]
@@ -28,19 +28,28 @@ class Seen:
 
 @dataclass(slots=True)
 class Call:
-    """One call of one module."""
+    """One call of one module.
+
+    Attributes:
+        name: The module's name.
+        order: Point in time at which the call began, counted in events of the pass.
+        input_shapes: Shapes of the input tensors.
+        input_idents: Identifiers of the input tensors.
+        outputs: The output tensors.
+        ended: Point in time at which the call ended.
+    """
 
     name: str
     order: int
-    took: tuple[tuple[int, ...], ...]
-    took_idents: frozenset[int]
-    gave: tuple[Seen, ...] = ()
+    input_shapes: tuple[tuple[int, ...], ...]
+    input_idents: frozenset[int]
+    outputs: tuple[OutputTensor, ...] = ()
     ended: int = -1
 
 
 @dataclass(frozen=True, slots=True)
 class Addition:
-    """An addition of two tensors, with the module that was running."""
+    """An addition of two tensors: the innermost running module, the operands' identifiers, the point in time."""
 
     inside: str
     operands: tuple[int, int]
@@ -49,11 +58,11 @@ class Addition:
 
 @dataclass(slots=True)
 class Trace:
-    """A forward pass.
+    """The record of a forward pass.
 
     Attributes:
         image: Shape of the image among the model's arguments.
-        calls: By module name, its calls in order.
+        calls: Module name to its calls, in order.
         additions: Sums of two tensors of equal rank, in order.
     """
 
@@ -67,12 +76,12 @@ class Trace:
         return self.image[0]
 
     def ended(self, name: str) -> int:
-        """When the last call of ``name`` ended; modules that end later count later."""
+        """Return the point in time at which the last call of ``name`` ended."""
         return self.calls[name][-1].ended
 
-    def gave(self, name: str) -> tuple[Seen, ...]:
-        """What the last call of ``name`` returned."""
-        return self.calls[name][-1].gave
+    def outputs_of(self, name: str) -> tuple[OutputTensor, ...]:
+        """Return the output tensors of the last call of ``name``."""
+        return self.calls[name][-1].outputs
 
 
 class _Additions(torch.overrides.TorchFunctionMode):
@@ -123,15 +132,17 @@ class _Recorder:
     def end(self, output: Any) -> None:
         self.clock += 1
         call = self.running.pop()
-        call.gave = tuple(Seen(path, tuple(tensor.shape), self.ident(tensor)) for path, tensor in walk(output))
+        call.outputs = tuple(
+            OutputTensor(path, tuple(tensor.shape), self.ident(tensor)) for path, tensor in walk(output)
+        )
         call.ended = self.clock
 
 
 def record(model: nn.Module, inputs: Inputs) -> Trace:
-    """Run ``model`` once without gradients and return what happened; its hooks are removed again.
+    """Run ``model`` once without gradients and return the record; the hooks for it are removed afterwards.
 
     Raises:
-        Whatever the model raises on ``inputs``.
+        Exception: Whatever the model raises on ``inputs``.
     """
     recorder = _Recorder(inputs)
     handles = []

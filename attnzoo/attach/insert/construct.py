@@ -1,4 +1,4 @@
-"""One layer for one spot: made, tried on a map of the spot's shape, and measured, before the model is touched."""
+"""Build the layer for one spot, run it on a map of the spot's shape, and count its multiply-adds."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Built:
     """A layer that is ready to be attached.
 
     Attributes:
-        spot: The tensor that it is for.
-        entry: The layer in its frame.
+        spot: The tensor to which the layer is applied.
+        entry: The layer with its blend and layout.
         macs: Multiply-adds of its convolutions and matrix products on one map of the probed size.
     """
 
@@ -33,7 +33,7 @@ class Built:
 
 
 class AtSite:
-    """Adds the site's name to whatever is raised inside."""
+    """Context manager that adds the site's name to exceptions."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -58,40 +58,40 @@ def build(
     inside: str | None = None,
     previous: Spot | None = None,
 ) -> Built:
-    """Make the layer for ``spot`` and try it.
+    """Build the layer for ``spot`` and run it once.
 
     Args:
-        source: Makes the layer.
-        spot: The tensor that it is for.
-        init: The blend's start.
+        source: Creates the layer.
+        spot: The tensor to which the layer is applied.
+        init: ``identity`` or ``paper``.
         device: Device of the layer.
         dtype: Floating dtype of the layer.
-        training: The site's mode, which the layer takes over.
-        key: Under which a paired or guided layer's second tensor is handed over.
-        inside: The module inside the site whose output a paired layer's second tensor is, None for an input.
-        previous: What a paired layer's second tensor is like.
+        training: Whether the layer is set to training mode, as the site's module is.
+        key: Key of a paired or guided layer's second tensor; see :mod:`attnzoo.attach.context`.
+        inside: Name of the module inside the site whose output is a paired layer's second tensor; None for an input.
+        previous: Layout and shape of a paired layer's second tensor.
 
     Raises:
-        TypeError: If the layer is not called as its kind says, or returns something other than a tensor.
+        TypeError: If the layer does not accept the arguments of its kind, or returns no tensor.
         ValueError: If it does not keep the map's shape.
     """
-    from torch.utils.flop_counter import FlopCounterMode  # loads triton where there is one
+    from torch.utils.flop_counter import FlopCounterMode  # imports triton if installed
 
     layer = source.make(spot.channels, device, dtype).eval()
-    beside: tuple[Tensor, ...] = ()
+    extra: tuple[Tensor, ...] = ()
     frame: dict[str, Any] = {"init": init, "device": device, "dtype": dtype, "folds": False}
     if previous is not None and key is not None:
         entry: Attend = PairedAttend(layer, spot, key=key, inside=inside, previous=previous, **frame)
-        beside = (_ramp(_native_shape(previous), device, dtype),)
+        extra = (_ramp(_native_shape(previous), device, dtype),)
     elif key is not None:
         entry = GuidedAttend(layer, spot, key=key, **frame)
         maps = getattr(layer, "num_maps", 1)
-        beside = (_ramp((1, maps, *spot.grid), device, dtype),)
+        extra = (_ramp((1, maps, *spot.grid), device, dtype),)
     else:
         entry = Attend(layer, spot, **frame)
     current = _ramp(map_shape(spot, 1), device, dtype)
     with torch.no_grad(), FlopCounterMode(display=False) as flops:
-        inputs = entry.inputs(current, *beside)
+        inputs = entry.inputs(current, *extra)
         output = layer(*inputs)
     _check_output(source.name, output, current)
     entry.folds = _folds(layer, current, inputs, output)
@@ -99,7 +99,7 @@ def build(
     if entry.folds and callable(gates):
         with torch.no_grad():
             entry.gate_count = len(gates(*inputs))
-    torch.clear_autocast_cache()  # inside autocast, torch before 2.9 would train with casts made without gradients
+    torch.clear_autocast_cache()  # under autocast, torch before 2.9 would reuse these casts without gradients
     entry.train(training)
     return Built(spot=spot, entry=entry, macs=flops.get_total_flops() // 2)
 
@@ -114,9 +114,10 @@ def _check_output(name: str, output: Any, current: Tensor) -> None:
 
 
 def _folds(layer: Any, current: Tensor, inputs: tuple[Tensor, ...], output: Tensor) -> bool:
-    """Return whether the layer blends its gates itself, shown on one map; on the meta device nothing is shown.
+    """Tell whether the layer blends its gates.
 
-    It has a keyword ``blend``, returns its input at 0 and what it returns without the keyword at 1.
+    Its ``forward`` has a keyword ``blend``, and on one map returns the input at a blend of 0, and at 1 the same as
+    without the keyword; the values are not checked on the meta device.
     """
     if not takes(layer, "blend"):
         return False

@@ -1,14 +1,14 @@
-"""Whether nobody will see a tensor's memory again, so that the attention may write its result there.
+"""Detect that a tensor's memory is not used again, so that attention may write its result there.
 
-New memory for a large map is taken from the system, page by page, which takes longer than to attend to the map. Two
-cases can be shown to be safe:
+For a large map, allocating new memory takes longer than computing the attention: the system provides it page by page.
+Two cases are safe:
 
-- The module whose output is attended to has just made it, and nothing else refers to it: :func:`is_fresh`.
-- A model calls its slot as ``x = self.se(x)``: the variable is the only thing that refers to the tensor, and the
-  caller's very next instruction overwrites it: :func:`is_last_use`.
+- The site's module has just returned the tensor, and there is no other reference to it: :func:`is_fresh`.
+- A model calls its slot as ``x = self.se(x)``: the local variable holds the only reference, and the caller's next
+  instruction overwrites it: :func:`is_last_use`.
 
-Who refers to a tensor is counted: the Python object, the tensor behind it, and its memory. Numbers differ between
-versions of Python and torch, so that they are compared with those of a tensor that was made for the purpose.
+References are counted to the Python object, the C++ tensor and its storage. The counts differ between versions of
+Python and torch, so they are compared with those of a test tensor in the same situation, taken at import.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ from torch import Tensor, nn
 from attnzoo.ops.torch_internals import MODULE_CALL_NAMES, storage_users, tensor_users
 
 Holders = tuple[int, int, int, bool]
-"""How many hold the Python object, the tensor behind it and its memory, and whether torch allocated that."""
+"""Numbers of references to the Python object, the C++ tensor and its storage; whether the storage is resizable."""
 
 
 def is_fresh(tensor: Any) -> bool:
-    """Tell whether the function that calls this holds the only reference to a tensor and to its memory.
+    """Tell whether the calling function holds the only reference to a tensor and to its memory.
 
     Args:
-        tensor: What the caller was given as an argument, straight from the call that returned it. Anything but a plain
-            tensor without a gradient is not fresh.
+        tensor: An argument of the caller, passed directly from the call that returned it. Anything but a plain tensor
+            that requires no gradient is not fresh.
     """
     return _is_plain(tensor) and _holders(sys.getrefcount(tensor), tensor) == _FRESH
 
 
 def is_last_use(tensor: Any) -> bool:
-    """Tell whether the ``forward(self, x, *_, **__)`` that calls this was called as ``x = module(x)``, see above.
+    """Tell whether the ``forward(self, x, *_, **__)`` that calls this was called as ``x = module(x)``.
 
     Args:
-        tensor: Its argument.
+        tensor: The argument ``x`` of that forward.
     """
     if not _is_plain(tensor) or _holders(sys.getrefcount(tensor), tensor) != _IN_ONE_VARIABLE:
         return False
-    frame = sys._getframe(2)  # noqa: SLF001 - who has called the module; inspect.currentframe is the same, slower
+    frame = sys._getframe(2)  # noqa: SLF001 - the module's caller; inspect.currentframe is slower
     while frame.f_code.co_name in MODULE_CALL_NAMES and frame.f_back is not None:
         frame = frame.f_back
     return _overwrites_its_argument(frame.f_code, frame.f_lasti)
@@ -61,12 +61,12 @@ def _holders(references: int, tensor: Tensor) -> Holders:
 
 
 _read: dict[tuple[int, int], tuple[CodeType, bool]] = {}
-"""What was read off a function and a place in it. The key is where the code lies, and the code is kept so that it stays
-there: its own hash would go through all of it at every call."""
+"""Cached answers of ``_reads_and_overwrites`` by the code object's id and the instruction's offset. The code object is
+kept alive so that its id stays unique; it is no key itself, because hashing it takes long."""
 
 
 def _overwrites_its_argument(code: CodeType, at: int) -> bool:
-    """Tell whether the call at this place of a function has one local variable as argument and assigns to it."""
+    """Tell whether the call at offset ``at`` has one local variable as its argument and assigns the result to it."""
     known = _read.get((id(code), at))
     if known is None:
         known = _read[id(code), at] = code, _reads_and_overwrites(code, at)
@@ -75,10 +75,10 @@ def _overwrites_its_argument(code: CodeType, at: int) -> bool:
 
 def _reads_and_overwrites(code: CodeType, at: int) -> bool:
     steps = [step for step in dis.get_instructions(code) if step.opname not in {"PRECALL", "CACHE", "NOP"}]
-    place = next((place for place, step in enumerate(steps) if step.offset == at), None)
-    if place is None or place == 0 or place + 1 == len(steps):
+    index = next((index for index, step in enumerate(steps) if step.offset == at), None)
+    if index is None or index == 0 or index + 1 == len(steps):
         return False
-    argument, call, after = steps[place - 1 : place + 2]
+    argument, call, after = steps[index - 1 : index + 2]
     loads = argument.opname in {"LOAD_FAST", "LOAD_FAST_BORROW"}
     return (
         loads
@@ -88,7 +88,7 @@ def _reads_and_overwrites(code: CodeType, at: int) -> bool:
 
 
 class _Slot(nn.Module):
-    """Called as a slot is, it returns how many refer to its argument."""
+    """A slot that returns the reference counts of its argument."""
 
     def forward(self, x: Any, *_: Any, **__: Any) -> Holders:
         return _as_is_last_use(x)

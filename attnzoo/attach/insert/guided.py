@@ -1,7 +1,7 @@
 """A guided layer at a site: the maps are an argument of the whole model's forward, ``model(x, attention_maps=maps)``.
 
-At each site the maps are brought to the size of its own: pooled by their maximum where the site is smaller (a pixel
-that moved stays moved), repeated (nearest) where it is larger.
+At each site the maps are resized to the site's map: by adaptive max pooling if it is smaller, so that marked pixels
+stay marked, else by nearest-neighbour interpolation.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class GuidedAttend(Attend):
     Args:
         layer: The attention.
         spot: The tensor.
-        key: Under which the model's call hands over the maps (B, n, H, W), see :mod:`attnzoo.attach.context`.
+        key: Key of the maps (B, n, H, W) of the model's call; see :mod:`attnzoo.attach.context`.
         **kwargs: As for :class:`Attend`.
     """
 
@@ -33,30 +33,30 @@ class GuidedAttend(Attend):
         self.key = key
 
     def receive(self, x: Tensor, frame: Frame) -> tuple[Tensor, ...]:  # noqa: ARG002
-        """Return the maps of the model's call that is running, or that gradient checkpointing computes again."""
-        held = holder(self.key, frame)
-        maps = passes.recalled(self.key) if held is None else held[self.key]
+        """Return the maps of the model's running call, or of the call that gradient checkpointing recomputes."""
+        holding = holder(self.key, frame)
+        maps = passes.recalled(self.key) if holding is None else holding[self.key]
         return () if maps is None else (maps,)
 
-    def forward(self, x: Tensor, *beside: Tensor, **options: Any) -> Tensor:
-        """Return ``x``, in its own layout, attended to."""
-        y = super().forward(x, *beside, **options)
+    def forward(self, x: Tensor, *extra: Tensor, **options: Any) -> Tensor:
+        """Apply the layer to ``x``; return a tensor of the same layout."""
+        y = super().forward(x, *extra, **options)
         passes.follow(self.key, y)
         return y
 
-    def inputs(self, x: Tensor, *beside: Tensor) -> tuple[Tensor, ...]:
-        """Return (x, maps), the maps in the size of ``x``.
+    def inputs(self, x: Tensor, *extra: Tensor) -> tuple[Tensor, ...]:
+        """Return (x, maps), the maps resized to ``x``.
 
         Raises:
             TypeError: If the model was called without maps.
         """
-        if not beside or beside[0] is None:
+        if not extra or extra[0] is None:
             raise TypeError(f"the model has a guided attention: call it as model(x, {MAPS}=maps)")
-        return x, resized_maps(beside[0], x)
+        return x, resized_maps(extra[0], x)
 
 
 def resized_maps(maps: Tensor, x: Tensor) -> Tensor:
-    """Return the maps (B, n, H', W') in the height and width of ``x``, see the module's docstring.
+    """Return the maps (B, n, H', W') resized to the height and width of ``x``; see the module's docstring.
 
     Raises:
         ValueError: If ``maps`` has no four dimensions.
@@ -64,7 +64,7 @@ def resized_maps(maps: Tensor, x: Tensor) -> Tensor:
     if maps.dim() != 4:
         raise ValueError(f"{MAPS} must have shape (B, n, H, W), got {tuple(maps.shape)}")
     size = x.shape[2:]
-    if maps.device != x.device:  # a model whose parts are on several devices
+    if maps.device != x.device:  # a model on several devices
         maps = maps.to(x.device)
     if maps.shape[2:] == size:
         return maps

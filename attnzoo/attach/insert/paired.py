@@ -1,9 +1,9 @@
-"""A paired layer at a site: where F_pre comes from, and what happens where its shape is not that of F_cur.
+"""A paired layer at a site: the source of the previous map F_pre, and how it is fitted to the shape of F_cur.
 
-``previous`` says where from: ``"input"``, what the site's module is called with; ``"first_conv"``, what the first
-``nn.Conv2d`` inside it (in order of registration) returns; or the name of any module inside it, relative to it. Where
-the shapes differ, ``on_mismatch="skip"`` leaves the site out, and ``"project"`` puts a learned 1x1 convolution without
-bias on F_pre, which is then averaged down (adaptive pooling) or interpolated up (bilinear) to the size of F_cur.
+``previous`` is the source: ``"input"``, the input of the site's module; ``"first_conv"``, the output of the first
+``nn.Conv2d`` inside it (in order of registration); or the name of any module inside it, relative to it. If the shapes
+differ, ``on_mismatch="skip"`` leaves the site out, and ``"project"`` applies a learned 1x1 convolution without bias to
+F_pre and resizes it to F_cur, by adaptive average pooling or bilinear interpolation.
 """
 
 from __future__ import annotations
@@ -29,10 +29,9 @@ class PairedAttend(Attend):
     Args:
         layer: The attention.
         spot: The current tensor.
-        key: Under which the previous tensor is handed over, see :mod:`attnzoo.attach.context`.
-        inside: Name, relative to the site, of the module whose output the previous tensor is; None where it is an
-            input.
-        previous: The previous tensor: layout, channels, grid.
+        key: Key of the previous tensor; see :mod:`attnzoo.attach.context`.
+        inside: Name, relative to the site, of the module whose output is the previous tensor; None if it is an input.
+        previous: Layout, channels and grid of the previous tensor.
         **kwargs: As for :class:`Attend`.
     """
 
@@ -54,21 +53,21 @@ class PairedAttend(Attend):
 
     def receive(self, x: Tensor, frame: Frame) -> tuple[Tensor, ...]:
         """Return the previous tensor."""
-        held = holder(self.key, frame)
-        value = None if held is None else held[self.key]
+        holding = holder(self.key, frame)
+        value = None if holding is None else holding[self.key]
         if value is None and self.inside is not None and is_traced(x):
             value = output_of(self, self.inside, x)
         return () if value is None else (value,)
 
-    def inputs(self, x: Tensor, *beside: Tensor) -> tuple[Tensor, ...]:
+    def inputs(self, x: Tensor, *extra: Tensor) -> tuple[Tensor, ...]:
         """Return (previous, current), both of the shape of ``x``.
 
         Raises:
-            RuntimeError: If the module that hands over the previous map did not run.
+            RuntimeError: If the module whose output is the previous map did not run.
         """
-        if not beside:
+        if not extra:
             raise RuntimeError("a paired layer has no previous map: the module that hands it over did not run before")
-        previous = to_map(beside[0], self.previous).to(x.dtype)
+        previous = to_map(extra[0], self.previous).to(x.dtype)
         if self.project is not None:
             previous = _resized(self.project(previous), x).to(x.dtype)
         return previous, x
@@ -84,7 +83,7 @@ def _resized(previous: Tensor, current: Tensor) -> Tensor:
 
 
 def previous_module(name: str, site: nn.Module, previous: str) -> tuple[str, bool]:
-    """Return the name of the module whose tensor is F_pre, and whether it is its input (else its output).
+    """Return the name of the module whose input or output is F_pre, and whether it is the input.
 
     Args:
         name: The site's name.
@@ -111,15 +110,15 @@ def previous_module(name: str, site: nn.Module, previous: str) -> tuple[str, boo
 
 
 def observed_shape(trace: Trace, name: str, is_input: bool) -> tuple[int, ...] | None:
-    """Return the shape of the first tensor that the module took or gave in a forward pass, None where it had none."""
+    """Return the shape of a module's first input or output tensor in a recorded forward pass, or None."""
     if name not in trace.calls:
         return None
     call = trace.calls[name][-1]
-    return next(iter(call.took), None) if is_input else next((seen.shape for seen in call.gave), None)
+    return next(iter(call.input_shapes), None) if is_input else next((seen.shape for seen in call.outputs), None)
 
 
 def previous_spot(shape: tuple[int, ...] | None, current: Spot) -> Spot | None:
-    """Return layout, channels and grid of F_pre, in the layout of the current tensor; None where it has another."""
+    """Return layout, channels and grid of F_pre from its shape; None if its layout is not the current tensor's."""
     if shape is None or len(shape) != len(current.layout):
         return None
     if current.layout == "NCHW":

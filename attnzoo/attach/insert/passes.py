@@ -1,10 +1,9 @@
-"""The maps of a guided model's calls, for gradient checkpointing, which runs sites again when the call is over.
+"""Keep the maps of a guided model's calls for gradient checkpointing, which runs sites again after the call.
 
-Checkpointing calls parts of the model once more during the backward pass, perhaps in a thread of autograd's, without
-the maps. What belongs to a call is therefore tied to the graph that autograd keeps of it: hooks on the nodes of its
-outputs and of its sites hold the maps, and say, when the backward pass of that call begins, that it is the one. The
-maps live as long as the graph. Without gradients nothing is kept; compiled code recomputes inside its own graph and
-needs none of this.
+Checkpointing calls parts of the model again during the backward pass, perhaps in a thread of autograd, without the
+maps. So the maps are tied to the call's autograd graph: hooks on the nodes of its outputs and sites hold the maps, and
+when the backward pass reaches them, they mark the call as the one whose maps to use. The maps live as long as the
+graph. Without gradients nothing is kept; compiled code recomputes inside its graph and does not need this.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ _FRAME_KEY = "pass of {}"
 
 
 class Pass:
-    """One call of a guided model whose gradients may be wanted.
+    """One call of a guided model with gradients enabled.
 
     Args:
-        keys: Under which its sites look for the maps.
+        keys: The keys under which its sites look up the maps.
         maps: The maps.
     """
 
@@ -38,13 +37,13 @@ class Pass:
         self.thread = threading.get_ident()
 
     def follow(self, output: Any) -> None:
-        """Keep the maps for as long as the graph of the tensors in ``output``."""
+        """Keep the maps as long as the graph of the tensors in ``output`` lives."""
         for _, tensor in walk(output):
             if tensor.grad_fn is not None:
                 tensor.grad_fn.register_prehook(self._begin)
 
     def _begin(self, _: Any) -> None:
-        """At a node of this call's graph, before its gradient: what is recomputed from here on is of this call."""
+        """Mark this call as the one to recompute; runs before the backward of a node of its graph."""
         task, current = backward_pass(), _backward.current
         before = None if current is None or current.task != task else current.of()
         mixed = before is not None and (current.mixed or before.thread != self.thread)  # type: ignore[union-attr]
@@ -53,7 +52,7 @@ class Pass:
 
 
 class _Backward:
-    """A backward pass that is running, and the call that it has reached."""
+    """A running backward pass, and the call whose graph it has reached."""
 
     def __init__(self, of: Pass, task: int, mixed: bool) -> None:
         self.of: Any = weakref.ref(of)
@@ -74,7 +73,7 @@ _alive_lock = threading.Lock()
 
 
 def remember(keys: Sequence[str], maps: Any, frame: context.Frame) -> Pass | None:
-    """Return the call that begins with these maps, noted in its ``frame``; None where no gradient can be asked for."""
+    """Return a ``Pass`` for the call that begins with these maps and put it into ``frame``; None without gradients."""
     if torch.compiler.is_compiling() or not torch.is_grad_enabled() or not isinstance(maps, Tensor):
         return None
     begun = Pass(keys, maps)
@@ -85,7 +84,7 @@ def remember(keys: Sequence[str], maps: Any, frame: context.Frame) -> Pass | Non
 
 
 def follow(key: str, output: Any) -> None:
-    """Keep the maps of the running call for as long as the graph of a site's ``output``."""
+    """Keep the maps of the running call as long as the graph of a site's ``output`` lives."""
     if torch.compiler.is_compiling() or not torch.is_grad_enabled():
         return
     frame = context.holder(_FRAME_KEY.format(key))
@@ -97,7 +96,7 @@ def recalled(key: str) -> Tensor | None:
     """Return the maps of the call that is being recomputed; None if no backward pass is running.
 
     Raises:
-        RuntimeError: If the maps are gone, or it cannot be told of which call the recomputation is.
+        RuntimeError: If the maps were freed, or the call that is recomputed cannot be determined.
     """
     if torch.compiler.is_compiling():
         return None

@@ -1,4 +1,4 @@
-"""One attachment's layers at one site, and how they are put into the model and taken out again."""
+"""Put one attachment's layers at one site into the model, and remove them."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Placement:
         model: The model.
         site: The site.
         built: A layer for each of its spots.
-        roles: What modules of the model do for these layers: each module with its role, see
-            :data:`attnzoo.attach.insert.stack.Role`, and the key under which the tensor is handed over.
+        roles: The modules that pass tensors to these layers, each with its role (see
+            :data:`attnzoo.attach.insert.stack.Role`) and the tensor's key.
     """
 
     model: nn.Module
@@ -46,7 +46,7 @@ class Placement:
 
     @property
     def stack_name(self) -> str:
-        """Name of the stack in ``model.named_modules()`` once this is in place."""
+        """Name of the stack in ``model.named_modules()`` after :meth:`put`."""
         return self.site.slot or f"{self.site.name}.{CHILD}".lstrip(".")
 
     def entry_names(self) -> list[str]:
@@ -54,7 +54,7 @@ class Placement:
         return [f"{self.stack_name}.{key}" for key in self._keys]
 
     def put(self, number: int) -> None:
-        """Put the layers into the model, under ``number``."""
+        """Put the layers into the model, as children ``number`` of the stack."""
         stack = swap(self._module) if self.site.slot is None else fill_slot(self.model, self.site.slot)
         for built in self.built:
             key = "_".join(map(str, (number, *built.spot.path)))
@@ -68,7 +68,7 @@ class Placement:
             self._guard = self.model.get_submodule(parent).register_forward_pre_hook(guard)
 
     def obstacle(self) -> str | None:
-        """Return why the layers cannot be taken out, or None if they can."""
+        """Return why the layers cannot be removed, or None if they can."""
         name = self.site.name
         for module in {self._module, *(module for module, _, _ in self.roles)}:
             if module is self._module and self.site.slot is not None:
@@ -83,7 +83,7 @@ class Placement:
         return None
 
     def remove(self) -> None:
-        """Take the layers out of the model; what is left is as it was before :meth:`put`, if nothing else is there."""
+        """Remove the layers from the model; without other attachments there it is as before :meth:`put`."""
         for module, role, key in self.roles:
             take(module, role, key)
             _clear(module)
@@ -121,7 +121,7 @@ def slot_refusal(model: nn.Module, slot: str) -> str | None:
 
 
 def fill_slot(model: nn.Module, slot: str) -> SlotStack:
-    """Return the stack in the slot, put there if the slot is empty."""
+    """Return the stack in the slot, after putting one there if the slot is empty."""
     parent_name, _, name = slot.rpartition(".")
     parent = model.get_submodule(parent_name)
     native = getattr(parent, name, None)
@@ -139,7 +139,7 @@ def fill_slot(model: nn.Module, slot: str) -> SlotStack:
 
 
 def empty_slot(model: nn.Module, slot: str) -> None:
-    """Give the slot back what it had, if its stack is empty."""
+    """Restore the slot's former content, if its stack is empty."""
     parent_name, _, name = slot.rpartition(".")
     parent = model.get_submodule(parent_name)
     stack = parent._modules[name]
@@ -155,12 +155,12 @@ def empty_slot(model: nn.Module, slot: str) -> None:
 
 
 def keep_attention(parent: nn.Module, _: Any, *, child: str) -> None:
-    """Before the parent of a normalisation runs: swap again what a conversion has put in the normalisation's place.
+    """Swap the class of a module by which a conversion replaced an attached normalisation; a pre-hook of its parent.
 
-    ``convert_sync_batchnorm`` makes a new module, to which it hands the children and thereby the stack.
+    ``convert_sync_batchnorm`` creates a new module and gives it the children, and thereby the stack.
 
     Raises:
-        RuntimeError: If the new module has no stack, so that the attention is gone.
+        RuntimeError: If the new module has no stack, so that the attention is lost.
     """
     module = parent._modules[child]
     if module is None or is_swapped(module):

@@ -1,4 +1,4 @@
-"""Everything that comes before the model is changed: the sites, their modules, the layers, and all checks."""
+"""Check the sites and build all layers of an attachment, before the model is changed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from attnzoo.attach.table import Plan, PlanRow
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """An attachment that can be put into the model without anything left to fail."""
+    """A checked attachment, ready to be put into the model."""
 
     placements: tuple[Placement, ...]
     plan: Plan
@@ -40,21 +40,21 @@ def prepare(
     on_mismatch: Mismatch,
     example_inputs: Inputs | None,
 ) -> Prepared:
-    """Make and check every layer of an attachment; the model is only read.
+    """Build and check all layers of an attachment, without changing the model.
 
     Raises:
-        TypeError: If a layer cannot be made or called.
+        TypeError: If a layer cannot be built or called.
         ValueError: If a site cannot be attached to, or no site is left.
     """
-    settled = [_settled(model, site) for site in sites]
-    _check_sites(model, settled)
+    resolved = [_resolved(model, site) for site in sites]
+    _check_sites(model, resolved)
     skipped: dict[str, str] = {}
-    befores: list[_Before | None] = [None] * len(settled)
+    befores: list[_Before | None] = [None] * len(resolved)
     if source.kind == "paired":
-        befores, skipped = _befores(model, settled, previous, on_mismatch, example_inputs)
+        befores, skipped = _befores(model, resolved, previous, on_mismatch, example_inputs)
     maps_key = new_key() if source.kind == "guided" else None
     placements: list[Placement] = []
-    for site, before in zip(settled, befores, strict=True):
+    for site, before in zip(resolved, befores, strict=True):
         if site.name in skipped:
             continue
         module = model.get_submodule(site.name)
@@ -67,7 +67,7 @@ def prepare(
                 if before is not None and key is not None:
                     roles += before.roles(module, key, site.slot is not None)
                 like = None if before is None else before.spots[index]
-                made = build(
+                layer = build(
                     source,
                     spot,
                     init=init,
@@ -78,7 +78,7 @@ def prepare(
                     inside=None if before is None else before.inside,
                     previous=like,
                 )
-                built.append(made)
+                built.append(layer)
         if maps_key is not None and not placements:
             roles.append((model, "maps", maps_key))
         placements.append(Placement(model=model, site=site, built=tuple(built), roles=roles))
@@ -89,10 +89,10 @@ def prepare(
     return Prepared(placements=tuple(placements), plan=Plan(layer=source.name, init=init, rows=rows, skipped=skipped))
 
 
-def _settled(model: nn.Module, site: Site) -> Site:
-    """Return the site with plain Sequentials resolved to their last child, whose output is the very same tensor.
+def _resolved(model: nn.Module, site: Site) -> Site:
+    """Return the site with plain Sequentials replaced by their last child, whose output is the same tensor.
 
-    A model under ``set_grad_checkpointing`` runs a Sequential's children without calling it.
+    With ``set_grad_checkpointing`` a model runs a Sequential's children without calling the Sequential.
     """
     module, name = model.get_submodule(site.name), site.name
     while original_class(module).forward is nn.Sequential.forward and len(module):  # type: ignore[arg-type]
@@ -121,7 +121,7 @@ def _check_sites(model: nn.Module, sites: Iterable[Site]) -> None:
 
 
 def placed(module: nn.Module, model: nn.Module) -> tuple[torch.device, torch.dtype]:
-    """Return device and dtype of the first floating parameter or buffer, of the module or else of the model."""
+    """Return device and dtype of the first floating parameter or buffer of the module, else of the model."""
     for owner in (module, model):
         for tensor in (*owner.parameters(), *owner.buffers()):
             if tensor.is_floating_point():
@@ -131,18 +131,18 @@ def placed(module: nn.Module, model: nn.Module) -> tuple[torch.device, torch.dty
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Before:
-    """Where a site's F_pre is taken, and what it is like for each of the site's spots."""
+    """The source of a site's F_pre, and its layout and shape for each of the site's spots."""
 
     module: nn.Module
     inside: str | None
     spots: tuple[Spot, ...]
 
     def roles(self, site: nn.Module, key: str, in_slot: bool) -> list[tuple[nn.Module, Role, str]]:
-        """Return what the modules do so that F_pre is handed over under ``key``.
+        """Return the modules' roles by which F_pre is passed to the layer.
 
         Args:
             site: The site's module.
-            key: The key.
+            key: The key of F_pre; see :mod:`attnzoo.attach.context`.
             in_slot: Whether the attention is in a slot inside the module.
         """
         if self.inside is None:
@@ -167,17 +167,17 @@ def _befores(
             raise ValueError(f"cannot take previous={previous!r} from {name!r}: {reason}")
         shape = observed_shape(trace, name, is_input)
         spots = [previous_spot(shape, spot) for spot in site.spots]
-        found = [spot for spot in spots if spot is not None]
-        if len(found) < len(spots):
+        known = [spot for spot in spots if spot is not None]
+        if len(known) < len(spots):
             skipped[site.name] = f"F_pre has shape {shape}, not of the same layout"
         elif on_mismatch == "skip" and any(
-            (now.channels, now.grid) != (then.channels, then.grid) for now, then in zip(site.spots, found, strict=True)
+            (now.channels, now.grid) != (then.channels, then.grid) for now, then in zip(site.spots, known, strict=True)
         ):
             skipped[site.name] = f"F_pre has shape {shape}, F_cur {site.spots[0].channels} channels on " + (
                 "x".join(map(str, site.spots[0].grid))
             )
         inside = None if is_input else name.removeprefix(f"{site.name}.")
-        befores.append(_Before(module=module, inside=inside, spots=tuple(found)))
+        befores.append(_Before(module=module, inside=inside, spots=tuple(known)))
     return befores, skipped
 
 

@@ -1,8 +1,8 @@
-"""A ``forward`` that somebody puts on an attached module itself, in place of its class's.
+"""Support for a ``forward`` that is assigned to an instance of an attached module.
 
-ultralytics does so when it fuses a convolution with its normalisation, accelerate and diffusers when they move weights
-before a call. The new function may call the one that it replaces, where the output is attended to already, or compute
-everything itself: each call is attended to exactly once, in the first case inside, in the second afterwards.
+ultralytics does so when it fuses a convolution with its normalisation, accelerate and diffusers to move weights before
+a call. The new function may call the previous one, which applies attention already, or compute the output without it:
+the attention is applied exactly once, in the second case after the function.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ OWN_FORWARDS: set[Any] = set()
 
 
 class ReplacedForward:
-    """What stands on an attached module as its ``forward``: the given function, and attention if it has none inside.
+    """The ``forward`` of an attached module's instance: the given function, and attention unless that applied it.
 
     Args:
         module: The module.
-        given: What was put on it.
+        given: The function that was assigned.
     """
 
     def __init__(self, module: nn.Module, given: Callable[..., Any]) -> None:
@@ -37,15 +37,15 @@ class ReplacedForward:
         self.given = given
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Return what the given function returns, attended to."""
+        """Return the given function's output with attention applied."""
         stack: Any = self.module._modules.get(CHILD)
-        if not isinstance(stack, AttentionStack):  # detached, and somebody still holds this
+        if not isinstance(stack, AttentionStack):  # the attention was detached
             return self.given(*args, **kwargs)
         return stack.call(self.given, args, kwargs, wraps=True)
 
 
 def standing_in(module: nn.Module, given: Any) -> Any:
-    """Return what is to be put on ``module`` as its ``forward`` where ``given`` was to be; its stack takes note."""
+    """Return the object to store as ``forward`` of ``module`` when ``given`` is assigned, and mark the stack."""
     stack: Any = module._modules.get(CHILD)
     if isinstance(given, nn.Module | ReplacedForward) or not callable(given) or not isinstance(stack, AttentionStack):
         return given
@@ -54,5 +54,5 @@ def standing_in(module: nn.Module, given: Any) -> Any:
 
 
 def is_own(module: nn.Module, given: Any) -> bool:
-    """Tell whether ``given`` is the forward of a swapped class, bound to ``module``: somebody has put it back."""
+    """Tell whether ``given`` is the forward of the module's swapped class, as when the original is restored."""
     return getattr(given, "__self__", None) is module and getattr(given, "__func__", None) in OWN_FORWARDS

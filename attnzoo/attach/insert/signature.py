@@ -1,4 +1,4 @@
-"""The attention maps as an argument that can be seen: tracers ask a model's ``forward`` what it takes."""
+"""Add the attention maps to the signature of a model's ``forward``, which tracers inspect."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_
 
 
 def with_argument(name: str, forward: Callable[..., Any], original: Callable[..., Any]) -> Callable[..., Any]:
-    """Return ``forward`` with a further argument, None by default: the last one by position, or by name.
+    """Return ``forward`` with an additional argument whose default is None.
 
     Args:
-        name: Its name; it is handed on to ``forward`` by name.
-        forward: Takes any arguments.
-        original: The method whose signature ``forward`` has otherwise. Where it takes any number of arguments by
-            position, the new one goes by name alone.
+        name: The argument's name; it is passed to ``forward`` by keyword.
+        forward: A function that accepts any arguments.
+        original: The method whose signature is extended, by a last positional argument; by a keyword-only one if the
+            method has ``*args``.
     """
     signature = inspect.signature(original)
     parameters = list(signature.parameters.values())
@@ -31,7 +31,7 @@ def with_argument(name: str, forward: Callable[..., Any], original: Callable[...
 
     @functools.wraps(original)
     def taking(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        if by_position and len(args) == count:  # of which one is self
+        if by_position and len(args) == count:  # `count` includes self
             *args, kwargs[name] = args  # type: ignore[assignment]
         return forward(self, *args, **kwargs)
 

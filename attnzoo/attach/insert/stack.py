@@ -1,4 +1,4 @@
-"""The child ``attnzoo`` that an attached module has: the layers of its output, and what its calls hand over."""
+"""The child ``attnzoo`` of an attached module: it holds the layers and passes tensors between modules."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from attnzoo.attach import context
 from attnzoo.attach.insert import symbolic
 from attnzoo.attach.insert.fresh import is_fresh, is_last_use
 from attnzoo.attach.insert.passes import Pass, remember
-from attnzoo.ops.reading import nobody_waits
+from attnzoo.ops.reading import may_replace_calls
 
 CHILD = "attnzoo"
 MAPS = "attention_maps"
 
 Role = Literal["input", "lends", "holds", "output", "maps"]
-"""What a module does for an attention: its ``input`` goes to its own, or it ``lends`` it to one inside; its call
-``holds`` what a module inside hands over, its ``output``; or it takes the attention ``maps`` as an argument."""
+"""The part of a module in passing a tensor to an attached layer: ``input``: its input goes to its own layer; ``lends``:
+its input goes to a layer inside; ``output``: its output goes to the layer of a module around it, which ``holds`` it
+during its call; ``maps``: it takes the attention maps as an argument."""
 
 _WITHIN = frozenset({"input", "output"})
-"""The roles of a module whose calls hold nothing that a module inside reads or fills."""
+"""The roles that need no open frame, because no module inside reads or fills it."""
 _NOTHING: context.Frame = {}
 
 
 class AttentionStack(nn.ModuleDict):
-    """Attached layers by their number, each applied to what the one before it returned.
+    """Attached layers by number, each applied to the output of the one before.
 
-    A plain checkpoint, one that has nothing of a stack, loads strictly: the stack keeps what it has.
+    A checkpoint without any tensor of a stack loads strictly: the stack keeps its values.
 
     Attributes:
-        roles: What the module does for attention elsewhere, each with the key of :mod:`attnzoo.attach.context` under
-            which the tensor is handed over.
-        replaced: Key under which a call is marked as attended, once the module's ``forward`` was replaced on the
-            instance; see :mod:`attnzoo.attach.insert.replaced`.
+        roles: The module's roles, each with the tensor's key; see :mod:`attnzoo.attach.context`.
+        replaced: Key by which a call is marked when attention was applied in it, once the module's ``forward`` was
+            replaced on the instance (see :mod:`attnzoo.attach.insert.replaced`); else None.
     """
 
     def __init__(self) -> None:
@@ -45,19 +45,19 @@ class AttentionStack(nn.ModuleDict):
 
     @property
     def in_use(self) -> bool:
-        """Whether anything is left that needs the module to be swapped."""
+        """Whether the module must stay swapped: there are layers or roles."""
         return bool(len(self) or self.roles)
 
     def call(
         self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], *, wraps: bool = False
     ) -> Any:
-        """Return what ``forward(*args, **kwargs)`` returns, attended to.
+        """Return the output of ``forward(*args, **kwargs)`` with attention applied.
 
         Args:
-            forward: The module's own forward, or one that has taken its place.
-            args: Its arguments.
-            kwargs: The same by name; the attention maps among them are not passed on.
-            wraps: Whether ``forward`` may call the module's own, where the output is attended to already.
+            forward: The forward of the module's class, or one assigned to the instance.
+            args: Its positional arguments.
+            kwargs: Its keyword arguments; the attention maps among them are removed.
+            wraps: Whether ``forward`` may call the forward of the class, which applies attention already.
         """
         frame = self._frame(args, kwargs)
         if wraps and self.replaced is not None:
@@ -77,7 +77,7 @@ class AttentionStack(nn.ModuleDict):
     def _in_frame(
         self, frame: context.Frame, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        """Return the attended output of a call of which modules inside may read and fill ``frame``."""
+        """Return the output of ``call`` for a call during which ``frame`` is open."""
         before = context.opened(frame)
         try:
             output = forward(*args, **kwargs)
@@ -90,7 +90,7 @@ class AttentionStack(nn.ModuleDict):
         return output
 
     def _frame(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> context.Frame:
-        """Return what a call holds when it begins; takes the attention maps out of ``kwargs``."""
+        """Return the frame at the start of a call; removes the attention maps from ``kwargs``."""
         frame: context.Frame = {}
         takes_maps = any(role == "maps" for role, _ in self.roles)
         given = MAPS in kwargs
@@ -107,7 +107,7 @@ class AttentionStack(nn.ModuleDict):
         return frame
 
     def _wrapped(self) -> bool:
-        """Tell whether a call of a replaced forward of this module is running, which has taken the maps."""
+        """Tell whether a call of this module's replaced forward is running, whose frame has the maps."""
         return self.replaced is not None and context.holder(self.replaced) is not None
 
     def _pass_of(self, frame: context.Frame) -> Pass | None:
@@ -115,18 +115,17 @@ class AttentionStack(nn.ModuleDict):
         return remember(keys, frame[keys[0]], frame) if keys else None
 
     def attend(self, output: Any, frame: context.Frame = _NOTHING) -> Any:
-        """Return the module's output, attended to; ``frame`` is what the module's call holds."""
-        fresh = is_fresh(output)  # by itself: as an argument of the call below the output would have one holder more
+        """Return the module's output with attention applied; ``frame`` is that of the module's call."""
+        fresh = is_fresh(output)  # a separate statement: the call below adds a reference to the output
         return self._attended(output, frame, fresh)
 
-    def _attended(self, output: Any, frame: context.Frame, dies: bool) -> Any:
-        """Return the output attended to, in its own memory if nobody else will see what was there (``dies``).
+    def _attended(self, output: Any, frame: context.Frame, unused: bool) -> Any:
+        """Return the output with attention applied, in place if its memory is not used otherwise (``unused``).
 
-        A network's maps are so large that new memory for one is taken from the system, page by page, which takes longer
-        than to attend to it.
+        See :mod:`attnzoo.attach.insert.fresh`.
         """
         entries: Any = self._modules.values()
-        in_place = dies and all([nobody_waits(entry, entry.layer) for entry in entries])  # noqa: C419 - sooner
+        in_place = unused and all([may_replace_calls(entry, entry.layer) for entry in entries])  # noqa: C419 - faster
         for entry in entries:
             if entry.spot.path:
                 output = _attended(output, entry.spot.path, entry, frame)
@@ -137,11 +136,11 @@ class AttentionStack(nn.ModuleDict):
         return output
 
     def forward(self, x: Any, *_: Any, **__: Any) -> Any:
-        """Return ``x`` as it is: some models run whatever ``children()`` yields, and a stack is no stage of them."""
+        """Return ``x``: some models call all of their ``children()`` in order; the stack must do nothing there."""
         return x
 
     def __prepare_scriptable__(self) -> NoReturn:
-        """Refuse ``torch.jit.script``, which asks each module for this method."""
+        """Raise: ``torch.jit.script`` calls this method of each module of a model."""
         raise TypeError(
             "a model with attached attention cannot be compiled by torch.jit.script: use torch.jit.trace, torch.export "
             "or torch.compile"
@@ -154,7 +153,7 @@ class AttentionStack(nn.ModuleDict):
 
 
 class SlotStack(AttentionStack):
-    """A stack in a model's own slot for an attention, such as ``se`` of timm's blocks, where the model calls it."""
+    """A stack in a model's own attention slot, such as ``se`` of timm's blocks, which the model calls."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -162,13 +161,13 @@ class SlotStack(AttentionStack):
         self.registered = True
 
     def forward(self, x: Any, *_: Any, **__: Any) -> Any:
-        """Return ``x``, attended to."""
-        last_use = is_last_use(x)  # by itself: as an argument of the call below it would have one holder more
-        return self._attended(x, _NOTHING, last_use and nobody_waits(self))
+        """Return ``x`` with attention applied."""
+        last_use = is_last_use(x)  # a separate statement: the call below adds a reference to x
+        return self._attended(x, _NOTHING, last_use and may_replace_calls(self))
 
 
 def _attended(output: Any, path: tuple[int | str, ...], entry: Any, frame: context.Frame) -> Any:
-    """Return ``output`` with the tensor at ``path`` attended to; the caller's containers stay as they are."""
+    """Return a copy of the nested ``output`` in which attention was applied to the tensor at ``path``."""
     if not path:
         return entry(output, *entry.receive(output, frame))
     key, rest = path[0], path[1:]

@@ -1,7 +1,7 @@
-"""The class swap: a module becomes an instance of a subclass of its own class that attends to what it returns.
+"""The class swap: a module becomes an instance of a subclass of its class that applies attention to its output.
 
-The module object, its parameters, its name and its keys stay; ``isinstance`` holds, attribute reads and writes reach
-it, and a container counts and iterates over the children that it had. Only ``type(module) is`` differs.
+The module object, its parameters, name and state-dict keys stay; ``isinstance``, attribute reads and writes work as
+before, and a container counts and iterates over its former children only. Only ``type(module) is`` differs.
 """
 
 from __future__ import annotations
@@ -30,33 +30,33 @@ _DELEGATED = (
 
 
 def is_swapped(module: nn.Module) -> bool:
-    """Return whether :func:`swap` made the module's class, or one that somebody derived from it for this module.
+    """Tell whether the module's class is one that :func:`swap` created, or is derived from one.
 
-    ``torch.nn.utils.parametrize`` and ``fully_shard`` derive such classes.
+    ``torch.nn.utils.parametrize`` and ``fully_shard`` derive classes for single modules.
     """
     return hasattr(type(module), _ORIGINAL)
 
 
 def is_outermost(module: nn.Module) -> bool:
-    """Return whether the module's class is the very one that :func:`swap` made."""
+    """Tell whether the module's class is one that :func:`swap` created, not one derived from it."""
     return _ORIGINAL in vars(type(module))
 
 
 def can_unswap(module: nn.Module) -> bool:
-    """Return whether :func:`unswap` can undo :func:`swap`."""
+    """Tell whether :func:`unswap` can undo :func:`swap`."""
     return is_outermost(module) or (is_swapped(module) and parametrize.is_parametrized(module))
 
 
 def original_class(module: nn.Module) -> type[nn.Module]:
-    """Return the class that the module has without attention."""
+    """Return the class of the module without attention."""
     original: type[nn.Module] = getattr(type(module), _ORIGINAL, type(module))
     return original
 
 
 def swap(module: nn.Module) -> AttentionStack:
-    """Give the module its stack and the class that uses it; return the stack, or the one that it already has.
+    """Add an attention stack to the module and swap its class, unless that was done before; return the stack.
 
-    The stack is in the module's mode, training or evaluation.
+    A new stack is set to the module's mode, training or evaluation.
     """
     if not is_swapped(module):
         cls: Any = type(module)
@@ -75,11 +75,11 @@ def swap(module: nn.Module) -> AttentionStack:
 
 
 def unswap(module: nn.Module) -> None:
-    """Undo :func:`swap`; a ``forward`` that was put on the module itself stays there, without attention."""
-    own = vars(module).get(FORWARD)
-    if isinstance(own, ReplacedForward):
-        vars(module)[FORWARD] = own.given
-    elif is_own(module, own):
+    """Undo :func:`swap`; a ``forward`` that was assigned to the instance stays, without attention."""
+    assigned = vars(module).get(FORWARD)
+    if isinstance(assigned, ReplacedForward):
+        vars(module)[FORWARD] = assigned.given
+    elif is_own(module, assigned):
         del vars(module)[FORWARD]
     del module._modules[CHILD]
     cls: Any = type(module)
@@ -92,12 +92,13 @@ def unswap(module: nn.Module) -> None:
 
 
 def _rebased(cls: Any, base: type[nn.Module], **more: Any) -> Any:
-    """Return the class that ``torch.nn.utils.parametrize`` has made for a module, derived from another class.
+    """Return a copy of a class that ``torch.nn.utils.parametrize`` created for a module, derived from ``base``.
 
-    It stays outermost, where removing the parametrisation looks for it; copies of the module keep the one they have.
+    The parametrised class must stay the module's class: removing the parametrisation requires that. It is copied,
+    because copies of the module share it.
     """
-    own = {name: value for name, value in vars(cls).items() if name not in {"__dict__", "__weakref__", _BEFORE}}
-    return type(cls)(cls.__name__, (base,), own | more)
+    attributes = {name: value for name, value in vars(cls).items() if name not in {"__dict__", "__weakref__", _BEFORE}}
+    return type(cls)(cls.__name__, (base,), attributes | more)
 
 
 def refusal(module: nn.Module) -> str | None:
@@ -114,7 +115,7 @@ def refusal(module: nn.Module) -> str | None:
 
 
 def give(module: nn.Module, role: Role, key: str) -> None:
-    """Give the module a role; its class shows the attention maps as an argument while it has that role."""
+    """Add a role to the module; with the role "maps" its forward's signature has the attention maps."""
     swap(module).roles.append((role, key))
     _show_maps(module)
 
@@ -134,17 +135,17 @@ def _show_maps(module: nn.Module) -> None:
 
 @functools.cache
 def swapped(original: Any, takes_maps: bool = False) -> Any:
-    """Return the subclass of ``original`` that attends to its output; one for each class, under the same name.
+    """Return the subclass of ``original``, of the same name, that applies attention to its output; cached.
 
     Args:
-        original: A class of modules.
+        original: A module class.
         takes_maps: Whether the signature of ``forward`` has the attention maps.
     """
 
     @functools.wraps(original.forward)
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         stack: Any = self._modules.get(CHILD)
-        if stack is None:  # detached, and somebody still holds this method
+        if stack is None:  # the attention was detached
             return original.forward(self, *args, **kwargs)
         if not stack.roles and stack.replaced is None:
             return stack.attend(original.forward(self, *args, **kwargs))
@@ -183,13 +184,13 @@ def _rebuild(original: Any, takes_maps: bool) -> Any:
 
 
 def _hiding(original: type[nn.Module]) -> dict[str, Any]:
-    """Return the methods by which a container counts, yields and indexes the children it had before."""
+    """Return methods by which a container counts, iterates over and indexes its children without the stack."""
 
     def items(self: nn.Module) -> dict[str, Any]:
         return {name: child for name, child in self._modules.items() if name != CHILD}
 
     def bare(self: nn.Module) -> Any:
-        # The same container, of its own class, without the stack: slices, sums and keys are taken of it.
+        # a container of the original class with the same children, without the stack
         plain = original.__new__(original)
         plain.__dict__.update(self.__dict__, _modules=items(self))
         return plain

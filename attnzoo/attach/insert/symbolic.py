@@ -1,7 +1,7 @@
-"""Attached models under ``torch.fx``: what attention takes beside its own map, as nodes of the graph.
+"""Attached models under ``torch.fx``: the additional tensors of paired and guided layers as nodes of the graph.
 
-A symbolic trace does not run the modules that it takes as leaves, so they hand nothing over while it is made; and the
-graph does not run the modules around them, so they hand nothing over when it is run. The graph itself has to.
+A symbolic trace does not run leaf modules, and the finished graph does not run the modules around them, so that frames
+(:mod:`attnzoo.attach.context`) cannot pass tensors between them. The graph's nodes must.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import fx, nn
 
 
 def is_traced(*values: Any) -> bool:
-    """Tell whether one of the values stands for a tensor of a graph that torch.fx is making."""
+    """Tell whether one of the values is a ``torch.fx.Proxy``: a symbolic trace is running."""
     return any(isinstance(value, fx.Proxy) for value in values)
 
 
@@ -20,8 +20,8 @@ def output_of(entry: nn.Module, inside: str, x: Any) -> Any:
     """Return the node of a leaf module's output in the graph of ``x``, or None if the graph does not call it.
 
     Args:
-        entry: What attends to the site: a child of the stack, which is a child of the site.
-        inside: The module's name, relative to the site.
+        entry: The attached layer, a child of the stack, which is a child of the site.
+        inside: The leaf module's name, relative to the site.
         x: The site's output in the graph.
     """
     site = x.tracer.path_of_module(entry).split(".")[:-2]
@@ -31,9 +31,10 @@ def output_of(entry: nn.Module, inside: str, x: Any) -> Any:
 
 
 def argument(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Return a further argument ``name`` of the graph that is being made of ``args``, None by default.
+    """Add an argument ``name``, None by default, to the graph that is being traced, and return its proxy.
 
-    None if there is no such graph, or it has operations already: then somebody else calls the model in it.
+    Return None if no trace is running, or if the graph has operations already: then the traced module is not the model,
+    but one that calls it.
     """
     traced = next((value for value in (*args, *kwargs.values()) if is_traced(value)), None)
     if traced is None or any(node.op != "placeholder" for node in traced.tracer.graph.nodes):

@@ -1,20 +1,20 @@
-// A tensor as attnzoo/ops/reading.py hands it over: where it lies and what it is. Whoever takes it checks its shape.
+// Description of a tensor from attnzoo/ops/reading.py: address, dtype, shape, strides. The kernel must check the shape.
 #pragma once
 
 #include <stdint.h>
 
-enum { kAttnzooUnfit = 4 };  // the status of a kernel that does not take what it is given, as kUnfit of kernel.h
+enum { kAttnzooUnfit = 4 };  // status of a kernel that does not support its arguments, as kUnfit of kernel.h
 enum { kAttnzooAbsent = -1, kAttnzooFloat32, kAttnzooBfloat16, kAttnzooFloat16, kAttnzooInt64, kAttnzooAxes = 4 };
 
 struct AttnzooField {
   void* data;
-  int64_t dtype;  // kAttnzooAbsent: there is no tensor, and all else is 0
+  int64_t dtype;  // kAttnzooAbsent: no tensor, and all other fields are 0
   int64_t rank, count, requires_grad;
-  int64_t sizes[kAttnzooAxes], strides[kAttnzooAxes];  // of the first `rank` axes, else 0; the stride of a single element
-                                                       // says nothing
+  int64_t sizes[kAttnzooAxes], strides[kAttnzooAxes];  // for the first `rank` axes, else 0; the stride of an axis of length 1
+                                                       // is undefined
 };
 
-// Whether a tensor has no gaps, the last axis being the nearest in memory.
+// Whether a tensor is contiguous in row-major order.
 static inline bool attnzoo_contiguous(const AttnzooField& field) {
   int64_t step = 1;
   for (int64_t axis = field.rank - 1; axis >= 0; --axis) {
@@ -24,7 +24,7 @@ static inline bool attnzoo_contiguous(const AttnzooField& field) {
   return true;
 }
 
-// A kernel that takes modules' tensors as `reading.py` finds them: the fields, behind them the numbers; options of its
-// own; how many threads may work; what it fills. It returns a status, and writes nothing where anything is unfit.
+// A kernel that takes a record of `reading.py`: `count` fields, then the numbers (double); its options; the number of
+// threads; the output `y`; optional memory for a state. It returns a status; with kAttnzooUnfit it has written nothing.
 typedef int (*AttnzooKernel)(const struct AttnzooField* fields, int64_t count, const void* options, int64_t threads, void* y,
                              float* state, int64_t training);

@@ -1,4 +1,4 @@
-// Which of the instruction sets that the kernels are compiled for this machine has.
+// Functions that tell whether this machine has the instruction sets that the kernels are compiled for.
 #if defined(__AVX2__)
 #include <cpuid.h>
 #endif
@@ -6,8 +6,8 @@
 #define ATTNZOO_JOIN(isa) attnzoo_has_##isa
 #define ATTNZOO_NAME(isa) ATTNZOO_JOIN(isa)
 
-// Returns 1 if the kernels compiled with the same flags as this function may run. It is called before any of them, so
-// nothing here may need what it asks for.
+// Returns 1 if kernels compiled with the same flags may run on this machine. It is called before any of them, so it must
+// not use instructions of the set that it tests.
 extern "C" __attribute__((visibility("default"))) int ATTNZOO_NAME(ATTNZOO_ISA)() {
 #if defined(__AVX512F__)
   __builtin_cpu_init();

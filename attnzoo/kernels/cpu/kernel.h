@@ -1,4 +1,4 @@
-// What all kernels share: the map's geometry, its division into tasks, the choice of storage type.
+// Shared by all kernels: the map's geometry, its division into tasks, thread teams, the choice of storage type.
 #pragma once
 
 #include <omp.h>
@@ -14,7 +14,7 @@
 // The C name of a kernel: attnzoo_<op>_<instruction set>.
 #define ATTNZOO_EXPORT(op) extern "C" __attribute__((visibility("default"))) int ATTNZOO_NAME(op, ATTNZOO_ISA)
 
-// A loop over a row: everything that it calls is to be inlined, however deep the templates.
+// For a loop over a row: inlines everything that it calls, through all templates.
 #define ATTNZOO_HOT __attribute__((flatten)) inline
 
 // A map (batch, channels, pixels), stored channel by channel (NCHW) or pixel by pixel (channels-last).
@@ -29,21 +29,21 @@ namespace ATTNZOO_ISA {
 enum Status { kDone = 0, kUnknownType = 1, kNoMemory = 2, kUnknownSize = 3, kUnfit = 4 };
 
 constexpr float kLowest = -__builtin_inff();
-constexpr int64_t kTask = 32768;  // elements that are worth a thread's attention; 128 KB in fp32, in reach of L2
+constexpr int64_t kTask = 32768;  // elements of a task, at least, to be worth a thread; 128 KB in fp32, fits in L2
 
-constexpr int64_t kRun = 4096;    // pixels that a task takes of every channel; few enough for their sums to stay in L2
-constexpr int64_t kChain = 64;    // numbers that are added one after the other; longer sums are made of such sums
+constexpr int64_t kRun = 4096;    // pixels of each channel in a task; few enough for their sums to stay in L2
+constexpr int64_t kChain = 64;    // numbers added one after the other; longer sums add such partial sums
 
-constexpr int kChannels = kLanes == 16 ? 4 : 2;  // channels of NCHW that are read together, so that what all pixels have in
-                                                // common is read once for them; as many as there are registers for
+constexpr int kChannels = kLanes == 16 ? 4 : 2;  // channels of NCHW processed together, so that values shared by all channels
+                                                // are loaded once; limited by the number of registers
 
 inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// [0, length) cut into `count` chunks of about the wanted size. Depends on sizes only, never on the number of
-// threads, so that sums come out the same on any number.
+// [0, length) divided into `count` chunks of about the wanted size. The division does not depend on the number of
+// threads, so that sums do not either.
 struct Chunks {
   int64_t length, size, count;
   Chunks(int64_t length, int64_t wanted) : length(length) {
@@ -55,12 +55,12 @@ struct Chunks {
   int64_t extent(int64_t chunk) const { return smaller(size, length - chunk * size); }
 };
 
-// The pixels of a channels-last map, in tasks.
+// The division of a channels-last map's pixels into tasks.
 inline Chunks pixel_chunks(int64_t pixels, int64_t channels) {
   return Chunks(pixels, larger(kChain, smaller(kTask / channels, 8 * kChain)));
 }
 
-constexpr int64_t kLine = 64;  // bytes of a line of the cache: what begins at one needs no second for its first vector
+constexpr int64_t kLine = 64;  // bytes of a cache line; aligned memory has each vector in one line
 
 class Scratch {
  public:
@@ -77,8 +77,8 @@ class Scratch {
   int64_t floats_;
 };
 
-// A sum (batch, length) that several chunks of each batch item contribute to: each has a row of its own, and the rows
-// are added in order. With one chunk the row is the result itself.
+// A sum (batch, length) over several chunks of each batch item: each chunk writes a separate row, and `join` adds the rows
+// in order. With one chunk the row is the result itself.
 class SumOfChunks {
  public:
   SumOfChunks(float* result, int64_t batch, int64_t chunks, int64_t length)
@@ -106,17 +106,17 @@ class SumOfChunks {
   Scratch rows_;
 };
 
-// Some threads that go through several steps together. To wake a thread costs as much as a small map's whole layer: those
-// who are awake begin, whoever comes late takes what is left, and nobody sleeps before all is done. Each thread has a Team of
-// its own and calls the same steps in the same order; what they share says how far each step is.
-// Of a step the first thread begins with the first part, the second with the next, as torch's own loops divide a tensor:
-// what a thread reads is then in its own cache, from the step or the operation before. Whoever is done helps the others.
+// A team of threads that goes through several steps together. Waking a thread takes as long as a small map's whole layer:
+// so threads that are awake begin, late threads take the remaining tasks, and no thread sleeps before the last step is done.
+// Each thread has a separate Team object and calls the same steps in the same order; Shared holds the progress.
+// Thread k begins with part k of a step, as torch's loops divide a tensor, so that it finds in its cache the data that it
+// used in the previous step or operation. Threads that have finished their part take tasks of the other parts.
 class Team {
   static constexpr int kLooks = 1000, kShares = 16, kSteps = 8, kParts = 16;
 
  public:
-  // Of every kSteps-th step: how many shares of a part are taken, or of all parts are done, as round << 32 | number. A
-  // round's last task begins the next one of `done`; whoever comes first to a part begins that of `taken`.
+  // Counters for every kSteps-th step, as round << 32 | number: shares taken of a part; shares done of all parts. The last
+  // task of a round advances the round of `done`; the first thread that comes to a part advances that of `taken`.
   struct alignas(kLine) Part {
     uint64_t taken[kSteps] = {};
   };
@@ -128,8 +128,8 @@ class Team {
   };
   Team(int size, int thread, Shared* shared)
       : size_(size), parts_((int)smaller(size, kParts)), part_(thread % parts_), shared_(shared) {}
-  // Calls task for this thread's share of [0, tasks); from the end of each part if `back`, to meet first what was touched
-  // last.
+  // Calls task(i) for this thread's share of [0, tasks); from the end of each part if `back`, which begins with the data
+  // that was used last.
   template <class Task> void each(int64_t tasks, bool back, Task task) {
     const int64_t grain = size_ == 1 ? tasks : larger(1, tasks / (kShares * size_));
     const int64_t shares = tasks == 0 ? 0 : ceil_div(tasks, grain);
@@ -147,18 +147,18 @@ class Team {
     }
     if (finished > 0) report(finished, shares);
   }
-  // Until the last step is done, by whomever.
+  // Waits until all tasks of the last step are done, by any thread.
   void wait() const {
     if (step_ >= 0) watch([&] { return round_of(__atomic_load_n(&done(), __ATOMIC_ACQUIRE)) > round(); });
   }
-  // A step and the wait for it.
+  // Runs a step and waits for it.
   template <class Task> void step(int64_t tasks, Task task, bool back = false) {
     each(tasks, back, task);
     wait();
   }
-  // Where the threads, each of which comes here as often, share a pointer that one of them sets.
+  // A pointer shared by the threads, one of which sets it; each thread must call this equally often.
   void*& next_memory() { return shared_->memory[memories_++ % kSteps]; }
-  // The first thread looks out for the others, so that it never has to be woken.
+  // The first thread waits for the others by polling, so that it need not be woken.
   void leave(bool first) const {
     if (!first) {
       __atomic_add_fetch(&shared_->left, 1, __ATOMIC_RELEASE);
@@ -202,14 +202,14 @@ class Team {
   Shared* shared_;
 };
 
-// The team in whose steps this thread takes part, if a kernel runs inside one.
+// The team of this thread, if the kernel runs inside one, else null.
 inline Team*& current_team() {
   static thread_local Team* team = nullptr;
   return team;
 }
 
-// Calls task for all of [0, tasks). Inside a team, whose threads must all come here, it is a step of theirs; else threads
-// are woken, if there is enough to do. `back`: a thread alone, or in a team, begins at the end of its part.
+// Calls task(i) for all i of [0, tasks). Inside a team this is a step, which all its threads must call; else it starts
+// threads, if there are enough elements. `back`: a single thread, or each thread of a team, begins at the end of its part.
 template <class Task>
 inline void parallel(int threads, int64_t tasks, int64_t elements, Task task, bool back = false) {
   Team* team = threads == 1 ? nullptr : current_team();
@@ -222,7 +222,7 @@ inline void parallel(int threads, int64_t tasks, int64_t elements, Task task, bo
   for (int64_t i = 0; i < tasks; ++i) task(i);
 }
 
-// Memory that a kernel needs for a while: one piece for all threads of a team that come here together.
+// Temporary memory of a kernel, shared by all threads of a team, which must construct it together.
 class SharedScratch {
  public:
   SharedScratch(int threads, int64_t floats) : team_(threads == 1 ? nullptr : current_team()) {
@@ -243,7 +243,7 @@ class SharedScratch {
     if (team_ == nullptr) {
       free(data_);
     } else {
-      team_->step(1, [&](int64_t) { free(data_); });  // what needed it was done before; who comes late finds nothing to do
+      team_->step(1, [&](int64_t) { free(data_); });  // all steps that use it are done
     }
   }
   SharedScratch(const SharedScratch&) = delete;
@@ -276,7 +276,7 @@ template <class T> struct Storage {
   static T* out(void* p) { return (T*)p; }
 };
 
-// Calls kernel with the storage type that `dtype` stands for.
+// Calls kernel with the storage type for `dtype`.
 template <class Kernel> inline int with_storage(int dtype, Kernel kernel) {
   switch (dtype) {
     case 0: return kernel(Storage<float>{});
@@ -298,8 +298,8 @@ template <int N> constexpr int lanes(Vector<N>) { return N; }
 
 template <class T> inline float one(const T* p) { return load<1>(p)[0]; }
 
-// The maximum as torch's amax defines it: NaN if any value is. `value(i)` gives the i-th of n values. Needed only
-// where the sum came out as NaN, which every NaN sees to (and infinities of both signs).
+// The maximum as torch's amax defines it: NaN if any value is NaN. `value(i)` returns the i-th of n values. Needed only if
+// the sum is NaN, as it is if any value is (and for infinities of both signs).
 template <class Value> inline float largest_or_nan(int64_t n, Value value) {
   float high = kLowest;
   for (int64_t i = 0; i < n; ++i) {

@@ -1,6 +1,7 @@
-"""Calls the CPU kernels on tensors: pointers, sizes, layout. Outputs are given, dense and of the right type.
+"""Call the CPU kernels on tensors.
 
-Maps are (B, C, H, W), dense in NCHW or channels-last order, of one dtype; everything else is contiguous float32.
+The caller allocates the outputs, which the functions fill. Maps (B, C, H, W) are contiguous in NCHW or channels-last
+order and of one dtype; all other tensors are contiguous float32.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ _STATUS = {1: "unknown dtype", 2: "out of memory", 3: "unsupported kernel size"}
 
 
 def global_pool(x: Tensor, pooled: Tensor, ties: Tensor | None) -> None:
-    """Fill ``pooled`` (1, B, C) with the averages, or (2, B, C) also with the maxima; ``ties`` (B, C)."""
+    """Fill ``pooled`` (1, B, C) with averages, or (2, B, C) with averages and maxima, and ``ties`` (B, C).
+
+    ``ties`` are the numbers of pixels that equal the maximum.
+    """
     maxima = pooled[1] if len(pooled) == 2 else None
     _check(kernels().global_pool(_map(x), x.data_ptr(), pooled.data_ptr(), _pointer(maxima), _pointer(ties)))
 
@@ -27,7 +31,7 @@ def global_pool(x: Tensor, pooled: Tensor, ties: Tensor | None) -> None:
 def global_pool_backward(
     x: Tensor, carried: Tensor | None, d_pooled: Tensor, pooled: Tensor, ties: Tensor | None, dx: Tensor
 ) -> None:
-    """Fill ``dx`` with the gradient of the averages and, where ``ties`` are given, of the maxima, plus ``carried``."""
+    """Fill ``dx`` with the gradient of the averages and, if ``ties`` is given, of the maxima, plus ``carried``."""
     both = ties is not None
     arguments = (
         x.data_ptr() if both else None,
@@ -42,7 +46,10 @@ def global_pool_backward(
 
 
 def squeeze_channels(x: Tensor, gate: Tensor, planes: Tensor, ties: Tensor | None) -> None:
-    """Fill ``planes`` (B, 2, H, W) from ``x`` and ``gate`` (B, C), and ``ties`` (B, H, W)."""
+    """Fill ``planes`` (B, 2, H, W) with the averages and maxima of ``x * gate``, and ``ties`` (B, H, W).
+
+    ``gate`` is (B, C); ``ties`` are the numbers of channels that equal the maximum.
+    """
     pointers = (x.data_ptr(), gate.data_ptr(), planes.data_ptr(), _pointer(ties))
     _check(kernels().squeeze_channels(_map(x), *pointers))
 
@@ -57,7 +64,7 @@ def squeeze_channels_backward(
     dx: Tensor,
     d_gate: Tensor,
 ) -> None:
-    """Fill ``dx``, to which ``carried`` is added, and ``d_gate`` (B, C)."""
+    """Fill ``dx``, the gradient of ``x`` plus ``carried``, and ``d_gate`` (B, C)."""
     tensors = (x, carried, gate, planes, ties, d_planes, dx, d_gate)
     _check(kernels().squeeze_channels_backward(_map(x), *map(_pointer, tensors)))
 
@@ -72,10 +79,10 @@ def apply_gates(
     relu: bool,
     y: Tensor,
 ) -> None:
-    """Fill ``y`` with ``[relu](x * (b(channel) * b(spatial) + residual) [+ shortcut])``, where b blends with 1.
+    """Fill ``y`` with ``[relu](x * (b(channel) * b(spatial) + residual) [+ shortcut])``.
 
-    channel is (B, C), spatial (B, 1, H, W). With a blend, ``b(g) = blend * g + 1 - blend`` and the residual counts
-    ``blend`` times.
+    channel is (B, C), spatial (B, 1, H, W). Without a blend, ``b(g) = g``; with one, ``b(g) = blend * g + 1 - blend``
+    and the residual is multiplied by the blend.
     """
     inputs = (x.data_ptr(), channel.data_ptr(), _pointer(spatial))
     outputs = (_pointer(shortcut), relu, y.data_ptr())
@@ -98,7 +105,8 @@ def apply_gates_backward(
 ) -> None:
     """Fill ``dx``, and the gradients ``d_channel`` (B, C) and ``d_spatial`` (B, 1, H, W) of the blended gates.
 
-    ``y`` and ``d_shortcut``, which is dy as it comes through the ReLU, are given where a shortcut was added before one.
+    ``y`` and ``d_shortcut`` are given if a shortcut was added before a ReLU; ``d_shortcut`` is ``dy`` where the ReLU
+    was positive, else 0.
     """
     inputs = map(_pointer, (dy, x, channel, spatial))
     outputs = map(_pointer, (dx, d_channel, d_spatial, d_shortcut))
@@ -106,25 +114,25 @@ def apply_gates_backward(
 
 
 def spatial_conv(planes: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> None:
-    """Fill ``out`` (B, 1, H, W) with ``planes`` (B, 2, H, W) convolved by ``weight`` (1, 2, K, K), zero padded."""
+    """Fill ``out`` (B, 1, H, W): ``planes`` (B, 2, H, W) convolved with ``weight`` (1, 2, K, K), zero-padded."""
     pointers = (planes.data_ptr(), weight.data_ptr())
     shift = 0.0 if bias is None else bias.item()
     _check(kernels().spatial_conv(*_plane(planes, weight), *pointers, shift, out.data_ptr()))
 
 
 def spatial_conv_backward(planes: Tensor, weight: Tensor, d_out: Tensor, d_planes: Tensor, d_weight: Tensor) -> None:
-    """Fill ``d_planes`` and ``d_weight``."""
+    """Fill the gradients ``d_planes`` and ``d_weight``."""
     tensors = (planes, weight, d_out, d_planes, d_weight)
     _check(kernels().spatial_conv_backward(*_plane(planes, weight), *(t.data_ptr() for t in tensors)))
 
 
 def run(kernel: str, x: Tensor, *arguments: Any) -> None:
-    """Call a kernel that takes the geometry of ``x``, then pointers and numbers."""
+    """Call a kernel with the geometry of ``x``, then ``arguments``: tensors, as pointers, and numbers."""
     _check(getattr(kernels(), kernel)(_map(x), *(_pointer(a) if isinstance(a, Tensor) else a for a in arguments)))
 
 
 def call(kernel: str, record: ctypes.Structure) -> None:
-    """Call a kernel that takes one structure."""
+    """Call a kernel whose only argument is a struct."""
     _check(getattr(kernels(), kernel)(ctypes.byref(record)))
 
 
@@ -135,7 +143,7 @@ def map_of(x: Tensor) -> Map:
 
 
 def pointers(**tensors: Tensor | None) -> dict[str, int | None]:
-    """Return where each tensor lies, by the name of a structure's field."""
+    """Return the address of each tensor by its name; None for None."""
     return {name: _pointer(tensor) for name, tensor in tensors.items()}
 
 
@@ -144,7 +152,7 @@ def _map(x: Tensor) -> Any:
 
 
 def _blend(blend: Tensor | None, residual: bool) -> tuple[float, float]:
-    """Return how much the gates count, and what is added to their product."""
+    """Return the blend as a number, and the number that is added to the gates' product."""
     share = 1.0 if blend is None else blend.item()
     return share, share * residual
 

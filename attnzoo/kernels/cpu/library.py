@@ -1,4 +1,4 @@
-"""Loads the shared library of the CPU kernels and chooses the instruction set, once in a process."""
+"""Load the shared library of the CPU kernels and choose the instruction set, once per process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ctypes import c_float, c_int, c_int32, c_int64, c_void_p
 from pathlib import Path
 from typing import Any
 
-# torch comes first: it brings the OpenMP runtime that the kernels share, so that there is one pool of threads.
+# torch must be imported first: it loads the OpenMP runtime, so that the kernels use the same pool of threads.
 import torch  # noqa: F401
 
 PATH = Path(__file__).with_name("libattnzoo.so")
@@ -34,7 +34,7 @@ class Map(ctypes.Structure):
 _MAP = ctypes.POINTER(Map)
 _STEPS = [f"igc_step_{name}{way}" for way in ("", "_backward") for name in ("first", "second", "third", "last")]
 _OF_FIELDS = (c_void_p, c_int64, c_void_p, c_int64, c_void_p, c_void_p, c_int64)
-"""``AttnzooKernel`` of field.h."""
+"""The argument types of an ``AttnzooKernel`` of field.h."""
 _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "global_pool": (_MAP, *[c_void_p] * 4),
     "global_pool_backward": (_MAP, *[c_void_p] * 7),
@@ -59,7 +59,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
 
 
 class Kernels:
-    """The kernels of one instruction set. Each returns a status, 0 if all went well."""
+    """The kernels of one instruction set, as attributes. Each returns a status, 0 for success."""
 
     def __init__(self, isa: str) -> None:
         library = _open()
@@ -72,7 +72,7 @@ class Kernels:
             setattr(self, name, function)
 
     def __getattr__(self, name: str) -> Callable[..., int]:
-        """Tell type checkers that all other attributes are kernels; at run time it answers for those that are not."""
+        """Tell type checkers that all other attributes are kernels; at run time, raise for names that are not."""
         raise AttributeError(f"there is no kernel {name!r}")
 
 
@@ -84,10 +84,10 @@ def instruction_sets() -> list[str]:
             kernels for this machine.
     """
     library = _open()
-    found = [isa for isa in _of_this_machine(library) if _is_built(library, isa)]
-    if not found:
+    usable = [isa for isa in _of_this_machine(library) if _is_built(library, isa)]
+    if not usable:
         raise OSError(f"{PATH.name} has no kernels for this machine: {_ANEW}")
-    return found
+    return usable
 
 
 @functools.cache
@@ -106,7 +106,7 @@ def kernels() -> Kernels:
 
 
 def address(kernel: str) -> int:
-    """Return where a kernel for this machine is, for whoever calls it without ctypes.
+    """Return the address of a kernel for this machine, for C++ code that calls it.
 
     Raises:
         OSError: As ``kernels``.
@@ -115,7 +115,7 @@ def address(kernel: str) -> int:
 
 
 def description() -> str:
-    """Return which kernels are used and where they are, and for which of the machine's sets they did not compile.
+    """Return a sentence that names the instruction set, the library, and any wider set whose kernels did not compile.
 
     Raises:
         OSError: As ``kernels``.
@@ -140,7 +140,7 @@ def _of_this_machine(library: ctypes.CDLL) -> list[str]:
 
 
 def _is_built(library: ctypes.CDLL, isa: str) -> bool:
-    """Tell whether the library has kernels of a set; if any of them did not compile it has none."""
+    """Tell whether the library has kernels of an instruction set; the build leaves out all if one does not compile."""
     return any(hasattr(library, f"attnzoo_{name}_{isa}") for name in _SIGNATURES)
 
 

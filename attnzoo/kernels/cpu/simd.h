@@ -182,7 +182,7 @@ template <int N> struct Doubles {
 struct Sum { template <class V> V operator()(V a, V b) const { return a + b; } };
 struct Largest { template <class V> V operator()(V a, V b) const { return a > b ? a : b; } };
 
-// What join makes of all lanes.
+// All lanes combined by join.
 template <int N, class Join> inline float joined(F<N> v, Join join) {
   if constexpr (N == 1) {
     return v[0];
@@ -224,8 +224,8 @@ template <int N, int R, class Join> inline F<N> fold(const F<N>* vectors, Join j
   }
 }
 
-// Lane i of the result is what join makes of all lanes of vectors[i]. R is 1 or N: together, N vectors cost little more
-// than a few do alone.
+// Lane i of the result is all lanes of vectors[i] combined by join. R is 1 or N: N vectors together take little longer than
+// a few separately.
 template <int N, int R, class Join> inline F<R> across(const F<N>* vectors, Join join) {
   if constexpr (R == 1) {
     return F<1>{joined<N>(*vectors, join)};

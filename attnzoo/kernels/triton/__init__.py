@@ -1,1 +1,1 @@
-"""Triton kernels for CUDA tensors: ``launch`` has a function for each. Importing this imports triton."""
+"""Triton kernels for CUDA tensors; ``launch`` has the functions that call them. Importing this imports triton."""

@@ -1,7 +1,7 @@
 """y = relu(x * (b(channel) * b(spatial) + residual) + shortcut), in one pass over the map; b blends a gate with 1.
 
-``b(g) = blend * g + 1 - blend``; with a blend the residual counts ``blend`` times. And its gradient, in one pass as
-well. Whatever is not there is left out.
+``b(g) = blend * g + 1 - blend``; with a blend the residual is multiplied by it. The gradient takes one pass as well.
+Optional inputs are None.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from attnzoo.kernels.triton.rows import CHUNK, TILE, Rows, divided, locate, rows
 
 @triton.jit
 def _product(outer, inner):
-    """Return the product of the gates that are there; one that is not is None."""
+    """Return the product of the two gates; either may be None."""
     if inner is None:
         gates = outer
     elif outer is None:
@@ -28,7 +28,7 @@ def _product(outer, inner):
 
 @triton.jit
 def _blended(gate, blend_ptr):
-    """Return a gate as it counts: 1 at a blend of 0, itself at a blend of 1, both exactly."""
+    """Return the blended gate: exactly 1 at a blend of 0, exactly ``gate`` at a blend of 1."""
     if blend_ptr is not None:
         share = tl.load(blend_ptr).to(tl.float32)
         gate = share * gate + (1.0 - share)
@@ -37,7 +37,7 @@ def _blended(gate, blend_ptr):
 
 @triton.jit
 def _factor(gates, blend_ptr, RESIDUAL: tl.constexpr):
-    """Return what ``x`` is multiplied by, from the product of the blended gates."""
+    """Return the factor of ``x`` from the product of the blended gates."""
     if RESIDUAL:
         gates = gates + 1.0 if blend_ptr is None else gates + tl.load(blend_ptr).to(tl.float32)
     return gates
@@ -72,7 +72,7 @@ def _apply_gates_bwd_kernel(
     RESIDUAL: tl.constexpr, RELU: tl.constexpr, DIV: tl.constexpr,
     CHUNK: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
-    """One tile after the other down ``CHUNK`` rows; ``y`` is given where a shortcut was added before a ReLU.
+    """Go through ``CHUNK`` rows tile by tile; ``y`` is given if a shortcut was added before a ReLU.
 
     Sums of ``dy * x * other gate``, as that is blended, are left in parts: the outer gate's (image, place across, row)
     and the inner gate's (image, chunk, column).
@@ -82,8 +82,8 @@ def _apply_gates_bwd_kernel(
     chunks = tl.cdiv(rows, CHUNK)
     image = (tl.program_id(0) // (across * chunks)).to(tl.int64)
     chunk = tl.program_id(0) // across % chunks
-    beside = tl.program_id(0) % across
-    n = beside * WIDTH + tl.arange(0, WIDTH)
+    tile = tl.program_id(0) % across
+    n = tile * WIDTH + tl.arange(0, WIDTH)
     inner = None
     if inner_ptr is not None:
         inner = _blended(tl.load(inner_ptr + image * length + n, mask=n < length, other=0.0), blend_ptr)[None, :]
@@ -110,8 +110,8 @@ def _apply_gates_bwd_kernel(
         tl.store(dx_ptr + at, dx.to(dx_ptr.dtype.element_ty), mask=mask)
         product = dy * x
         if outer_parts_ptr is not None:
-            own = product if inner is None else product * inner
-            tl.store(outer_parts_ptr + (image * across + beside) * rows + m, tl.sum(own, 1), mask=m < rows)
+            d_outer = product if inner is None else product * inner
+            tl.store(outer_parts_ptr + (image * across + tile) * rows + m, tl.sum(d_outer, 1), mask=m < rows)
         if inner_parts_ptr is not None:
             total += product if outer is None else product * outer
     if inner_parts_ptr is not None:
@@ -178,5 +178,5 @@ def apply_gates_backward(
 
 
 def _turned(view: Rows, channel: Tensor | None, spatial: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-    """Return what belongs to channels and to pixels as outer and inner."""
+    """Return the channel and the spatial tensor as (outer, inner)."""
     return (spatial, channel) if view.last else (channel, spatial)

@@ -1,4 +1,4 @@
-"""Average and maximum of every channel over its pixels, in one read of the map; and their gradient, in one pass."""
+"""Average and maximum of each channel over its pixels, and their gradient, in one pass each."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _global_pool_bwd_kernel(
 
 
 def global_pool(x: Tensor, pooled: Tensor, ties: Tensor | None) -> None:
-    """Fill ``pooled`` (1, B, C) with the averages, or (2, B, C) also with the maxima; ``ties`` (B, C)."""
+    """Fill ``pooled`` (1, B, C) with averages, or (2, B, C) with averages and maxima, and ``ties`` (B, C)."""
     view = rows_of(x)
     kernel = moments.down if view.last else moments.along
     with torch.cuda.device_of(x):
@@ -46,7 +46,7 @@ def global_pool(x: Tensor, pooled: Tensor, ties: Tensor | None) -> None:
 def global_pool_backward(
     x: Tensor, carried: Tensor | None, d_pooled: Tensor, pooled: Tensor, ties: Tensor | None, dx: Tensor
 ) -> None:
-    """Fill ``dx`` with the gradient of the averages and, where ``ties`` are given, of the maxima, plus ``carried``."""
+    """Fill ``dx`` with the gradient of the averages and, if ``ties`` is given, of the maxima, plus ``carried``."""
     view = rows_of(x)
     width = vector(view, x)
     size_div, divisor = divided(view.rows * view.length)

@@ -1,4 +1,4 @@
-"""Launches the Triton kernels on tensors, by the names and arguments of ``attnzoo.kernels.cpu.launch``."""
+"""Functions that launch the Triton kernels, with the names and arguments of ``attnzoo.kernels.cpu.launch``."""
 
 from attnzoo.kernels.triton.apply_gates import apply_gates, apply_gates_backward
 from attnzoo.kernels.triton.global_pool import global_pool, global_pool_backward

@@ -1,6 +1,6 @@
-"""y = relu(x * gate + shortcut), gate = sigmoid(a + b) blended with 1, over maps that lie in memory alike.
+"""y = relu(x * gate + shortcut) with gate = sigmoid(a + b) blended with 1, and its gradient, in one pass each.
 
-In one pass, and the gradient in one.
+All maps have the same memory format.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from attnzoo.kernels.triton.rows import TILE, divided
 
 @triton.jit
 def _blended(gate, blend_ptr):
-    """Return the gate as it counts: 1 at a blend of 0, itself at a blend of 1, both exactly."""
+    """Return the blended gate: exactly 1 at a blend of 0, exactly ``gate`` at a blend of 1."""
     if blend_ptr is not None:
         share = tl.load(blend_ptr).to(tl.float32)
         gate = share * gate + (1.0 - share)
@@ -47,7 +47,7 @@ def _llam_gate_bwd_kernel(
     dy_ptr, x_ptr, logits_ptr, blend_ptr, y_ptr, dx_ptr, d_logits_ptr, d_shortcut_ptr, blend_parts_ptr, size_div,
     DIV: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """There is a ``y`` if a ReLU follows. The gradient of the blend is left in parts, one a program."""
+    """``y`` is given if there was a ReLU. Each program writes its part of the blend's gradient."""
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     mask = at < size_div * DIV
     dy = tl.load(dy_ptr + at, mask=mask, other=0.0).to(tl.float32)
@@ -77,7 +77,7 @@ def llam_gate(
     y: Tensor,
     logits: Tensor | None,
 ) -> None:
-    """Fill ``y`` with ``x * gate + shortcut``, behind a ReLU if ``relu``, and ``logits`` with ``a + b``."""
+    """Fill ``y`` with ``[relu](x * gate + shortcut)``, and ``logits`` with ``a + b``."""
     size_div, divisor = divided(x.numel())
     with torch.cuda.device_of(x):
         _llam_gate_fwd_kernel[(triton.cdiv(x.numel(), TILE),)](
@@ -96,7 +96,7 @@ def llam_gate_backward(
     d_shortcut: Tensor | None,
     d_blend: Tensor | None,
 ) -> None:
-    """Fill the gradients; ``y`` is what the ReLU returned, if there was one."""
+    """Fill the gradients; ``y`` is the output of the ReLU, None without one."""
     size_div, divisor = divided(x.numel())
     programs = triton.cdiv(x.numel(), TILE)
     parts = None if d_blend is None else d_blend.new_empty(programs)

@@ -1,7 +1,8 @@
-"""Sum, maximum and number of ties along the rows of a map, or down its columns, in one read.
+"""Mean, maximum and number of ties over the rows or over the columns of a map, in one pass.
 
-The pool of a map over its pixels and the squeeze over its channels are these two, one way round in NCHW order, the
-other in channels-last. A number of ties is counted with the maximum: where a greater value comes, it starts again.
+Pooling over the pixels reduces the rows of an NCHW map and the columns of a channels-last map; pooling over the
+channels does the reverse. Ties, the elements that equal the maximum, are counted in the same pass: a greater value
+resets them.
 """
 
 from __future__ import annotations
@@ -14,21 +15,21 @@ from torch import Tensor
 from attnzoo.kernels.triton.rows import CHUNK, TILE, Rows, divided, power_of_two, tiles_of
 
 LONGEST = 1024
-"""Columns of a row that a program has in hand at once."""
+"""Largest number of a row's elements in one tile."""
 STEPS = 16
-"""Numbers that are added one after the other in float32; sums of more are made of such sums in float64."""
+"""Number of float32 additions after which a partial sum is added to a float64 sum."""
 
 
 @triton.jit
 def take(total, high, ties, v, v_high, v_ties):
-    """Take values into running sums, maxima and numbers of ties."""
+    """Add values to the running sums, maxima and numbers of ties."""
     ties = tl.where(v_high > high, v_ties, ties + tl.where(v_high == high, v_ties, 0.0))
     return total + v, tl.maximum(high, v_high, propagate_nan=tl.PropagateNan.ALL), ties
 
 
 @triton.jit
 def emptied(total, sums, step, STEPS: tl.constexpr):
-    """Move running sums to those in float64 after every ``STEPS``-th step."""
+    """After every ``STEPS``-th step, add the float32 sums to the float64 sums and reset them."""
     if step % STEPS == STEPS - 1:
         sums += total.to(tl.float64)
         total = tl.zeros_like(total)
@@ -37,9 +38,9 @@ def emptied(total, sums, step, STEPS: tl.constexpr):
 
 @triton.jit
 def finish(total, high, ties, AXIS: tl.constexpr):
-    """Join the lanes; a maximum that is NaN has no ties."""
+    """Reduce a tile along ``AXIS``; a maximum of NaN has no ties."""
     top = tl.max(high, AXIS, keep_dims=True)
-    nan = tl.max((high != high).to(tl.int32), AXIS, keep_dims=True) > 0  # noqa: PLR0124 - that is what NaN is
+    nan = tl.max((high != high).to(tl.int32), AXIS, keep_dims=True) > 0  # noqa: PLR0124 - true for NaN only
     top = tl.where(nan, float("nan"), top)
     count = tl.sum(tl.where(high == top, ties, 0.0), AXIS)
     return tl.sum(total, AXIS), tl.sum(top, AXIS), count
@@ -50,7 +51,7 @@ def _moments_along_kernel(
     x_ptr, gate_ptr, mean_ptr, high_ptr, ties_ptr, rows, length_div, stride,
     DIV: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, STEPS: tl.constexpr,
 ):  # fmt: skip
-    """Of ``HEIGHT`` rows: mean and high at (image, row) with ``stride`` between images; the gate is inner."""
+    """Reduce ``HEIGHT`` rows: mean and maximum at (image, row), ``stride`` between images; the gate is inner."""
     length = length_div * DIV
     blocks = tl.cdiv(rows, HEIGHT)
     image = (tl.program_id(0) // blocks).to(tl.int64)
@@ -85,7 +86,7 @@ def _moments_down_kernel(
     x_ptr, gate_ptr, sum_ptr, high_ptr, ties_ptr, rows, length_div, count, stride, ties_stride,
     DIV: tl.constexpr, CHUNK: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
-    """Of ``WIDTH`` columns and ``CHUNK`` rows: sums over ``count`` at (image, chunk, column); the gate is outer."""
+    """Reduce ``CHUNK`` rows of ``WIDTH`` columns to (image, chunk, column), sums over ``count``; the gate is outer."""
     length = length_div * DIV
     across = tl.cdiv(length, WIDTH)
     chunks = tl.cdiv(rows, CHUNK)
@@ -117,7 +118,7 @@ def _moments_join_kernel(
     sum_ptr, high_parts_ptr, ties_parts_ptr, mean_ptr, high_ptr, ties_ptr, chunks, length_div, count, stride,
     DIV: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, STEPS: tl.constexpr,
 ):  # fmt: skip
-    """Join the parts (image, chunk, column) of the kernel above."""
+    """Combine the chunks (image, chunk, column) of ``_moments_down_kernel``."""
     length = length_div * DIV
     across = tl.cdiv(length, WIDTH)
     image = (tl.program_id(0) // across).to(tl.int64)
@@ -185,5 +186,5 @@ def down(x: Tensor, view: Rows, gate: Tensor | None, mean: Tensor, high: Tensor 
 
 
 def _steps(length: int, together: int) -> int:
-    """Return ``STEPS`` where more numbers than that are added one after the other, else 0: all in float32."""
+    """Return ``STEPS`` if more additions than that are needed, else 0: then all sums are float32."""
     return STEPS if length > STEPS * together else 0

@@ -1,12 +1,12 @@
-"""How the kernels see a map: images of M rows of N neighbours in memory, whatever the layout.
+"""A map as the kernels read it: each image has M rows of N elements that are adjacent in memory.
 
-The rows of an NCHW map are its channels, those of a channels-last map its pixels. What is one number for each row (of
-an image) is called outer, what is one for each place in a row inner: of an NCHW map the channel gate is the outer and
-the spatial gate the inner one, of a channels-last map it is the other way round. So no kernel knows of layouts.
+The rows of an NCHW map are its channels, those of a channels-last map its pixels. A tensor with one number per row is
+called outer, one with a number per element of a row inner: for an NCHW map the channel gate is outer and the spatial
+gate inner, for a channels-last map the reverse. So kernels need not distinguish the layouts.
 
-Triton widens an access to 16 bytes if it can prove that addresses are multiples of that. It proves it of products with
-constants, so lengths come as (length // DIV, DIV): ``DIV`` is a constant, the greatest power of two up to 16 that
-divides the length.
+Triton widens an access to 16 bytes if it can prove that the address is a multiple of 16. It can for products with
+constants, so lengths are passed as (length // DIV, DIV): ``DIV`` is a compile-time constant, the greatest power of two
+up to 16 that divides the length.
 """
 
 from __future__ import annotations
@@ -21,34 +21,34 @@ from torch import Tensor
 from attnzoo.kernels.layout import LARGEST_IMAGE, channels_last
 
 TILE = 2048
-"""Elements that a program of 128 threads has in hand at once, 16 each."""
+"""Elements per tile: 16 for each of a program's 128 threads."""
 COLUMNS, CHUNK = 128, 128
-"""Greatest width of a tile, and how many rows a program walks down when it sums over rows."""
+"""Largest width of a tile; number of rows that one program sums over."""
 
 
 class Rows(NamedTuple):
-    """A map as the kernels see it."""
+    """The shape of a map as images of rows; see the module's docstring."""
 
     images: int
     rows: int
     length: int
     last: bool
-    """Whether the rows are pixels."""
+    """Whether the map is channels-last: the rows are pixels."""
 
 
 class Tiles(NamedTuple):
-    """How a kernel that walks down the rows divides an image: tiles of ``height`` x ``width``."""
+    """The division of an image into tiles of ``height`` x ``width`` by a kernel that sums over the rows."""
 
     height: int
     width: int
     chunks: int
-    """Programs below each other, each with ``CHUNK`` rows."""
+    """Number of programs along the rows' axis, each with ``CHUNK`` rows."""
     across: int
-    """Programs beside each other."""
+    """Number of programs along a row."""
 
 
 def rows_of(x: Tensor) -> Rows:
-    """Return how the kernels see the dense map ``x``.
+    """Return a contiguous map (B, C, H, W) as images of rows.
 
     Raises:
         ValueError: If an image has more elements than ``LARGEST_IMAGE``.
@@ -62,14 +62,14 @@ def rows_of(x: Tensor) -> Rows:
 
 
 def tiles_of(view: Rows) -> Tiles:
-    """Return how a kernel that walks down the rows divides an image."""
+    """Return the division of an image by a kernel that sums over the rows."""
     width = min(power_of_two(view.length), COLUMNS)
     height = min(TILE // width, power_of_two(view.rows), CHUNK)
     return Tiles(height, width, triton.cdiv(view.rows, CHUNK), triton.cdiv(view.length, width))
 
 
 def power_of_two(length: int) -> int:
-    """Return the least power of two that is not below ``length``."""
+    """Return the smallest power of two that is at least ``length``."""
     return 1 << (length - 1).bit_length()
 
 
@@ -80,18 +80,17 @@ def divided(length: int) -> tuple[int, int]:
 
 
 def vector(view: Rows, x: Tensor) -> int:
-    """Return how many elements of a row make 16 bytes, or 1 where rows do not consist of so many."""
+    """Return the number of elements in 16 bytes, or 1 if it does not divide the length of a row."""
     width = 16 // x.element_size()
     return width if view.length % width == 0 else 1
 
 
 @triton.jit
 def locate(size, vectors, VECTOR: tl.constexpr, BLOCK: tl.constexpr):
-    """Return image, row, column and place in the image of the elements of this program, and which vectors exist.
+    """Return image, row, column and offset in the image of this program's elements, and the mask of valid vectors.
 
-    The program takes ``BLOCK`` elements of an image of ``size``, one after the other in memory, as (BLOCK / VECTOR,
-    VECTOR); a row consists of ``vectors`` times VECTOR elements. So there is one division for a vector, and even rows
-    whose length is odd are read in wide accesses. Row and mask are (BLOCK / VECTOR, 1).
+    The program takes ``BLOCK`` consecutive elements of an image of ``size`` elements as (BLOCK / VECTOR, VECTOR); a row
+    has ``vectors`` times VECTOR elements. So there is one division per vector. Row and mask are (BLOCK / VECTOR, 1).
     """
     blocks = tl.cdiv(size, BLOCK)
     image = (tl.program_id(0) // blocks).to(tl.int64)

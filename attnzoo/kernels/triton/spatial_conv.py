@@ -1,4 +1,4 @@
-"""The convolution of a spatial gate, two planes to one, and its gradient; float32 throughout."""
+"""The convolution of a spatial gate, from two planes to one, and its gradient, in float32."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import triton.language as tl
 from torch import Tensor
 
 BLOCK = 256
-"""Pixels of one program."""
+"""Pixels per program."""
 
 
 @triton.jit
 def _pixels(size, width, BLOCK: tl.constexpr):
-    """Return image, place, row and column of this program's pixels."""
+    """Return image, offset, row and column of this program's pixels."""
     blocks = tl.cdiv(size, BLOCK)
     image = (tl.program_id(0) // blocks).to(tl.int64)
     place = (tl.program_id(0) % blocks) * BLOCK + tl.arange(0, BLOCK)
@@ -47,7 +47,7 @@ def _spatial_conv_fwd_kernel(
 def _spatial_conv_bwd_kernel(
     planes_ptr, weight_ptr, d_out_ptr, d_planes_ptr, parts_ptr, height, width, SIZE: tl.constexpr, BLOCK: tl.constexpr
 ):
-    """The weight's gradient is left in parts (program, 2 * SIZE * SIZE)."""
+    """Each program writes its part of the weight's gradient, at (program, 2 * SIZE * SIZE)."""
     size = height * width
     image, place, row, column = _pixels(size, width, BLOCK)
     d_first = tl.zeros([BLOCK], tl.float32)

@@ -1,6 +1,6 @@
-"""Copies of a map that keep some rows of pixels each and are zero elsewhere; and their gradient.
+"""Copies of a map that each keep some rows of pixels and are zero elsewhere; and their gradient.
 
-A kernel takes four copies at once: more of them read the map once more for every four.
+A kernel writes up to four copies; for more, it is launched again for every four.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _keep(x, keep_ptr, copy_ptr, at, mask):
 
 @triton.jit
 def _kept(keep_ptr, gradient_ptr, at, mask, VECTOR: tl.constexpr):
-    """Read of the gradient of one copy what it kept; where a wide access may hold more than one line, all of it."""
+    """Return the gradient of one copy in the rows that it kept, else 0; a scalar access loads unmasked rows too."""
     kept = tl.load(keep_ptr, mask=mask, other=0) != 0
     gradient = tl.load(gradient_ptr + at, mask=mask & kept if VECTOR > 1 else mask, other=0.0).to(tl.float32)
     return tl.where(kept, gradient, 0.0)
@@ -38,7 +38,7 @@ def _split_rows_fwd_kernel(
     x_ptr, keep_ptr, first_ptr, second_ptr, third_ptr, fourth_ptr, table, height, vectors, size_div,
     VECTOR: tl.constexpr, DIV: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Rows are lines of pixels here, of one channel in NCHW; the copies' tables lie ``table`` apart."""
+    """Write up to four copies. A row is a line of pixels, in NCHW of one channel; ``keep`` has ``table`` per copy."""
     image, row, _, place, mask = locate(size_div * DIV, vectors, VECTOR, BLOCK)
     at = image * size_div * DIV + place
     keep_ptr += image * height + row % height
@@ -57,7 +57,7 @@ def _split_rows_bwd_kernel(
     carried_ptr, keep_ptr, first_ptr, second_ptr, third_ptr, fourth_ptr, dx_ptr, table, height, vectors, size_div,
     VECTOR: tl.constexpr, DIV: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """What the copies before these left in ``carried`` is added, if there were any."""
+    """Sum the gradients of up to four copies, plus ``carried``, the sum of previous ones, if given."""
     image, row, _, place, mask = locate(size_div * DIV, vectors, VECTOR, BLOCK)
     at = image * size_div * DIV + place
     keep_ptr += image * height + row % height
@@ -74,7 +74,7 @@ def _split_rows_bwd_kernel(
 
 
 def split_rows(x: Tensor, keep: Tensor, copies: Sequence[Tensor]) -> None:
-    """Fill every copy (B, C, H, W) with the rows of ``x`` that ``keep`` (R, B, H) names, and zeros."""
+    """Fill each copy (B, C, H, W) with the rows of ``x`` for which ``keep`` (R, B, H) is true, else zeros."""
     grid, sizes, constants = _lines(x)
     with torch.cuda.device_of(x):
         for some, table in _by_four(copies, keep):
@@ -82,7 +82,7 @@ def split_rows(x: Tensor, keep: Tensor, copies: Sequence[Tensor]) -> None:
 
 
 def split_rows_backward(gradients: Sequence[Tensor], keep: Tensor, dx: Tensor) -> None:
-    """Fill ``dx`` with the sum of what each gradient holds in the rows of its copy."""
+    """Fill ``dx`` with the sum of the gradients, each only in the rows that its copy kept."""
     grid, sizes, constants = _lines(dx)
     carried = None
     if not gradients:
@@ -100,7 +100,7 @@ def _by_four(maps: Sequence[Tensor], keep: Tensor) -> Iterator[tuple[list[Tensor
 
 
 def _lines(x: Tensor) -> tuple[tuple[int], tuple[int, ...], dict[str, int]]:
-    """Return the grid, the lengths and the constants of a kernel that takes ``x`` as lines of pixels."""
+    """Return the grid, the lengths and the constants for a kernel whose rows are lines of pixels."""
     batch, channels, height, width = x.shape
     view = rows_of(x)._replace(length=width * channels if channels_last(x) else width)
     lanes = vector(view, x)

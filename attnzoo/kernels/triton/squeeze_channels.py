@@ -1,4 +1,4 @@
-"""Average and maximum of every pixel over its gated channels, x * gate, which is never written; and their gradient."""
+"""Average and maximum of each pixel over its gated channels, without writing ``x * gate``; and their gradient."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from attnzoo.kernels.triton.rows import CHUNK, divided, rows_of, tiles_of
 
 @triton.jit
 def _terms(d_planes_ptr, planes_ptr, ties_ptr, image, pixel, pixels, channels):
-    """Return what the gradient says of some pixels: ``dL/d(gated x) = shift + [gated x == high] * share``."""
+    """Return the terms of some pixels' gradient: ``dL/d(gated x) = shift + [gated x == high] * share``."""
     mask = pixel < pixels
     mean_at = image * 2 * pixels + pixel
     high_at = mean_at + pixels
@@ -30,7 +30,7 @@ def _squeeze_channels_bwd_kernel(
     x_ptr, carried_ptr, gate_ptr, planes_ptr, ties_ptr, d_planes_ptr, dx_ptr, parts_ptr, rows, length_div,
     LAST: tl.constexpr, DIV: tl.constexpr, CHUNK: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
-    """One tile after the other down ``CHUNK`` rows, which are pixels if ``LAST``, else channels.
+    """Go through ``CHUNK`` rows, which are pixels if ``LAST``, else channels, tile by tile.
 
     ``dx = carried + gate * inner`` with the terms' ``inner``. The gate's gradient, the sum of ``x * inner`` over the
     pixels, is left in parts: (image, chunk, channel) if ``LAST``, else (image, place across, channel).
@@ -40,8 +40,8 @@ def _squeeze_channels_bwd_kernel(
     chunks = tl.cdiv(rows, CHUNK)
     image = (tl.program_id(0) // (across * chunks)).to(tl.int64)
     chunk = tl.program_id(0) // across % chunks
-    beside = tl.program_id(0) % across
-    n = beside * WIDTH + tl.arange(0, WIDTH)
+    tile = tl.program_id(0) % across
+    n = tile * WIDTH + tl.arange(0, WIDTH)
     total = tl.zeros([HEIGHT, WIDTH], tl.float32)
     if LAST:
         gate = tl.load(gate_ptr + image * length + n, mask=n < length, other=0.0)[None, :]
@@ -66,7 +66,7 @@ def _squeeze_channels_bwd_kernel(
         if LAST:
             total += x * inner
         else:
-            tl.store(parts_ptr + (image * across + beside) * rows + m, tl.sum(x * inner, 1), mask=m < rows)
+            tl.store(parts_ptr + (image * across + tile) * rows + m, tl.sum(x * inner, 1), mask=m < rows)
     if LAST:
         tl.store(parts_ptr + (image * chunks + chunk) * length + n, tl.sum(total, 0), mask=n < length)
 

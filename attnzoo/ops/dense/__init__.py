@@ -1,1 +1,1 @@
-"""Dense operations: convolutions by Winograd's algorithm and by oneDNN, and linear layers."""
+"""Convolutions (by Winograd's algorithm and by oneDNN) and linear layers."""

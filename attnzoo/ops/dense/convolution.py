@@ -1,7 +1,7 @@
-"""The small convolutions inside the gates, by faster operations than ``nn.Conv2d`` has for them.
+"""The small convolutions inside the gates, computed by faster operations than ``nn.Conv2d``.
 
-Where somebody watches a convolution by hooks, or has put another module in its place (an adapter, a quantised one),
-that module is called as it stands, as it is in a symbolic trace (``torch.fx``).
+The module itself is called if it has hooks, if it is no plain ``nn.Conv2d`` (an adapter, a quantised module), and in
+a symbolic trace (``torch.fx``).
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from attnzoo.ops import eligibility
 from attnzoo.ops.dense.winograd import applies, keeps_size, may_bypass, winograd
 from attnzoo.ops.gates.spatial_conv import spatial_conv
 
-_MAPS_A_COPY_OF_WEIGHTS_COSTS = 8
-"""How many times larger than the maps weights must be before it is the maps that are copied; measured."""
+_WEIGHTS_PER_MAPS = 8
+"""Without gradients, the maps are concatenated rather than the weight split if the weight has more than this many times
+as many elements; measured."""
 
 
 def pointwise(conv: nn.Module, vectors: Tensor) -> Tensor:
-    """Return a 1x1 convolution of vectors (N, C), as (N, C') in their dtype; a product of matrices is enough."""
+    """Apply a 1x1 convolution to vectors (N, C) as a linear layer; return (N, C') in the dtype of ``vectors``."""
     if checks.is_symbolic(vectors) or not may_bypass(conv) or not eligibility.is_plain_convolution(conv, 1):
         outputs: Tensor = conv(vectors[:, :, None, None].to(_dtype(conv)))
         return outputs.flatten(1).to(vectors.dtype)
@@ -32,7 +33,7 @@ def pointwise(conv: nn.Module, vectors: Tensor) -> Tensor:
 
 
 def sum_of_pointwise(conv: nn.Module, first: Tensor, second: Tensor) -> Tensor:
-    """Return the sum of a 1x1 convolution of two vectors each (N, C), which is one of their sum, as (N, C')."""
+    """Apply a 1x1 convolution to two tensors (N, C) and return the sum (N, C'), computed on the sum of the two."""
     if checks.is_symbolic(first) or not may_bypass(conv) or not eligibility.is_plain_convolution(conv, 1):
         return pointwise(conv, first) + pointwise(conv, second)
     eligibility.require_one_device(first, (conv.weight, conv.bias))
@@ -41,7 +42,7 @@ def sum_of_pointwise(conv: nn.Module, first: Tensor, second: Tensor) -> Tensor:
 
 
 def planar(conv: nn.Module, planes: Tensor) -> Tensor:
-    """Return a convolution of two planes (B, 2, H, W) to one (B, 1, H, W), in the dtype of its weights."""
+    """Apply a convolution to ``planes`` (B, 2, H, W); return (B, 1, H, W) in the dtype of its weight."""
     size: Any = conv.kernel_size[0] if type(conv) is nn.Conv2d else 0
     if checks.is_symbolic(planes) or not may_bypass(conv) or not eligibility.is_plain_convolution(conv, size):
         logits: Tensor = conv(planes.to(_dtype(conv)))
@@ -50,12 +51,14 @@ def planar(conv: nn.Module, planes: Tensor) -> Tensor:
     return spatial_conv(planes, conv.weight, conv.bias).to(conv.weight.dtype)
 
 
-def of_two(conv: nn.Module, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Return a convolution of ``[first : second]``, as two maps that are yet to be added, or as one map.
+def convolve_pair(conv: nn.Module, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Apply a convolution to two maps concatenated along the channels, without writing the concatenated map.
 
-    conv(W, [a : b]) = conv(W_a, a) + conv(W_b, b): the concatenated map need not be written, nor kept for the backward
-    pass. Yet to take the weights apart is to copy them, which costs more where they are much larger than the maps:
-    these are put together then, if there is no backward pass.
+    conv(W, [a : b]) = conv(W_a, a) + conv(W_b, b). Splitting the weight copies it: if it is much larger than the maps
+    and gradients are off, the maps are concatenated instead.
+
+    Returns:
+        Two maps (B, C', H, W) whose sum is the convolution, or the convolution and None.
     """
     if checks.is_symbolic(first):
         return conv(torch.cat([first, second], dim=1)), None
@@ -64,8 +67,8 @@ def of_two(conv: nn.Module, first: Tensor, second: Tensor) -> tuple[Tensor, Tens
     if may_bypass(conv) and keeps_size(conv) and applies(conv.weight, first, second):
         return winograd(first, second, conv.weight, conv.bias), None
     maps = first.numel() + second.numel()
-    infers = not torch.is_grad_enabled() and eligibility.plain_eager()
-    if (infers and _MAPS_A_COPY_OF_WEIGHTS_COSTS * maps < _weight(conv).numel()) or not may_bypass(conv):
+    no_graph = not torch.is_grad_enabled() and eligibility.plain_eager()
+    if (no_graph and _WEIGHTS_PER_MAPS * maps < _weight(conv).numel()) or not may_bypass(conv):
         return conv(torch.cat([first, second], dim=1)), None
     of_first, of_second = torch.split(conv.weight, [first.shape[1], second.shape[1]], dim=1)
     on_first = F.conv2d(first, of_first, conv.bias, conv.stride, conv.padding, conv.dilation)

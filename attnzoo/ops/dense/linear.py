@@ -1,4 +1,4 @@
-"""Linear layers of a few vectors: what counts is that weights are read from memory once, and threads woken once."""
+"""Linear layers on a few vectors, by a kernel that reads the weights once and wakes its threads once."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from attnzoo.ops import dispatch, eligibility
 from attnzoo.ops.dense import onednn
 
 FEW = 64
-"""Vectors up to which the kernel is the faster one; beyond, a product of matrices shares more of what it reads."""
+"""Number of vectors up to which the kernel is faster than a matrix product."""
 
 
 def linear(
     x: Tensor, weight: Tensor, bias: Tensor | None = None, *, relu: bool = False, backend: str | None = None
 ) -> Tensor:
-    """Return ``x @ weight.T + bias``, or what of it is positive.
+    """Return ``x @ weight.T + bias``, through a ReLU if ``relu``.
 
     Args:
         x: Vectors (N, C).
         weight: (C', C).
         bias: (C',), or None.
-        relu: Whether negative values become 0.
+        relu: Whether to apply a ReLU.
         backend: Overrides ``attnzoo.ops.backend`` for this call.
 
     Returns:
@@ -61,8 +61,8 @@ class LinearLayer(NamedTuple):
     Attributes:
         weight: (C', C).
         bias: (C',), or None.
-        relu: Whether negative values become 0.
-        gathered: Whether all vectors that it makes become one, channel by channel, for the next layer.
+        relu: Whether to apply a ReLU.
+        gathered: Whether the outputs (N, C') are flattened to one vector (1, C' N), channel by channel.
     """
 
     weight: Tensor
@@ -72,15 +72,15 @@ class LinearLayer(NamedTuple):
 
 
 def linears(x: Tensor, layers: Sequence[LinearLayer], *, backend: str | None = None) -> Tensor:
-    """Return what linear layers make of vectors, one after the other.
+    """Apply linear layers one after the other.
 
     Args:
-        x: Vectors (N, C), which the first layer takes.
-        layers: At least one.
+        x: Vectors (N, C), the first layer's input.
+        layers: The layers, at least one.
         backend: Overrides ``attnzoo.ops.backend`` for this call.
 
     Returns:
-        The last layer's vectors (N, C'), or (1, N C') if it gathers them.
+        The last layer's output (N, C'), or (1, C' N) if it is ``gathered``.
 
     Raises:
         RuntimeError: If the backend asked for cannot run.
@@ -102,7 +102,7 @@ def linears(x: Tensor, layers: Sequence[LinearLayer], *, backend: str | None = N
 
 
 def _unfit(x: Tensor, weight: Tensor, bias: Tensor | None) -> str | None:
-    """Return why the kernel cannot do it, or is not the one to do it."""
+    """Return why the kernel cannot compute a layer, or is slower, or None."""
     tensors = [t for t in (x, weight, bias) if t is not None]
     if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
         return "the kernel has no gradient"
@@ -112,7 +112,7 @@ def _unfit(x: Tensor, weight: Tensor, bias: Tensor | None) -> str | None:
         return "all tensors must be plain dense ones"
     if eligibility.exporting() or x.shape[0] <= FEW:
         return None
-    return f"it is made for at most {FEW} vectors, got {x.shape[0]}"
+    return f"the kernel takes at most {FEW} vectors, got {x.shape[0]}"
 
 
 torch.library.define("attnzoo::linear", "(Tensor x, Tensor weight, Tensor? bias, bool relu) -> Tensor")
@@ -136,13 +136,13 @@ def _chain(x: Tensor, layers: Sequence[LinearLayer]) -> Tensor:
     from attnzoo.kernels.cpu.dense import launch_linear
 
     vectors, inputs = x.shape
-    made = []
+    packed = []
     for weight, bias, relu, gathered in layers:
         _check_weights(inputs, weight, bias)
         outputs = weight.shape[0]
         dense = None if bias is None else bias.contiguous()
-        made.append(launch_linear.Layer(weight.contiguous(), dense, relu, gathered))
+        packed.append(launch_linear.Layer(weight.contiguous(), dense, relu, gathered))
         vectors, inputs = (1, vectors * outputs) if gathered else (vectors, outputs)
     y = x.new_empty((vectors, inputs))
-    launch_linear.linears(x if x.t().is_contiguous() else x.contiguous(), made, y)
+    launch_linear.linears(x if x.t().is_contiguous() else x.contiguous(), packed, y)
     return y

@@ -1,1 +1,1 @@
-"""Operations on gates: statistics of maps, the gates made of them, and gates applied to maps."""
+"""Operations of gating layers: pooling maps, computing gates, and multiplying maps by gates."""

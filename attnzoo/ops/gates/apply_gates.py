@@ -1,6 +1,7 @@
-"""Multiply a map by gates, optionally blended with the identity or added to the map itself, in one pass.
+"""Multiply a map by gates in one pass.
 
-In a residual block the shortcut's addition and the ReLU behind it are part of the same pass.
+The same pass can blend the gates with the identity, add the map itself or a residual block's shortcut, and apply a
+ReLU.
 """
 
 from __future__ import annotations
@@ -27,21 +28,20 @@ def apply_gates(
 ) -> Tensor:
     """Return ``x`` times the product of the gates, each blended with 1: ``x * prod((1 - a) + a * g)``.
 
-    Without a blend, ``a = 1``: the product of the gates themselves, exactly. ``a = 0`` returns ``x`` bit for bit
-    wherever the gates are finite. With ``residual`` the factor is ``prod(..) + a``. The blend costs no pass over ``x``.
+    Without a blend, ``a = 1``: the factor is exactly the product of the gates. With ``a = 0`` the result is ``x`` bit
+    for bit wherever the gates are finite. With ``residual`` the factor is ``prod(..) + a``.
 
-    With a shortcut this is added, with ``relu`` the sum goes through one: what stands behind the gate in a residual
-    block. The gradient is 0 where the output is 0, as that of torch's ``relu``. For the backward pass are kept ``x``,
-    the gates and, where both are asked for, the output.
+    Then ``shortcut`` is added, and ``relu`` applied. The gradient is 0 where a ReLU's output is 0, as that of torch's
+    ``relu``. ``x`` and the gates are saved for the backward pass; with both a shortcut and a ReLU also the output.
 
     Args:
         x: Map of any shape.
-        gates: Gates that broadcast to ``x``, at least one. Of a map (B, C, H, W), one gate (B, C, 1, 1), one
-            (B, 1, H, W) or one of each are applied by the native kernels, all others by torch.
-        blend: Scalar ``a``: 0 is the identity, 1 the plain gates.
-        residual: Add ``a`` to the product of the gates, without a blend 1, as eq. (3) of TRA-Net does.
-        shortcut: Map of the shape of ``x`` that is added behind the gate.
-        relu: Whether a ReLU follows.
+        gates: Gates that broadcast to ``x``, at least one. The kernels apply one gate (B, C, 1, 1), one (B, 1, H, W) or
+            one of each to a map (B, C, H, W); torch applies all others.
+        blend: Scalar ``a``: 0 is the identity, 1 the unblended gates.
+        residual: Add ``a``, or 1 without a blend, to the product of the gates, as eq. (3) of TRA-Net does.
+        shortcut: Map of the shape of ``x`` to add to the gated map.
+        relu: Whether to apply a ReLU at the end.
         backend: Overrides ``attnzoo.ops.backend`` for this call.
 
     Returns:
@@ -62,7 +62,7 @@ def apply_gates(
     if shortcut is not None and shortcut.dtype != x.dtype:
         unfit = f"shortcut must have the dtype of x, {x.dtype}, got {shortcut.dtype}"
     if (
-        eligibility.choose("apply_gates", x, backend, unfit, beside=(*gates, blend, shortcut)) == "torch"
+        eligibility.choose("apply_gates", x, backend, unfit, others=(*gates, blend, shortcut)) == "torch"
         or pair is None
     ):
         return reference(x, gates, blend, residual, shortcut, relu)
@@ -76,7 +76,7 @@ def apply_gates(
 def reference(
     x: Tensor, gates: Sequence[Tensor], blend: Tensor | None, residual: bool, shortcut: Tensor | None, relu: bool
 ) -> Tensor:
-    """Compute it by torch."""
+    """Return the same as ``apply_gates``, computed by torch."""
     y = _gated(x, gates, blend, residual)
     if shortcut is not None:
         y = (y + shortcut).to(x.dtype)
@@ -99,7 +99,8 @@ def _gated(x: Tensor, gates: Sequence[Tensor], blend: Tensor | None, residual: b
 
 
 _MERGED = 1024
-"""Up to so many numbers equal constants are one in an exported file: a gate that is blended twice is computed once."""
+"""Largest number of channels for ``_blended_by_norm``: exporters merge equal constants up to this size, so that a gate
+which is blended twice is computed once."""
 
 
 def blended(gate: Tensor, blend: Tensor | None) -> Tensor:
@@ -113,10 +114,10 @@ def blended(gate: Tensor, blend: Tensor | None) -> Tensor:
 
 
 def _blended_by_norm(gate: Tensor, blend: Tensor) -> Tensor:
-    """Return the same by a norm of average 0 and variance 1: one node in other runtimes' files, where these are two."""
+    """Return the same as ``blended`` by a batch norm of mean 0 and variance 1: one node of an ONNX graph, not two."""
     share = blend.expand(gate.shape[1])
-    average = share.detach() - share.detach()  # made of a weight: exporters compute what is made of weights alone
-    return F.batch_norm(gate, average, average + 1, share, 1 - share, training=False, eps=0.0)
+    mean = share.detach() - share.detach()  # zeros computed from a weight: exporters fold them into a constant
+    return F.batch_norm(gate, mean, mean + 1, share, 1 - share, training=False, eps=0.0)
 
 
 def _check_gate(gate: Tensor, x: Tensor) -> None:
@@ -131,21 +132,21 @@ class _Pair(NamedTuple):
 
 
 def _pair(x: Tensor, gates: Sequence[Tensor]) -> _Pair | None:
-    """Return the gates as one of channels and one of pixels, or None if they are anything else."""
+    """Return the gates as at most one channel gate and one spatial gate, or None if they have other shapes."""
     if x.dim() != 4 or len(gates) > 2:
         return None
     batch, channels, height, width = x.shape
-    found: dict[str, Tensor] = {}
+    by_kind: dict[str, Tensor] = {}
     for gate in gates:
         if not gate.dtype.is_floating_point or gate.device != x.device:
             return None
-        if "channel" not in found and gate.shape == (batch, channels, 1, 1):
-            found["channel"] = gate
-        elif "spatial" not in found and gate.shape == (batch, 1, height, width):
-            found["spatial"] = gate
+        if "channel" not in by_kind and gate.shape == (batch, channels, 1, 1):
+            by_kind["channel"] = gate
+        elif "spatial" not in by_kind and gate.shape == (batch, 1, height, width):
+            by_kind["spatial"] = gate
         else:
             return None
-    return _Pair(found.get("channel"), found.get("spatial"))
+    return _Pair(by_kind.get("channel"), by_kind.get("spatial"))
 
 
 torch.library.define(
@@ -236,8 +237,8 @@ def _backward(
         if gates[1] is not None:
             total += (d_spatial * (gates[1] - 1)).sum(dtype=torch.float64)
         if residual:
-            arrived = dy if y is None else d_shortcut
-            total += _sum_of_products(arrived, x, (channel, spatial, blend, relu and y is None))
+            d_sum = dy if y is None else d_shortcut  # the gradient behind the ReLU
+            total += _sum_of_products(d_sum, x, (channel, spatial, blend, relu and y is None))
         d_blend = total.float()
         d_channel *= blend
         d_spatial *= blend
@@ -245,9 +246,9 @@ def _backward(
 
 
 def _sum_of_products(dy: Tensor, x: Tensor, masked: tuple[Tensor | None, Tensor | None, Tensor, bool]) -> Tensor:
-    """Return the sum of ``dy * x``, of ``dy`` as it comes through the ReLU if there is one.
+    """Return the sum of ``dy * x``; with a ReLU, ``dy`` is 0 where its output is 0.
 
-    It is the same on any number of threads, as the gradient of a gate that every channel has.
+    It is computed as the gradient of a channel gate, so that the result does not depend on the number of threads.
     """
     channel, spatial, blend, relu = masked
     if relu:
@@ -264,7 +265,7 @@ autograd.differentiable_once("attnzoo::apply_gates_backward")
 
 
 def _flat(x: Tensor, channel: Tensor | None, spatial: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Return the gates as the kernels read them."""
+    """Return the gates as the kernels read them: float32, (B, C) and (B, 1, H, W) or None."""
     if channel is None:
         channel = x.new_ones(x.shape[:2], dtype=torch.float32)
     return (
@@ -288,8 +289,8 @@ def _rule(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
             gates = [gate for gate in (channel, spatial) if gate is not None]
             return (_gated(x, gates, blend, ctx.residual),)
 
-        found = autograd.reference_gradients(recompute, tensors, [through])
-        return (*found, through if ctx.adds else None, None, None)
+        gradients = autograd.reference_gradients(recompute, tensors, [through])
+        return (*gradients, through if ctx.adds else None, None, None)
     x, channel, spatial, blend = tensors
     backward = dispatch.operator("apply_gates_backward", _backward)
     dx, *others, d_shortcut = backward(dy, x, channel, spatial, blend, y, ctx.residual, ctx.relu)
@@ -301,7 +302,7 @@ def _rule(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
 
 
 def _through(ctx: Any, tensors: Sequence[Any], dy: Tensor, y: Tensor | None) -> Tensor:
-    """Return what of ``dy`` comes through the ReLU, differentiable in ``dy``: the mask has no derivative."""
+    """Return the gradient in front of the ReLU, differentiable in ``dy``."""
     if not ctx.relu:
         return dy
     if y is None:
@@ -315,7 +316,7 @@ torch.library.register_autograd("attnzoo::apply_gates", _rule, setup_context=_sa
 
 
 class _Apply(torch.autograd.Function):
-    """The operator's rule without the dispatcher's share of the time."""
+    """The operator with its autograd rule, without the time that torch's dispatcher takes."""
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Tensor:

@@ -1,8 +1,8 @@
-"""A whole channel and spatial gate, image by image, so that each image is read from memory as seldom as possible.
+"""A whole channel and spatial gate in one kernel, image by image, so that an image stays in the cache between steps.
 
-This is how ``SqueezeExcite`` and ``CBAM`` compute on the CPU, with gradients and without: one kernel each way. It is
-what ``global_pool``, ``squeeze_channels``, ``spatial_conv`` and ``apply_gates`` compute one after the other; the
-gradient of the map is written once where theirs is written three times.
+``SqueezeExcite`` and ``CBAM`` use it on the CPU: one kernel forward, one backward. It computes the same as
+``global_pool``, ``squeeze_channels``, ``spatial_conv`` and ``apply_gates`` one after the other, but writes the map's
+gradient once instead of three times.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attnzoo.ops import autograd, dispatch, eligibility
-from attnzoo.ops.gate_listener import listened, note_gates
+from attnzoo.ops.gate_listener import has_listener, note_gates
 from attnzoo.ops.gates.apply_gates import blended
 from attnzoo.ops.gates.apply_gates import reference as applied
 from attnzoo.ops.gates.global_pool import reference as pooled
@@ -29,31 +29,31 @@ from attnzoo.ops.reading import Record, Row, Table, call, read, table, why_not_r
 
 @functools.cache
 def _launch() -> ModuleType:
-    """Import the kernels: from the second time on, faster than the statement."""
+    """Return the module that launches the kernels; cached, because an import statement at each call is slower."""
     from attnzoo.kernels.cpu.gates import launch_gates
 
     return launch_gates
 
 
 PLAIN = {"stride": (1, 1), "dilation": (1, 1), "groups": 1, "padding_mode": "zeros"}
-"""Options of a convolution that the kernels know."""
+"""The options of a convolution that the kernels support."""
 BOTTLENECK: Mapping[str, Row] = {
     "fc1": Row((nn.Conv2d,), ("weight", "bias"), required={"padding": (0, 0), **PLAIN}),
     "act": Row((nn.ReLU,)),
     "fc2": Row((nn.Conv2d,), ("weight", "bias"), required={"padding": (0, 0), **PLAIN}),
 }
-"""A channel gate: two 1x1 convolutions with a ReLU between them and a sigmoid behind."""
+"""Rows of a channel gate's bottleneck: two 1x1 convolutions with a ReLU between them."""
 NORM = Row(
     (nn.BatchNorm2d,),
     ("weight", "bias"),
     ("running_mean", "running_var", "num_batches_tracked"),
     ("eps", "momentum", "training", "track_running_stats"),
 )
-"""The norm of a spatial gate."""
+"""Row of a spatial gate's batch norm."""
 
 
 def convolution(size: int, norm: type[nn.Module]) -> dict[str, Row]:
-    """Return the rows of a spatial gate: a ``size`` x ``size`` convolution of two planes to one, and a norm behind."""
+    """Return the rows of a spatial gate: a ``size`` x ``size`` convolution of two planes to one, then a norm."""
     plain = {"padding": (size // 2, size // 2), **PLAIN}
     return {
         "conv": Row((nn.Conv2d,), ("weight", "bias"), required=plain),
@@ -62,16 +62,16 @@ def convolution(size: int, norm: type[nn.Module]) -> dict[str, Row]:
 
 
 class Gating(NamedTuple):
-    """What a layer's gates are made of, beside the layer.
+    """The gates of a layer, as the kernel needs to know them.
 
     Attributes:
-        table: What the layer's modules must be, and what is read of them: a bottleneck, a convolution with its norm.
+        table: The table of the layer's modules: a bottleneck, a convolution with its norm, or both.
         channel: Whether there is a channel gate.
-        maxima: Whether that looks at averages and maxima, summed behind the ReLU, or at averages only.
+        maxima: Whether the channel gate uses averages and maxima, added after the ReLU, or averages only.
         spatial: Whether there is a spatial gate.
-        normed: Whether a norm is behind its convolution.
-        offset: What is added to the product of the gates: 1 or 0; with a blend it counts as much as they do.
-        options: The same for the kernels.
+        normed: Whether a batch norm follows the spatial gate's convolution.
+        offset: What is added to the product of the gates, 1 or 0; a blend multiplies it.
+        options: The same five values, packed for the kernels.
     """
 
     table: Table
@@ -84,13 +84,13 @@ class Gating(NamedTuple):
 
 
 OPTIONS = struct.Struct("=4qd")
-"""``AttnzooGateOptions`` of gate_call.cpp: the middle ones of ``Gating``."""
+"""``AttnzooGateOptions`` of gate_call.cpp: ``channel`` to ``offset`` of ``Gating``."""
 
 
 def gating(
     rows: Mapping[str, Row], *, channel: bool, maxima: bool, spatial: bool, normed: bool, residual: bool
 ) -> Gating:
-    """Return what a layer is made of: ``rows`` are those of its table; ``residual`` adds 1 to the gates' product."""
+    """Return the ``Gating`` of a layer with the table ``rows``; ``residual`` adds 1 to the product of the gates."""
     parts = channel, maxima, spatial, normed, float(residual)
     return Gating(table(rows), *parts, OPTIONS.pack(*parts))
 
@@ -100,89 +100,91 @@ def gate_images(
 ) -> Tensor | None:
     """Return ``x`` times the blended gates, as ``apply_gates`` does, or None where the modules must be called.
 
-    A norm in training takes the batch into its running statistics. Nothing is kept from call to call, so that nothing
-    can be stale: what the modules hold is read each time.
+    A norm in training mode updates its running statistics. Nothing is cached: the modules are read at each call.
 
     Args:
         x: Map (B, C, H, W).
-        layer: The layer, whose ``forward`` asks.
-        gating: What it is made of.
-        blend: How much of each gate counts, of shape () or (1,); None for all of it.
-        in_place: Whether ``x`` may be overwritten, where no gradient is wanted.
+        layer: The layer that calls this in its ``forward``.
+        gating: The layer's gates.
+        blend: Scalar ``a``, of shape () or (1,): each gate counts as ``(1 - a) + a * gate``; None is 1.
+        in_place: Whether ``x`` may be overwritten if no gradient is required.
     """
-    if not _is_its_map(x, layer) or not dispatch.native_is_built():
-        return None  # on other devices nothing of the CPU's kernels is asked or imported
+    if not _is_cpu_map_of(layer, x) or not dispatch.native_is_built():
+        return None
     x = x if x.is_contiguous() else autograd.dense(x)
     parts, tensors = ((layer, gating.table),), (x, blend)
-    if _leaves_more(layer, gating) or eligibility.is_noting():
-        found: Tensor | Record | None = read(parts, tensors)
+    if _needs_state(layer, gating) or eligibility.is_noting():
+        result: Tensor | Record | None = read(parts, tensors)
     else:
-        found = call(_kernel(), gating.options, parts, tensors, in_place)
-    if isinstance(found, Tensor):
-        return found
-    if found is not None:
-        return _launched(x, layer, gating, found, in_place)
+        result = call(_kernel(), gating.options, parts, tensors, in_place)
+    if isinstance(result, Tensor):
+        return result
+    if result is not None:
+        return _launched(x, layer, gating, result, in_place)
     if eligibility.is_noting():
         eligibility.note("gate_images", "torch", why_not_read(parts, tensors))
     return None
 
 
-def _leaves_more(layer: nn.Module, gating: Gating) -> bool:
-    """Tell whether more than the map is wanted of the kernel: running statistics, or gates for whoever listens."""
-    return (gating.normed and layer.training) or listened()
+def _needs_state(layer: nn.Module, gating: Gating) -> bool:
+    """Tell whether the kernel must also return running statistics, or the gates for a listener."""
+    return (gating.normed and layer.training) or has_listener()
 
 
-def _launched(x: Tensor, layer: nn.Module, gating: Gating, found: Record, in_place: bool) -> Tensor | None:
-    """Return what ``gate_images`` returns, of what was read, with a node of the graph where gradients are wanted."""
-    record, held = found
-    wants = torch.is_grad_enabled() and any([t is not None and t.requires_grad for t in held])  # noqa: C419 - sooner
-    launch, hidden = _launch(), _hidden(gating, held)
-    y = x if in_place and not wants else torch.empty_like(x)
+def _launched(x: Tensor, layer: nn.Module, gating: Gating, values: Record, in_place: bool) -> Tensor | None:
+    """Run the kernel on the values that ``read`` returned; return its output, in autograd's graph if a tensor needs it.
+
+    None if the kernel cannot take these tensors.
+    """
+    record, tensors = values
+    needs_grad = torch.is_grad_enabled() and any([t is not None and t.requires_grad for t in tensors])  # noqa: C419 - faster
+    launch, hidden = _launch(), _hidden(gating, tensors)
+    y = x if in_place and not needs_grad else torch.empty_like(x)
     state = None
-    if wants or _leaves_more(layer, gating):
+    if needs_grad or _needs_state(layer, gating):
         state = launch.gate_state(x, hidden, maxima=gating.maxima, spatial=gating.spatial)
-    if not launch.gate_images(record, len(held), gating.options, y, state, wants):
+    if not launch.gate_images(record, len(tensors), gating.options, y, state, needs_grad):
         eligibility.note("gate_images", "torch", "a shape, a dtype or an order in memory is not what the kernel takes")
         return None
     eligibility.note("gate_images", "native", None)
-    if wants:
-        end = len(held) - (_STATISTICS if gating.normed else 0)
-        kept = gating, held[end:], record[-_NUMBERS.size :]
-        y = _Gate.apply(x, (y, state, kept), *held[1:end])
-    if state is not None and listened():
-        note_gates(layer, _gates(x, gating, held, state))
+    if needs_grad:
+        end = len(tensors) - (_STATISTICS if gating.normed else 0)
+        kept = gating, tensors[end:], record[-_NUMBERS.size :]
+        y = _Gate.apply(x, (y, state, kept), *tensors[1:end])
+    if state is not None and has_listener():
+        note_gates(layer, _gates(x, gating, tensors, state))
     return y
 
 
 _STATISTICS = 3
-"""How many tensors come last that have no gradient: mean, variance and count of a norm."""
+"""Number of a norm's tensors without gradients, which come last in the record: mean, variance and batch count."""
 _NUMBERS = struct.Struct("=4d")
-"""A norm's: epsilon, momentum, whether it trains, whether its statistics follow."""
+"""A norm's numbers: ``eps``, ``momentum``, ``training``, ``track_running_stats``."""
 
 
 @functools.cache
 def _kernel() -> int:
-    """Return where the kernel is."""
+    """Return the kernel's address."""
     from attnzoo.kernels.cpu.library import address
 
     return address("gate_images")
 
 
-def _is_its_map(x: object, layer: nn.Module) -> bool:
-    """Tell whether this is a dense map on the CPU, of the layer's channels."""
+def _is_cpu_map_of(layer: nn.Module, x: object) -> bool:
+    """Tell whether ``x`` is a dense CPU map (B, C, H, W) with the layer's number of channels."""
     if not isinstance(x, Tensor) or not x.is_cpu or x.layout is not torch.strided:
         return False
     return x.dim() == 4 and x.shape[1] == layer.channels
 
 
-def _hidden(gating: Gating, held: Sequence[Tensor | None]) -> int:
-    """Return the width of the bottleneck; 0 where there is no channel gate."""
-    reduce = held[2] if gating.channel else None
+def _hidden(gating: Gating, tensors: Sequence[Tensor | None]) -> int:
+    """Return the width of the bottleneck, or 0 without a channel gate."""
+    reduce = tensors[2] if gating.channel else None
     return 0 if reduce is None else len(reduce)
 
 
 class _Named(NamedTuple):
-    """What was read beside the map, by name; None where there is none."""
+    """The tensors of the record after the map, without statistics, by name; None for those that the layer lacks."""
 
     blend: Tensor | None
     reduce: Tensor | None = None
@@ -196,32 +198,32 @@ class _Named(NamedTuple):
 
 
 def _named(gating: Gating, rest: Sequence[Tensor | None]) -> _Named:
-    """Return by name what was read beside the map, without statistics."""
+    """Return the tensors of the record after the map, without statistics, by name."""
     before = () if gating.channel else (None,) * 4
     return _Named(rest[0], *before, *rest[1:])
 
 
-def _gates(x: Tensor, gating: Gating, held: Sequence[Tensor | None], state: Tensor) -> dict[str, Tensor]:
-    """Return the gates that were computed, by name."""
+def _gates(x: Tensor, gating: Gating, tensors: Sequence[Tensor | None], state: Tensor) -> dict[str, Tensor]:
+    """Return the gates that the kernel left in its state, by name."""
     kinds = {"maxima": gating.maxima, "spatial": gating.spatial}
-    channel, logits = _launch().gates_in_state(state, x, _hidden(gating, held), **kinds)
-    found = {} if channel is None else {"channel": channel}
+    channel, logits = _launch().gates_in_state(state, x, _hidden(gating, tensors), **kinds)
+    gates = {} if channel is None else {"channel": channel}
     if logits is not None:
-        named = _named(gating, held[1 : len(held) - (_STATISTICS if gating.normed else 0)])
-        center, factor, _ = state[-3:]  # the bias is in the center
+        named = _named(gating, tensors[1 : len(tensors) - (_STATISTICS if gating.normed else 0)])
+        center, factor, _ = state[-3:]  # the center includes the convolution's bias
         logits = (logits - center) * factor
         logits = logits if named.gain is None else logits * named.gain
-        found["spatial"] = (logits if named.shift is None else logits + named.shift).sigmoid()
-    return found
+        gates["spatial"] = (logits if named.shift is None else logits + named.shift).sigmoid()
+    return gates
 
 
 Kept = tuple[Gating, tuple[Tensor | None, ...], bytes]
-"""What a backward pass needs beside the tensors that gradients are taken of: what the layer is made of, and of its norm
-the statistics and the numbers."""
+"""What the backward pass needs besides the differentiable tensors: the layer's gates, its norm's statistics, and the
+norm's packed numbers."""
 
 
 def _reference(kept: Kept, state: Tensor, x: Tensor, *rest: Tensor | None) -> tuple[Tensor]:
-    """Compute it by torch."""
+    """Return the gated map, computed by torch, to be differentiated."""
     gating, statistics, numbers = kept
     named = _named(gating, rest)
     gates: list[Tensor] = []
@@ -254,7 +256,7 @@ def _as(like: Tensor, *tensors: Tensor | None) -> list[Tensor | None]:
 
 
 class _Gate(torch.autograd.Function):
-    """The node of the graph; what is handed to it was computed before."""
+    """The autograd node of ``gate_images``: the forward kernel has run before, and its results are passed in."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, computed: tuple[Tensor, Tensor, Kept], *rest: Tensor | None) -> Tensor:
@@ -269,17 +271,17 @@ class _Gate(torch.autograd.Function):
         if dy is None:
             return (None,) * (2 + len(rest))
         gating, statistics, numbers = ctx.kept
-        dx, gradients, found = None, list[Tensor | None](), None
+        dx, gradients, readable = None, list[Tensor | None](), None
         if not autograd.needs_reference(dy):
             wanted = zip(rest, ctx.needs_input_grad[2:], strict=True)
             gradients = [torch.empty_like(t) if wants and t is not None else None for t, wants in wanted]
             dx = torch.empty_like(x)
             nothing = (None,) * len(statistics)
-            found = read((), (x, *rest, *statistics, autograd.like(dy, x), dx, *gradients, *nothing))
-        if found is None:
+            readable = read((), (x, *rest, *statistics, autograd.like(dy, x), dx, *gradients, *nothing))
+        if readable is None:
             recompute = functools.partial(_reference, ctx.kept, state)
             dx, *gradients = autograd.reference_gradients(recompute, [x, *rest], [dy])
         else:
-            record, held = found
-            _launch().gate_images_backward(record + numbers, len(held), gating.options, state)
+            record, tensors = readable
+            _launch().gate_images_backward(record + numbers, len(tensors), gating.options, state)
         return dx, None, *gradients

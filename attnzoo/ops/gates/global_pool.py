@@ -1,4 +1,4 @@
-"""Average and maximum of every channel over all pixels, in one read of the map."""
+"""Average and maximum of each channel over all pixels, in one pass over the map."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ class Pooled(NamedTuple):
     values: Tensor
     """(1, B, C) averages, or (2, B, C) averages and maxima; float32, float64 for a float64 map."""
     x: Tensor
-    """The map, to go on with: gradients that reach it this way are added up inside the pool's own backward pass."""
+    """The map, to be used in place of the input: the pool's backward pass then adds both gradients in one pass."""
 
 
 def global_pool(x: Tensor, *, maximum: bool = True, backend: str | None = None) -> Pooled:
-    """Pool a map (B, C, H, W) over its pixels.
+    """Pool a map over its pixels.
 
-    Where several pixels share the maximum they share its gradient evenly, as torch's ``amax`` does.
+    Pixels that tie for the maximum share its gradient evenly, as in torch's ``amax``.
 
     Args:
-        x: Floating map with at least one pixel.
-        maximum: Whether the maxima are wanted besides the averages.
+        x: Floating map (B, C, H, W) with at least one pixel.
+        maximum: Whether to compute the maxima in addition to the averages.
         backend: Overrides ``attnzoo.ops.backend`` for this call.
 
     Raises:
@@ -41,7 +41,7 @@ def global_pool(x: Tensor, *, maximum: bool = True, backend: str | None = None) 
 
 
 def _pooled(x: Tensor, maximum: bool) -> Pooled:
-    """Compute it by kernels."""
+    """Return the same as ``global_pool``, computed by a kernel."""
     x = autograd.dense(x)
     if torch.is_grad_enabled() and x.requires_grad:
         return Pooled(*_Pool.apply(x, maximum))
@@ -49,9 +49,9 @@ def _pooled(x: Tensor, maximum: bool) -> Pooled:
 
 
 def averages_and_maxima(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the averages (B, C), the maxima (B, C) and the map to go on with, as ``global_pool`` makes them.
+    """Return the averages (B, C), the maxima (B, C) and the map, as ``global_pool`` does.
 
-    In graphs they are two tensors and never one, which would take four operations more.
+    The torch path does not stack the two, which saves four operations in exported graphs.
     """
     if eligibility.choose("global_pool", x, None) == "torch":
         return *_moments(x), x
@@ -60,7 +60,7 @@ def averages_and_maxima(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def reference(x: Tensor, maximum: bool) -> Tensor:
-    """Compute it by torch."""
+    """Return the values of ``global_pool``, computed by torch."""
     return torch.stack(_moments(x)) if maximum else x.mean((2, 3), dtype=autograd.accumulator(x))[None]
 
 
@@ -119,7 +119,7 @@ autograd.differentiable_once("attnzoo::global_pool_backward")
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     x, maximum = inputs[:2]
-    ctx.save_for_backward(*((x, *output) if maximum else ()))  # averages have the same gradient whatever the map was
+    ctx.save_for_backward(*((x, *output) if maximum else ()))  # the averages' gradient does not depend on x
     ctx.shape, ctx.dtype = x.shape, x.dtype
     ctx.set_materialize_grads(False)
 
@@ -127,9 +127,9 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
 def _rule(ctx: Any, d_values: Tensor | None, carried: Tensor | None) -> Tensor | None:
     if d_values is None:
         return carried
-    saved = ctx.saved_tensors  # once: checkpointing hands them out a single time
+    saved = ctx.saved_tensors  # read once: activation checkpointing allows no second read
     if not saved:
-        return _of_averages(ctx, d_values, carried)
+        return _gradient_of_averages(ctx, d_values, carried)
     x, values, ties = saved
     if autograd.needs_reference(d_values, carried):
         (direct,) = autograd.reference_gradients(lambda x: (reference(x, True),), [x], [d_values])
@@ -138,7 +138,7 @@ def _rule(ctx: Any, d_values: Tensor | None, carried: Tensor | None) -> Tensor |
     return dx
 
 
-def _of_averages(ctx: Any, d_values: Tensor, carried: Tensor | None) -> Tensor:
+def _gradient_of_averages(ctx: Any, d_values: Tensor, carried: Tensor | None) -> Tensor:
     if carried is None or autograd.needs_reference(d_values, carried):
         height, width = ctx.shape[2:]
         direct: Tensor = (d_values[0] / (height * width)).to(ctx.dtype)[:, :, None, None].expand(ctx.shape)
@@ -154,7 +154,7 @@ torch.library.register_autograd(
 
 
 class _Pool(torch.autograd.Function):
-    """The operator, with the map as another output so that what reaches it is added in the same pass."""
+    """The operator with the map as a second output, whose gradient the backward kernel adds in the same pass."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, maximum: bool) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Gate every element of a map by the sigmoid of a sum of two maps, blended with 1, in one pass."""
+"""Multiply every element of a map by the sigmoid of a sum of two maps, in one pass."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ def llam_gate(
     relu: bool = False,
     backend: str | None = None,
 ) -> Tensor:
-    """Return ``x * gate``, plus a shortcut and behind a ReLU where these are asked for; ``gate = sigmoid(a + b)``.
+    """Return ``x * gate`` with ``gate = sigmoid(a + b)``, plus ``shortcut``, through a ReLU if ``relu``.
 
-    With a blend the gate counts as ``(1 - blend) + blend * gate``. For the backward pass it keeps ``x`` and ``a + b``,
-    the gate itself never; with ``relu`` also what it returns.
+    With a blend the gate counts as ``(1 - blend) + blend * gate``. ``x`` and ``a + b`` are saved for the backward pass,
+    with ``relu`` also the output; the gate is not.
 
     Args:
         x: Floating map (B, C, H, W).
-        a: Logits of its shape.
-        b: More logits of its shape, or None for none.
-        blend: Scalar of shape () or (1,): 0 is the identity, 1 the gate itself, which is meant without it.
-        shortcut: Map of its shape that is added to the gated one.
-        relu: Whether a ReLU comes last.
-        backend: Overrides ``attnzoo.ops.backend`` for this call. The native kernels want all maps in one dtype.
+        a: Logits of the shape of ``x``.
+        b: Logits of the shape of ``x`` to add to ``a``, or None.
+        blend: Scalar of shape () or (1,): 0 is the identity, 1 or None the unblended gate.
+        shortcut: Map of the shape of ``x`` to add to the gated map.
+        relu: Whether to apply a ReLU at the end.
+        backend: Overrides ``attnzoo.ops.backend`` for this call. Kernels need all maps in one dtype.
 
     Returns:
         A tensor of the shape and dtype of ``x``.
@@ -49,7 +49,7 @@ def llam_gate(
         if tensor.shape != x.shape:
             raise ValueError(f"{name} must have the shape of x, {tuple(x.shape)}, got {tuple(tensor.shape)}")
     unfit = None if all(t.dtype == x.dtype for t in others.values()) else "all maps must have the dtype of x"
-    if eligibility.choose("llam_gate", x, backend, unfit, beside=(*others.values(), blend)) == "torch":
+    if eligibility.choose("llam_gate", x, backend, unfit, others=(*others.values(), blend)) == "torch":
         return reference(x, a, b, blend, shortcut, relu)
     x = autograd.dense(x)
     inputs = (x, a, b, blend, shortcut, relu)
@@ -62,7 +62,7 @@ def llam_gate(
 def reference(
     x: Tensor, a: Tensor, b: Tensor | None, blend: Tensor | None, shortcut: Tensor | None, relu: bool
 ) -> Tensor:
-    """Compute it by torch."""
+    """Return the same as ``llam_gate``, computed by torch."""
     gate = (a if b is None else a + b).sigmoid()
     y = (x * (gate if blend is None else blended(gate, blend))).to(x.dtype)
     if shortcut is not None:
@@ -83,7 +83,7 @@ torch.library.define(
 def _outputs(
     x: Tensor, a: Tensor, b: Tensor | None, blend: Tensor | None, shortcut: Tensor | None, relu: bool, keep: bool
 ) -> tuple[Tensor, Tensor]:
-    """Return room for the result and, to be kept, for ``a + b``; where there is no ``b`` that is ``a`` itself."""
+    """Return empty tensors for the result and for ``a + b``; the second has no elements unless it must be saved."""
     return torch.empty_like(x), torch.empty_like(x) if keep and b is not None else x.new_empty(0)
 
 
@@ -108,10 +108,10 @@ torch.library.impl("attnzoo::llam_gate", ("CPU", "CUDA"), _forward)
 def _gradients(
     dy: Tensor, x: Tensor, logits: Tensor, blend: Tensor | None, y: Tensor | None, shortcut: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return room for the gradients; without a ReLU that of the shortcut is ``dy`` itself."""
-    own = shortcut and y is not None
+    """Return empty tensors for the gradients; without a ReLU the shortcut's gradient is ``dy`` and needs none."""
+    separate = shortcut and y is not None
     d_blend = x.new_empty((0,) if blend is None else (), dtype=torch.float32)
-    return torch.empty_like(x), torch.empty_like(x), torch.empty_like(x) if own else x.new_empty(0), d_blend
+    return torch.empty_like(x), torch.empty_like(x), torch.empty_like(x) if separate else x.new_empty(0), d_blend
 
 
 torch.library.register_fake("attnzoo::llam_gate_backward", _gradients)
@@ -143,10 +143,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
 
 
 def _rule(ctx: Any, dy: Tensor | None, carried: Tensor | None) -> tuple[Tensor | None, ...]:
-    """Return the gradients of x, a, b, blend and shortcut.
-
-    ``carried`` reaches ``a + b`` when this rule is differentiated.
-    """
+    """Return the gradients of x, a, b, blend and shortcut; ``carried`` is the gradient of the output ``a + b``."""
     x, logits, blend, y = ctx.saved_tensors
     d_blend = None
     if dy is None:
@@ -173,7 +170,7 @@ torch.library.register_autograd(
 
 
 class _Gate(torch.autograd.Function):
-    """The operator's rule without the dispatcher's share of the time."""
+    """The operator with its autograd rule, without the time that torch's dispatcher takes."""
 
     @staticmethod
     def forward(

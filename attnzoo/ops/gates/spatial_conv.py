@@ -1,4 +1,4 @@
-"""The convolution of a spatial gate: two planes to one, small odd kernel, zero padding."""
+"""The convolution of a spatial gate: two input channels, one output channel, a small odd kernel, zero padding."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NATIVE_SIZES = (1, 3, 5, 7)
 
 
 def spatial_conv(planes: Tensor, weight: Tensor, bias: Tensor | None = None, *, backend: str | None = None) -> Tensor:
-    """Convolve two planes to one of the same size.
+    """Convolve a map of two channels to one channel of the same height and width.
 
     Args:
         planes: (B, 2, H, W).
@@ -39,7 +39,7 @@ def spatial_conv(planes: Tensor, weight: Tensor, bias: Tensor | None = None, *, 
     unfit = None
     if size not in NATIVE_SIZES or planes.dtype != torch.float32:
         unfit = f"float32 planes and K in {NATIVE_SIZES} are needed, got {planes.dtype} and K = {size}"
-    if eligibility.choose("spatial_conv", planes, backend, unfit, beside=(weight, bias)) != "torch":
+    if eligibility.choose("spatial_conv", planes, backend, unfit, others=(weight, bias)) != "torch":
         inputs = (planes, weight, bias)
         if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs):
             out: Tensor = _Convolve.apply(*inputs)
@@ -49,7 +49,7 @@ def spatial_conv(planes: Tensor, weight: Tensor, bias: Tensor | None = None, *, 
 
 
 def reference(planes: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Compute it by torch."""
+    """Return the same as ``spatial_conv``, computed by torch."""
     bias = None if bias is None else bias.to(planes.dtype)
     return F.conv2d(planes, weight.to(planes.dtype), bias, padding=weight.shape[-1] // 2)
 
@@ -115,7 +115,7 @@ torch.library.register_autograd("attnzoo::spatial_conv", _rule, setup_context=_s
 
 
 class _Convolve(torch.autograd.Function):
-    """The operator's rule without the dispatcher's share of the time."""
+    """The operator with its autograd rule, without the time that torch's dispatcher takes."""
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Tensor:

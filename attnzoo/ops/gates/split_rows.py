@@ -1,4 +1,4 @@
-"""Copy a map several times, each time with some rows only and zeros in place of the others."""
+"""Copy a map several times, keeping some rows in each copy and setting the others to zero."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from attnzoo.ops import autograd, dispatch, eligibility
 
 
 def split_rows(x: Tensor, keep: Tensor, *, backend: str | None = None) -> list[Tensor]:
-    """Return one copy of a map for each set of rows, zero elsewhere, whatever stood there.
+    """Return one copy of a map for each set of rows; the other rows are 0, even where ``x`` is NaN or infinite.
 
-    For the backward pass it keeps ``keep`` alone.
+    Only ``keep`` is saved for the backward pass.
 
     Args:
         x: Floating map (B, C, H, W).
-        keep: Which rows each of R copies keeps, boolean (R, B, H), or (R, 1, H) where all images keep the same.
+        keep: The rows that each of R copies keeps: boolean (R, B, H), or (R, 1, H) for the same rows in all images.
         backend: Overrides ``attnzoo.ops.backend`` for this call.
 
     Returns:
@@ -35,7 +35,7 @@ def split_rows(x: Tensor, keep: Tensor, *, backend: str | None = None) -> list[T
         raise ValueError(
             f"keep must be boolean of shape (R, {batch} or 1, {height}), got {keep.dtype} {tuple(keep.shape)}"
         )
-    if eligibility.choose("split_rows", x, backend, beside=(keep,)) == "torch":
+    if eligibility.choose("split_rows", x, backend, others=(keep,)) == "torch":
         return reference(x, keep)
     x = autograd.dense(x)
     if torch.is_grad_enabled() and x.requires_grad:
@@ -44,7 +44,7 @@ def split_rows(x: Tensor, keep: Tensor, *, backend: str | None = None) -> list[T
 
 
 def reference(x: Tensor, keep: Tensor) -> list[Tensor]:
-    """Compute it by torch."""
+    """Return the same as ``split_rows``, computed by torch."""
     return [torch.where(rows, x, 0) for rows in keep[:, :, None, :, None]]
 
 
@@ -113,7 +113,7 @@ torch.library.register_autograd("attnzoo::split_rows", _rule, setup_context=_sav
 
 
 class _Split(torch.autograd.Function):
-    """The operator's rule without the dispatcher's share of the time."""
+    """The operator with its autograd rule, without the time that torch's dispatcher takes."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, keep: Tensor) -> tuple[Tensor, ...]:

@@ -1,4 +1,4 @@
-"""Average and maximum of every pixel over its gated channels, without writing the gated map."""
+"""Average and maximum of each pixel over its gated channels, without writing the gated map."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ class Squeezed(NamedTuple):
     planes: Tensor
     """(B, 2, H, W): averages and maxima; float32, float64 for a float64 map."""
     x: Tensor
-    """The map, not gated, to go on with: gradients that reach it are added up inside the operation's own backward."""
+    """The map, not gated, to be used in place of the input: the backward pass then adds both gradients in one pass."""
 
 
 def squeeze_channels(x: Tensor, gate: Tensor | None = None, *, backend: str | None = None) -> Squeezed:
     """Pool ``x * gate`` over the channels.
 
-    Where several channels share the maximum they share its gradient evenly, as torch's ``amax`` does.
+    Channels that tie for the maximum share its gradient evenly, as in torch's ``amax``.
 
     Args:
         x: Floating map (B, C, H, W) with at least one channel.
-        gate: Gate (B, C, 1, 1), or None for the map as it is.
+        gate: Gate (B, C, 1, 1), or None to pool ``x`` itself.
         backend: Overrides ``attnzoo.ops.backend`` for this call.
 
     Raises:
@@ -37,7 +37,7 @@ def squeeze_channels(x: Tensor, gate: Tensor | None = None, *, backend: str | No
         raise ValueError(f"x must be a map (B, C, H, W) with at least one channel, got {tuple(x.shape)}")
     if gate is not None and gate.shape != (*x.shape[:2], 1, 1):
         raise ValueError(f"gate must have shape {(*x.shape[:2], 1, 1)}, got {tuple(gate.shape)}")
-    if eligibility.choose("squeeze_channels", x, backend, beside=(gate,)) == "torch":
+    if eligibility.choose("squeeze_channels", x, backend, others=(gate,)) == "torch":
         return Squeezed(reference(x, gate), x)
     x = autograd.dense(x)
     if torch.is_grad_enabled() and (x.requires_grad or (gate is not None and gate.requires_grad)):
@@ -46,7 +46,7 @@ def squeeze_channels(x: Tensor, gate: Tensor | None = None, *, backend: str | No
 
 
 def reference(x: Tensor, gate: Tensor | None) -> Tensor:
-    """Compute it by torch."""
+    """Return the planes of ``squeeze_channels``, computed by torch."""
     sums = autograd.accumulator(x)
     gated = x if gate is None else x * gate
     return torch.cat([gated.mean(1, keepdim=True, dtype=sums), gated.amax(1, keepdim=True).to(sums)], dim=1)
@@ -134,7 +134,7 @@ torch.library.register_autograd(
 
 
 class _Squeeze(torch.autograd.Function):
-    """The operator, with the map as another output so that what reaches it is added in the same pass."""
+    """The operator with the map as a second output, whose gradient the backward kernel adds in the same pass."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, gate: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""The operations that CEDNN's blocks are computed by; nothing else uses them."""
+"""The operations that compute CEDNN's blocks; no other layer uses them."""
 
 from attnzoo.ops.igc.block import igc_block
 from attnzoo.ops.igc.chain import IGCLink, igc_chain

@@ -1,4 +1,4 @@
-"""CEDNN's whole block without its intermediate maps: interleaved group convolutions, connection, fusion, pooling."""
+"""CEDNN's whole block in one kernel, which writes no intermediate map: convolutions, connection, fusion, pooling."""
 
 from __future__ import annotations
 
@@ -27,63 +27,67 @@ def igc_block(
     means: bool = False,
     backend: str | None = None,
 ) -> IGCOutput:
-    """Return a block of CEDNN in evaluation: ``relu(W3(relu(W2(relu(W1(x))) + x)))``, every W with its norm.
+    """Apply a block of CEDNN in evaluation: ``relu(W3(relu(W2(relu(W1(x))) + x)))``, a batch norm after each W.
 
-    W1 is a 3x3 convolution of ``groups`` groups of M channels, W2 a 1x1 convolution of M groups, each of which holds
-    one channel of each of the others. The weights are read as they are: nothing is prepared, and nothing goes stale.
+    W1 is a 3x3 convolution of ``groups`` groups of M channels, W2 a 1x1 convolution of M groups, each of which takes
+    one channel from each group of W1. Nothing is cached: the weights are read at each call.
 
     Args:
-        x: Map (B, C, H, W), or (B, C / r, H, W), which is taken r times over.
+        x: Map (B, C, H, W), or (B, C / r, H, W) whose channels are repeated r times.
         stages: W1 (C, M, 3, 3), W2 (C, C / M, 1, 1) in the order of its groups, and W3 (C', C, 1, 1), or
             (C', 2C, 1, 1): then ``x`` is not added but concatenated behind W2's output.
         groups: Groups of W1.
-        pool: Whether the maximum of each 2x2 pixels is returned; an odd last row or column is dropped.
-        maps: Guiding maps (B, n, H, W) of the dtype of ``x``: C are n + 1 spans of channels, each but the first
-            multiplied by its map. Of an ``x`` that is taken several times over, each time is a span.
-        residual: Whether the channels are multiplied by ``maps + 1``.
-        gate: (B, channels of ``x``, 1, 1), by which ``x`` is multiplied before all else.
-        means: Whether averages over the pixels are wanted.
+        pool: Whether the output is max-pooled 2x2; an odd last row or column is dropped.
+        maps: Guiding maps (B, n, H, W) of the dtype of ``x``: the C channels form n + 1 equal spans, and each span but
+            the first is multiplied by its map. If the channels of ``x`` are repeated, each repetition is a span.
+        residual: Whether the channels are multiplied by ``maps + 1`` instead of ``maps``.
+        gate: Gate (B, channels of ``x``, 1, 1) by which ``x`` is multiplied first, or None.
+        means: Whether to return averages over the pixels too.
         backend: Overrides ``attnzoo.ops.backend`` for this call.
 
     Returns:
-        The map (B, C', H, W) or (B, C', H // 2, W // 2) in the memory format that the backend works in: contiguous by
-        the native kernel, channels-last by torch. The averages (B, C').
+        The map (B, C', H, W) or (B, C', H // 2, W // 2), contiguous from the native kernel and channels-last from
+        torch, and with ``means`` the averages (B, C') of the map before pooling.
 
     Raises:
         RuntimeError: If the backend asked for cannot run, or a tensor is not on the device of ``x``.
         ValueError: If a shape does not fit.
     """
     channels = check_block(x.shape, stages, groups, pool)
-    check_beside(x.shape, channels, maps, gate)
+    check_guides(x.shape, channels, maps, gate)
     tensors = tensors_of(stages, maps, gate)
     eligibility.require_one_device(x, tensors)
     unfit = why_gradients_forbid(x, tensors)
     if pool and means and (x.shape[2] % 2 or x.shape[3] % 2):
         unfit = f"averages and pooling together need an even height and width, got {tuple(x.shape[2:])}"
-    if not eligibility.takes_native("igc_block", x, backend, unfit, beside=tensors, compiled=True):
+    if not eligibility.takes_native("igc_block", x, backend, unfit, others=tensors, compiled=True):
         return reference(x, fold(stages, groups), pool=pool, maps=maps, residual=residual, gate=gate, means=means)
-    weights, norms = [stage.weight for stage in stages], [t for stage in stages for t in stage.beside()]
+    weights, norms = [stage.weight for stage in stages], [t for stage in stages for t in stage.all_but_weight()]
     epsilons = [stage.epsilon for stage in stages]
     options = (groups, pool, maps, residual, gate, means)
-    found = dispatch.operator("igc_block", _forward)(x, weights, norms, epsilons, *options)
-    return IGCOutput(found[0], found[1] if means else None)
+    y, averages = dispatch.operator("igc_block", _forward)(x, weights, norms, epsilons, *options)
+    return IGCOutput(y, averages if means else None)
 
 
 def tensors_of(stages: Sequence[Stage], maps: Tensor | None, gate: Tensor | None) -> list[Tensor]:
-    """Return all tensors of a block but its input."""
-    tensors = [t for stage in stages for t in (stage.weight, *stage.beside()) if t is not None]
+    """Return all tensors of a block except its input."""
+    tensors = [t for stage in stages for t in (stage.weight, *stage.all_but_weight()) if t is not None]
     return tensors + [t for t in (gate, maps) if t is not None]
 
 
 def why_gradients_forbid(x: Tensor, tensors: Sequence[Tensor]) -> str | None:
-    """Return why the kernel cannot compute a block of these tensors, if a gradient may be wanted."""
+    """Return why the kernel cannot compute a block of these tensors, if one requires a gradient, or None."""
     if torch.is_grad_enabled() and (x.requires_grad or any(t.requires_grad for t in tensors)):
         return "the kernel has no gradient"
     return None
 
 
 def check_block(shape: Sequence[int], stages: Sequence[Stage], groups: int, pool: bool) -> int:
-    """Return the channels of the block that takes a map ``x`` of this shape."""
+    """Check that a block takes a map ``x`` of this shape, and return its number of channels C.
+
+    Raises:
+        ValueError: If a shape does not fit.
+    """
     if len(shape) != 4:
         raise ValueError(f"x must have shape (B, C, H, W), got {tuple(shape)}")
     _, given, height, width = shape
@@ -95,8 +99,12 @@ def check_block(shape: Sequence[int], stages: Sequence[Stage], groups: int, pool
     return channels
 
 
-def check_beside(shape: Sequence[int], channels: int, maps: Tensor | None, gate: Tensor | None) -> None:
-    """Refuse maps and gates that do not fit a map ``x`` of this shape, in a block of ``channels``."""
+def check_guides(shape: Sequence[int], channels: int, maps: Tensor | None, gate: Tensor | None) -> None:
+    """Check that guiding maps and gate fit a map ``x`` of this shape, in a block of ``channels``.
+
+    Raises:
+        ValueError: If a shape does not fit.
+    """
     batch, given, height, width = shape
     if gate is not None and gate.shape != (batch, given, 1, 1):
         raise ValueError(f"gate must have shape {(batch, given, 1, 1)}, got {tuple(gate.shape)}")
@@ -184,14 +192,14 @@ def _forward(
 
 
 def as_float(tensor: Tensor) -> Tensor:
-    """Return the tensor as the kernel takes it."""
+    """Return the tensor as the kernel takes it: float32, contiguous."""
     if tensor.dtype == torch.float32 and tensor.is_contiguous():
         return tensor
     return tensor.float().contiguous()
 
 
 def as_floats(tensors: Iterable[T]) -> list[T]:
-    """Return all of them as the kernel takes them; most are so already, and asking here saves a call each."""
+    """Return ``as_float`` of each tensor; faster, because it makes no call for tensors that need no change."""
     return [t if t is None or (t.dtype is torch.float32 and t.is_contiguous()) else as_float(t) for t in tensors]
 
 

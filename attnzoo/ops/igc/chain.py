@@ -1,6 +1,6 @@
-"""Several of CEDNN's blocks without gradients, each on what the one before has made, as one operation.
+"""Several of CEDNN's blocks one after the other, in evaluation, as one operation.
 
-For one image it is the waking of threads that costs, not the arithmetic: here they are woken once.
+For one image, waking the threads takes longer than the arithmetic: one kernel for all blocks wakes them once.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from attnzoo.ops import eligibility
 from attnzoo.ops.igc.block import (
     as_float,
     as_floats,
-    check_beside,
     check_block,
+    check_guides,
     igc_block,
     tensors_of,
     why_gradients_forbid,
@@ -24,8 +24,8 @@ from attnzoo.ops.igc.block import (
 from attnzoo.ops.igc.stage import Stage
 from attnzoo.ops.igc.torch_path import Folded, fold, reference
 
-_TOGETHER = 1 << 21
-"""Elements up to which the inputs of several images are one call's; measured."""
+_LARGEST_BATCH = 1 << 21
+"""Largest number of elements of a block's input for which torch computes several images in one call; measured."""
 
 
 class IGCLink(NamedTuple):
@@ -33,11 +33,11 @@ class IGCLink(NamedTuple):
 
     Attributes:
         stages: Its three convolutions with their norms.
-        groups: Groups of the first.
-        pool: Whether the maximum of each 2x2 pixels is handed on.
-        maps: Guiding maps of the size of the block's input.
-        residual: Whether channels are multiplied by ``maps + 1``.
-        gate: By which the block's input is multiplied.
+        groups: Groups of the first convolution.
+        pool: Whether the output is max-pooled 2x2.
+        maps: Guiding maps (B, n, H, W) with the height and width of the block's input, or None.
+        residual: Whether the channels are multiplied by ``maps + 1`` instead of ``maps``.
+        gate: Gate (B, C, 1, 1) by which the block's input is multiplied first, or None.
     """
 
     stages: Sequence[Stage]
@@ -49,10 +49,10 @@ class IGCLink(NamedTuple):
 
 
 def igc_chain(x: Tensor, links: Sequence[IGCLink], *, backend: str | None = None) -> Tensor:
-    """Return what ``igc_block`` makes of ``x``, one block after the other.
+    """Apply ``igc_block`` for each link, one block after the other.
 
     Args:
-        x: Map (B, C, H, W), which the first block takes.
+        x: Map (B, C, H, W), the first block's input.
         links: The blocks, at least one.
         backend: Overrides ``attnzoo.ops.backend`` for this call.
 
@@ -69,12 +69,12 @@ def igc_chain(x: Tensor, links: Sequence[IGCLink], *, backend: str | None = None
     eligibility.require_one_device(x, tensors)
     # in a compiled graph each block is an operator
     if not torch.compiler.is_compiling() and eligibility.takes_native(
-        "igc_chain", x, backend, why_gradients_forbid(x, tensors), beside=tensors
+        "igc_chain", x, backend, why_gradients_forbid(x, tensors), others=tensors
     ):
         return _native(x, links)
-    if torch.is_grad_enabled() or not eligibility.plain_eager():  # a graph must hold for any batch
+    if torch.is_grad_enabled() or not eligibility.plain_eager():  # a graph must be valid for any batch size
         for link in links:
-            x = igc_block(  # torch.compile knows _asdict since torch 2.9
+            x = igc_block(  # torch.compile supports _asdict only since torch 2.9
                 x,
                 link.stages,
                 groups=link.groups,
@@ -92,7 +92,7 @@ class _Step(NamedTuple):
     link: IGCLink
     folded: Folded
     images: int
-    """How many at a time torch computes the fastest: their maps should stay in the cache."""
+    """Number of images per call of torch: few enough for their maps to stay in the cache."""
 
 
 def _steps(x: Tensor, links: Sequence[IGCLink]) -> list[_Step]:
@@ -100,43 +100,43 @@ def _steps(x: Tensor, links: Sequence[IGCLink]) -> list[_Step]:
     for link in links:
         stages, groups, pool, maps, _, gate = link
         channels = check_block((batch, *shape), stages, groups, pool)
-        check_beside((batch, *shape), channels, maps, gate)
+        check_guides((batch, *shape), channels, maps, gate)
         _, height, width = shape
-        images = _TOGETHER // (channels * height * width) if x.is_cpu else batch
+        images = _LARGEST_BATCH // (channels * height * width) if x.is_cpu else batch
         steps.append(_Step(link, fold(stages, groups), max(1, images)))
         shape = [len(stages[2].weight), *((height // 2, width // 2) if pool else (height, width))]
     return steps
 
 
 def _by_torch(x: Tensor, steps: Sequence[_Step], start: int, stop: int) -> Tensor:
-    """Return what the steps make of some images of ``x``."""
+    """Return the last step's output for images ``start`` to ``stop`` of ``x``."""
     if not steps:
         return x[start:stop]
     *before, ((_, _, pool, maps, residual, gate), folded, images) = steps
-    made = []
+    outputs = []
     for first in range(start, max(start + 1, stop), images):
         last = min(first + images, stop)
-        read = _by_torch(x, before, first, last)
-        own_maps, own_gate = (None if t is None else t[first:last] for t in (maps, gate))
-        made.append(reference(read, folded, pool=pool, maps=own_maps, residual=residual, gate=own_gate).map)
-    return made[0] if len(made) == 1 else torch.cat(made)
+        inputs = _by_torch(x, before, first, last)
+        some_maps, some_gates = (None if t is None else t[first:last] for t in (maps, gate))
+        outputs.append(reference(inputs, folded, pool=pool, maps=some_maps, residual=residual, gate=some_gates).map)
+    return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
 
 def _native(x: Tensor, links: Sequence[IGCLink]) -> Tensor:
     from attnzoo.kernels.cpu.igc import launch
 
     x = x.contiguous()
-    made, read = [], x
+    packed, y = [], x
     for stages, groups, pool, maps, residual, gate in links:
-        check_beside(read.shape, check_block(read.shape, stages, groups, pool), maps, gate)
-        size = [side // 2 if pool else side for side in read.shape[2:]]
-        read = x.new_empty((len(x), len(stages[2].weight), *size))
+        check_guides(y.shape, check_block(y.shape, stages, groups, pool), maps, gate)
+        size = [side // 2 if pool else side for side in y.shape[2:]]
+        y = x.new_empty((len(x), len(stages[2].weight), *size))
         guides = None if maps is None else maps.to(x.dtype).contiguous()
         weights, norms = as_floats([stage.weight for stage in stages]), [t for stage in stages for t in stage[1:6]]
-        own_gate = None if gate is None else as_float(gate)
+        float_gate = None if gate is None else as_float(gate)
         epsilons = [stage.epsilon for stage in stages]
         norms = as_floats(norms)
-        made.append(launch.Link(weights, norms, epsilons, groups, pool, guides, float(residual), own_gate, read, None))
+        packed.append(launch.Link(weights, norms, epsilons, groups, pool, guides, float(residual), float_gate, y, None))
     if len(x):
-        launch.igc_blocks(x, made)
-    return read
+        launch.igc_blocks(x, packed)
+    return y

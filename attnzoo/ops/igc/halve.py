@@ -1,4 +1,4 @@
-"""The maximum of each 2x2 pixels, for maps that guide a network and are halved as its blocks are."""
+"""2x2 max pooling of guiding maps, which must follow the halving of a network's maps."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from torch import Tensor
 
 from attnzoo.ops import eligibility
 
-_ALONE = 1 << 20
-"""Elements up to which one thread is done before another has woken; measured."""
+_ONE_THREAD = 1 << 20
+"""Number of elements up to which one thread is faster than several; measured."""
 
 
 def halve(maps: Tensor, *, backend: str | None = None) -> Tensor:
-    """Return what ``max_pool2d(maps, 2)`` returns of maps of even height and width, faster on CPUs.
+    """Return ``max_pool2d(maps, 2)`` for maps of even height and width, faster on CPUs.
 
     Args:
         maps: (B, C, H, W), floating, H and W even.
         backend: Overrides ``attnzoo.ops.backend`` for this call.
 
     Returns:
-        (B, C, H / 2, W / 2) of the dtype of ``maps``; NaN where one of the four is.
+        (B, C, H / 2, W / 2) of the dtype of ``maps``; NaN where one of the four pixels is NaN.
 
     Raises:
         RuntimeError: If the backend asked for cannot run.
@@ -38,7 +38,7 @@ def halve(maps: Tensor, *, backend: str | None = None) -> Tensor:
 
 
 def reference(maps: Tensor) -> Tensor:
-    """Compute it by torch, far faster than ``max_pool2d`` does."""
+    """Return the same as ``halve``, computed by torch's ``maximum``, which is far faster than ``max_pool2d``."""
     rows = torch.maximum(maps[:, :, ::2], maps[:, :, 1::2])
     return torch.maximum(rows[..., ::2], rows[..., 1::2])
 
@@ -48,5 +48,5 @@ def _native(maps: Tensor) -> Tensor:
 
     batch, channels, height, width = maps.shape
     out = maps.new_empty((batch, channels, height // 2, width // 2))
-    launch.halve(maps.contiguous(), 1 if maps.numel() <= _ALONE else torch.get_num_threads(), out)
+    launch.halve(maps.contiguous(), 1 if maps.numel() <= _ONE_THREAD else torch.get_num_threads(), out)
     return out

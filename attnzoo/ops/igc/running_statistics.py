@@ -1,4 +1,4 @@
-"""The running statistics of batch normalisations whose work another operation does."""
+"""Update the running statistics of batch norms that a fused operation replaces."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from attnzoo.ops.igc.training import Moments
 
 
 def in_training(norm: nn.Module) -> TypeGuard[nn.BatchNorm2d]:
-    """Tell whether a norm is torch's own, normalises by the batch, and keeps running statistics."""
+    """Tell whether ``norm`` is a plain ``nn.BatchNorm2d`` in training mode with running statistics."""
     return type(norm) is nn.BatchNorm2d and norm.training and norm.running_mean is not None
 
 
 def momentum(norm: nn.BatchNorm2d) -> float:
-    """Count a batch, and return the share that its statistics have in the running ones."""
+    """Add 1 to the norm's batch count and return the weight of this batch's statistics in the running ones."""
     if norm.num_batches_tracked is None:
         return norm.momentum or 0.0
     norm.num_batches_tracked.add_(1)
@@ -27,17 +27,17 @@ def momentum(norm: nn.BatchNorm2d) -> float:
 
 @torch.no_grad()
 def update(norms: Sequence[nn.BatchNorm2d], stages: Sequence[Stage], moments: Sequence[Moments], x: Tensor) -> None:
-    """Let every norm take in the moments of a batch as its own ``forward`` would.
+    """Update the running statistics of norms with the moments of a batch, as their ``forward`` does in training.
 
     Args:
-        norms: Behind each stage's convolution.
-        stages: Whose biases the moments are without.
-        moments: Of what the convolutions make.
-        x: Map with as many values a channel as they have.
+        norms: The norm of each stage.
+        stages: The stages, whose running statistics and biases are used.
+        moments: Mean and biased variance of each stage's convolution over the batch, without its bias.
+        x: Map with as many values per channel as the convolutions' outputs.
     """
     count = x.numel() // x.shape[1]
     for norm, stage, (mean, variance) in zip(norms, stages, moments, strict=True):
         share = momentum(norm)
-        own = mean if stage.bias is None else mean + stage.bias
-        stage.mean.lerp_(own.to(stage.mean.dtype), share)
+        with_bias = mean if stage.bias is None else mean + stage.bias
+        stage.mean.lerp_(with_bias.to(stage.mean.dtype), share)
         stage.variance.lerp_((variance * count / (count - 1)).to(stage.variance.dtype), share)

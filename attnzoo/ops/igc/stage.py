@@ -1,4 +1,4 @@
-"""A convolution and its norm, as CEDNN's blocks are made of them, read from their modules."""
+"""The parameters and statistics of a convolution with its batch norm, of which CEDNN's blocks consist."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from attnzoo.ops.torch_internals import buffers_of, parameters_of
 
 
 class Stage(NamedTuple):
-    """A convolution and the batch normalisation behind it, with the statistics that it has gathered."""
+    """A convolution (weight, bias) and the batch norm after it (gain, offset, running mean and variance, epsilon)."""
 
     weight: Tensor
     bias: Tensor | None
@@ -21,11 +21,11 @@ class Stage(NamedTuple):
     epsilon: float
 
     def learned(self) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
-        """Return the parameters, one by one: torch.compile slices named tuples since torch 2.9."""
+        """Return the parameters. Not by a slice: torch.compile slices named tuples only since torch 2.9."""
         return self.weight, self.bias, self.gain, self.offset
 
-    def beside(self) -> tuple[Tensor | None, ...]:
-        """Return all tensors but the weight, as ``learned``."""
+    def all_but_weight(self) -> tuple[Tensor | None, ...]:
+        """Return all tensors except the weight, not by a slice either."""
         return self.bias, self.gain, self.offset, self.mean, self.variance
 
     @classmethod

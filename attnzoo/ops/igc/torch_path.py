@@ -1,4 +1,4 @@
-"""CEDNN's block by torch: its convolutions with the norms folded in, channels-last."""
+"""CEDNN's block computed by torch: convolutions with the norms folded into their weights, channels-last."""
 
 from __future__ import annotations
 
@@ -16,32 +16,33 @@ from attnzoo.ops.igc.stage import Stage
 from attnzoo.ops.memory_format import channels_last
 
 _FEW = 64
-"""Channels up to which maxima of halves are faster than ``max_pool2d``; measured."""
+"""Number of channels up to which ``torch.maximum`` is faster than ``max_pool2d``; measured."""
 
 
 class IGCOutput(NamedTuple):
-    """What the block makes, and if asked for the averages (B, C') of it over the pixels before pooling."""
+    """The block's output; ``means`` (B, C') are its averages over the pixels before pooling, if they were asked for."""
 
     map: Tensor
     means: Tensor | None
 
 
 class Folded(NamedTuple):
-    """Three convolutions, weight and bias each, that do what a block's stages do, norms and permutations included."""
+    """A block as three convolutions (weight, bias), with norms and permutations folded in."""
 
     first: tuple[Tensor, Tensor]
     second: tuple[Tensor, Tensor]
     third: tuple[Tensor, Tensor]
     groups: int
-    """Of the first."""
+    """Groups of the first convolution."""
     input: Literal["added", "behind"] | None
-    """Whether the block's input is added to what the second makes, or stands behind it."""
+    """How the block's input joins the second convolution's output: added, or concatenated behind it."""
 
 
 def fold(stages: Sequence[Stage], groups: int) -> Folded:
     """Return the convolutions of a block whose first has ``groups`` groups.
 
-    The permuted 1x1 convolution is one dense convolution. Where an activation is infinite, its zeros make a NaN of it.
+    The grouped 1x1 convolution between two permutations becomes one dense convolution. Its zeros turn an infinite
+    activation into NaN.
     """
     first, (second, bias), third = map(_folded, stages)
     dense = in_natural_order(second, groups), bias.view(-1, groups).t().reshape(-1)
@@ -58,22 +59,24 @@ def reference(
     gate: Tensor | None = None,
     means: bool = False,
 ) -> IGCOutput:
-    """Return what ``igc_block`` does, of the same arguments, channels-last."""
+    """Return the same as ``igc_block``, computed by torch, channels-last on the CPU."""
     if maps is None and gate is None and _may_be_spread(x, folded):
         folded = _spread(folded, x.shape[1])
     else:
         x = _guided(x, len(folded.first[0]), maps, residual, gate)
-    fresh = not eligibility.transformed()  # what a convolution has just made may be overwritten
+    in_place = not eligibility.transformed()  # a convolution's output may be overwritten
     if x.device.type == "cpu":
         x = channels_last(x)
-    pointwise = onednn.pointwise if onednn.serves(x, folded.third[0]) else _pointwise
-    y = F.relu(F.conv2d(x, *folded.first, padding=1, groups=folded.groups), inplace=fresh)
+    pointwise = onednn.pointwise if onednn.is_usable(x, folded.third[0]) else _pointwise
+    y = F.relu(F.conv2d(x, *folded.first, padding=1, groups=folded.groups), inplace=in_place)
     y = pointwise(y, *folded.second, x if folded.input == "added" else None)
     y = torch.cat([y, x], dim=1) if folded.input == "behind" else y
-    y = pointwise(F.relu(y, inplace=fresh), *folded.third)
+    y = pointwise(F.relu(y, inplace=in_place), *folded.third)
     if not means:
-        return IGCOutput(F.relu(_pooled(y) if pool else y, inplace=fresh), None)  # cuts off a quarter only
-    y = F.relu(y, inplace=fresh)
+        return IGCOutput(
+            F.relu(_pooled(y) if pool else y, inplace=in_place), None
+        )  # pooling first: a quarter of the values
+    y = F.relu(y, inplace=in_place)
     return IGCOutput(_pooled(y) if pool else y, y.mean((2, 3)))
 
 
@@ -85,30 +88,31 @@ def _pointwise(x: Tensor, weight: Tensor, bias: Tensor, added: Tensor | None = N
 
 
 def _may_be_spread(x: Tensor, folded: Folded) -> bool:
-    """Tell whether ``_spread`` serves: there are zeros in its weights, of which an infinite input would make NaN."""
+    """Tell whether ``_spread`` gives the same result: its weights hold zeros, which turn an infinite input into NaN."""
     weight, _ = folded.first
-    of_single = weight.shape[1] == 1 and x.shape[1] < len(weight) and folded.input == "added"
-    asked = torch.is_grad_enabled() or not x.is_cpu or not eligibility.plain_eager()  # who may not look at values
-    return of_single and not asked and math.isfinite(x.sum().item())
+    depthwise = weight.shape[1] == 1 and x.shape[1] < len(weight) and folded.input == "added"
+    unreadable = torch.is_grad_enabled() or not x.is_cpu or not eligibility.plain_eager()  # values must not be read
+    return depthwise and not unreadable and math.isfinite(x.sum().item())
 
 
 def _spread(folded: Folded, given: int) -> Folded:
-    """Return convolutions of ``given`` channels for those of the same channels several times over.
+    """Return convolutions that take ``given`` channels in place of the same channels repeated several times.
 
-    To write these many times, and to read them twice, would cost as much as a convolution. The first hands them on,
-    what is positive of them and what is negative, and the second puts them together again where they were to be added.
+    Writing the repeated channels and reading them twice takes as long as a convolution. Instead the first convolution
+    also outputs the channels and their negatives, which survive the ReLU as positive and negative parts, and the second
+    subtracts one part from the other where it must add the block's input.
     """
     (first, first_bias), (second, second_bias), third = folded[:3]
     one = torch.eye(given, dtype=first.dtype, device=first.device)[:, :, None, None]
-    handed = F.pad(torch.cat([one, -one]), (1, 1, 1, 1))
-    where = one.repeat(len(first) // given, 1, 1, 1)  # (C, given, 1, 1): which of them a channel is
-    first = torch.cat([torch.where(where > 0, first, 0.0), handed])
+    passed = F.pad(torch.cat([one, -one]), (1, 1, 1, 1))
+    where = one.repeat(len(first) // given, 1, 1, 1)  # (C, given, 1, 1): 1 at the given channel that a channel repeats
+    first = torch.cat([torch.where(where > 0, first, 0.0), passed])
     second = torch.cat([second, where, -where], dim=1)
     return Folded((first, F.pad(first_bias, (0, 2 * given))), (second, second_bias), third, 1, None)
 
 
 def _pooled(y: Tensor) -> Tensor:
-    """Return ``max_pool2d(y, 2)``; where it writes indices for nobody, of few channels by maxima of halves."""
+    """Return ``max_pool2d(y, 2)``, for few channels by ``torch.maximum`` where no gradient needs the indices."""
     batch, channels, height, width = y.shape
     if channels > _FEW or torch.is_grad_enabled() or y.device.type != "cpu" or not eligibility.plain_eager():
         return F.max_pool2d(y, 2)
@@ -118,7 +122,7 @@ def _pooled(y: Tensor) -> Tensor:
 
 
 def _folded(stage: Stage) -> tuple[Tensor, Tensor]:
-    """Return weight and bias of the convolution that does what the stage does."""
+    """Return weight and bias of the one convolution that equals the stage in evaluation."""
     weight, bias, gain, offset, mean, variance, epsilon = stage
     scale = torch.rsqrt(variance + epsilon)
     scale = scale if gain is None else scale * gain
@@ -139,7 +143,7 @@ def in_natural_order(weight: Tensor, groups: int) -> Tensor:
 
 
 def _guided(x: Tensor, channels: int, maps: Tensor | None, residual: bool, gate: Tensor | None) -> Tensor:
-    """Return the block's input (B, C, H, W)."""
+    """Return the block's input (B, C, H, W): ``x`` times the gate, repeated, and times the guiding maps."""
     given = x.shape[1]
     if gate is not None:
         x = x * gate.to(x.dtype)

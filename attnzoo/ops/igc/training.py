@@ -1,9 +1,10 @@
-"""CEDNN's block in training: passes over the batch between its norms, instead of thirteen operations.
+"""CEDNN's block in training, as a few passes over the batch instead of thirteen operations.
 
-A norm must know the whole batch before it can be applied. So each pass applies the norm in front of its convolution on
-the way, writes what the convolution makes, and gathers its moments: nothing is normalised or cut off in memory. Of the
-last convolution only that value of each 2x2 window is written which its norm makes the largest; the backward pass
-computes it again. Where it lies is what ``max_pool2d`` would say, up to rounding: the first of those that are equal.
+A batch norm needs the whole batch's moments before it can be applied. So there is one pass per convolution: it
+normalises its input while reading it, writes the convolution's output, and sums up that output's moments. No normalised
+or activated map is written. Of the last convolution, only the value of each 2x2 window that is largest after the norm
+is written; the backward pass computes the others again. As in ``max_pool2d``, the first of equal values counts, up to
+rounding.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from attnzoo.ops.igc.stage import Stage
 
 
 class Moments(NamedTuple):
-    """Mean and biased variance (C,) of what a convolution makes over the batch, in the order of its norm; float64."""
+    """Mean and biased variance (C,) of a convolution's output over the batch, in its norm's channel order; float64."""
 
     mean: Tensor
     variance: Tensor
 
 
 class IGCTraining(NamedTuple):
-    """What the block makes, and the moments in front of each of its three norms, which carry no gradient."""
+    """The block's output, and the moments of each of its three norms' inputs, which carry no gradient."""
 
     map: Tensor
     moments: tuple[Moments, Moments, Moments]
@@ -37,23 +38,23 @@ class IGCTraining(NamedTuple):
 def igc_training(
     x: Tensor, stages: Sequence[Stage], *, groups: int, pool: bool = False, backend: str | None = None
 ) -> IGCTraining:
-    """Return a block of CEDNN in training: each norm by the moments of the batch; see ``igc_block``.
+    """Apply a block of CEDNN in training: each norm uses the moments of the batch; see ``igc_block``.
 
-    For the backward pass it keeps ``x``, what the first two convolutions make, and what is left of the third.
+    ``x``, the first two convolutions' outputs and the third's, pooled if ``pool``, are saved for the backward pass.
 
     Args:
         x: Map (B, C, H, W).
-        stages: As in ``igc_block``; the statistics that they have gathered are not read.
+        stages: As in ``igc_block``; the running statistics are not read.
         groups: Groups of the first convolution.
-        pool: Whether the maximum of each 2x2 pixels is returned; an odd last row or column is dropped.
+        pool: Whether the output is max-pooled 2x2; an odd last row or column is dropped.
         backend: Overrides ``attnzoo.ops.backend`` for this call.
 
     Returns:
-        The map (B, C', H, W) or (B, C', H // 2, W // 2), contiguous by the native kernel, and the moments.
+        The map (B, C', H, W) or (B, C', H // 2, W // 2), contiguous from the native kernel, and the moments.
 
     Raises:
         RuntimeError: If the backend asked for cannot run, or a parameter is not on the device of ``x``.
-        ValueError: If a shape does not fit, or there is but one value a channel.
+        ValueError: If a shape does not fit, or there is only one value per channel.
     """
     channels = check_block(x.shape, stages, groups, pool)
     if x.shape[1] != channels:
@@ -62,7 +63,7 @@ def igc_training(
         raise ValueError(f"x must have more than one value a channel in training, got {tuple(x.shape)}")
     parameters = [t for stage in stages for t in stage.learned()]
     eligibility.require_one_device(x, parameters)
-    if not eligibility.takes_native("igc_training", x, backend, _unfit(x, parameters), beside=parameters):
+    if not eligibility.takes_native("igc_training", x, backend, _unfit(x, parameters), others=parameters):
         return _reference(x, stages, groups, pool)
     epsilons = tuple(stage.epsilon for stage in stages)
     y, *moments = _Block.apply(x, groups, pool, epsilons, *parameters)
@@ -80,7 +81,7 @@ def _unfit(x: Tensor, parameters: Sequence[Tensor | None]) -> str | None:
 
 
 def _reference(x: Tensor, stages: Sequence[Stage], groups: int, pool: bool) -> IGCTraining:
-    """Compute it by torch."""
+    """Return the same as ``igc_training``, computed by torch."""
     moments: list[Moments] = []
 
     def normed(y: Tensor, stage: Stage) -> Tensor:
@@ -102,7 +103,7 @@ def _reference(x: Tensor, stages: Sequence[Stage], groups: int, pool: bool) -> I
 
 
 class _Parameters(NamedTuple):
-    """What is learned in a stage."""
+    """The parameters of a stage."""
 
     weight: Tensor
     bias: Tensor | None
@@ -111,18 +112,18 @@ class _Parameters(NamedTuple):
 
     @classmethod
     def of(cls, tensors: Sequence[Tensor | None]) -> list[_Parameters]:
-        """Return those of all stages from one flat sequence, contiguous."""
+        """Return the parameters of each stage from one flat sequence, made contiguous."""
         dense = [None if t is None else t.contiguous() for t in tensors]
         return [cls(*dense[i : i + 4]) for i in range(0, len(dense), 4)]  # type: ignore[arg-type]
 
     def natural(self, groups: int) -> _Parameters:
-        """Return the second stage's with its norm's channels in the order of the block's."""
+        """Return the second stage's parameters with its norm's channels in the block's order."""
         gain, offset = (None if t is None else _natural(t, groups) for t in self[2:])
         return self._replace(gain=gain, offset=offset)
 
 
 class _Norm(NamedTuple):
-    """A norm as the passes take it, its channels in their natural order, and what its gradients are made of."""
+    """A batch norm as the passes take it, its channels in the block's order, and the factors of its gradients."""
 
     affine: Tensor
     means: Tensor
@@ -144,12 +145,12 @@ class _Norm(NamedTuple):
         return torch.cat([torch.stack(rows).float(), self.means[None]])
 
     def gradients(self, sums: Tensor) -> Tensor:
-        """Return those of gain and offset (2, C)."""
+        """Return the gradients of gain and offset, stacked (2, C)."""
         return torch.stack([sums[1] * self.precision, sums[0]]).float()
 
 
 class _Block(torch.autograd.Function):
-    """All passes. The second norm's parameters are in the order of its groups, like its convolution's outputs."""
+    """All passes. The second norm's parameters come in the order of its convolution's groups."""
 
     @staticmethod
     def forward(
@@ -187,8 +188,8 @@ class _Block(torch.autograd.Function):
         if dy is None:
             return (None,) * (4 + len(parameters))
         if autograd.needs_reference(dy):
-            found = autograd.reference_gradients(_of_tensors(ctx), [x, *parameters], [dy])
-            return found[0], None, None, None, *found[1:]
+            d_x, *d_parameters = autograd.reference_gradients(_reference_of(ctx), [x, *parameters], [dy])
+            return d_x, None, None, None, *d_parameters
         norms = [_Norm(*rest[i : i + 4]) for i in (0, 4, 8)]
         dx, gradients = _gradients(ctx, dy.contiguous(), (x, a, b, kept, signs), norms, _Parameters.of(parameters))
         return dx, None, None, None, *gradients
@@ -224,12 +225,12 @@ def _gradients(
     gradients: list[Tensor | None] = []
     for stage, d_weight, (d_gain, d_offset) in zip(stages, (d1, d2, d3.t()), of_norms, strict=True):
         gradients.append(d_weight.reshape(stage.weight.shape).contiguous())
-        gradients.append(None if stage.bias is None else torch.zeros_like(stage.bias))  # no norm lets a bias through
+        gradients.append(None if stage.bias is None else torch.zeros_like(stage.bias))  # the norm cancels a bias
         gradients += [None if stage.gain is None else d_gain, None if stage.offset is None else d_offset]
     return dx, gradients
 
 
-def _of_tensors(ctx: Any) -> Callable[..., tuple[Tensor]]:
+def _reference_of(ctx: Any) -> Callable[..., tuple[Tensor]]:
     """Return the reference as a function of x and all parameters."""
 
     def function(x: Tensor, *tensors: Tensor | None) -> tuple[Tensor]:
@@ -242,7 +243,7 @@ def _of_tensors(ctx: Any) -> Callable[..., tuple[Tensor]]:
 
 
 def _natural(values: Tensor, groups: int) -> Tensor:
-    """Reorder the second norm's channels (.., C) as the block's are."""
+    """Reorder the second norm's channels (.., C) from its groups' order to the block's order."""
     return values.view(*values.shape[:-1], -1, groups).transpose(-1, -2).reshape(values.shape).contiguous()
 
 

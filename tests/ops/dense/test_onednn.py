@@ -33,7 +33,7 @@ def given(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor]:
 @pytest.mark.parametrize("bias", [False, True])
 def test_linear_is_torchs(bias: bool):
     x, weight, offset = given()
-    assert onednn.serves(x, weight, offset)
+    assert onednn.is_usable(x, weight, offset)
     arguments = (x, weight, offset if bias else None)
     expected = F.linear(*(None if t is None else t.double() for t in arguments))
     torch.testing.assert_close(onednn.linear(*arguments).double(), expected, rtol=1e-5, atol=1e-5)
@@ -73,7 +73,7 @@ def switched_off() -> AbstractContextManager[None]:
 def test_where_somebody_looks_torch_is_called(around: Callable[[], AbstractContextManager[object]]):
     with around():
         x, weight, bias = given()
-        assert not onednn.serves(x, weight, bias)
+        assert not onednn.is_usable(x, weight, bias)
         assert onednn.linear(x, weight, bias).dtype == F.linear(x, weight, bias).dtype
 
 
@@ -94,8 +94,8 @@ class Named(Tensor):
 @pytest.mark.parametrize("own", [lambda t: t.as_subclass(Named), Tensor.to_sparse_csr])
 def test_weights_with_operators_of_their_own_keep_them(own: Callable[[Tensor], Tensor]):
     x, weight, bias = given()
-    assert onednn.serves(x, weight, bias)
-    assert not onednn.serves(x, own(weight), bias)
+    assert onednn.is_usable(x, weight, bias)
+    assert not onednn.is_usable(x, own(weight), bias)
     got = onednn.linear(x, own(weight), bias).as_subclass(Tensor)
     torch.testing.assert_close(got, F.linear(x, weight, bias), rtol=1e-5, atol=1e-5)
 

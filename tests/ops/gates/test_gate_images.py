@@ -265,7 +265,7 @@ def test_outputs_are_written_whole_and_nothing_beside(name: str, statistics: boo
     norms = [module for module in layer.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         norm.train(not statistics)
-    gating = layer._made_of() if isinstance(layer, CBAM) else squeeze_excite._GATINGS[False]
+    gating = layer._gating_of_modules() if isinstance(layer, CBAM) else squeeze_excite._GATINGS[False]
     record, held = reading.read(((layer, gating.table),), (x, torch.ones(1) if blended else None))
     out, hidden = Guarded(), gate_images._hidden(gating, held)
     state = out(len(launch.gate_state(x, hidden, maxima=gating.maxima, spatial=gating.spatial)))

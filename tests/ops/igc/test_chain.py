@@ -103,7 +103,7 @@ def test_torch_computes_a_few_images_at_a_time(
     connection: str, together: int, at_a_time: list[int], monkeypatch: pytest.MonkeyPatch
 ):
     """Of the second block, whose map is half as large, twice as many as of the first."""
-    monkeypatch.setattr(sys.modules["attnzoo.ops.igc.chain"], "_TOGETHER", together)
+    monkeypatch.setattr(sys.modules["attnzoo.ops.igc.chain"], "_LARGEST_BATCH", together)
     found, x, calls, conv = (
         [make(18, 6, connection, 36), make(36, 18, connection, 20)],
         torch.rand(5, 3, 30, 34),

@@ -49,7 +49,7 @@ def maps(shape: tuple[int, ...]) -> Tensor:
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_kernels_are_torch_to_the_bit(shape: tuple[int, ...], threads: int, isa: str, monkeypatch: pytest.MonkeyPatch):
     if threads > 1:
-        monkeypatch.setattr(sys.modules["attnzoo.ops.igc.halve"], "_ALONE", 0)
+        monkeypatch.setattr(sys.modules["attnzoo.ops.igc.halve"], "_ONE_THREAD", 0)
     x = maps(shape)
     for given in (x, x.contiguous(memory_format=torch.channels_last)):
         found = igc.halve(given, backend="native")

@@ -1,4 +1,4 @@
-"""Calls the kernel of linear layers on tensors. All are float32."""
+"""Call the kernel of linear layers on float32 tensors."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Layer(NamedTuple):
     Attributes:
         weight: (C', C), contiguous.
         bias: (C',), contiguous, or None.
-        relu: Whether negative values become 0.
-        gathered: Whether all vectors that it makes become one, channel by channel.
+        relu: Whether to apply a ReLU.
+        gathered: Whether the outputs (N, C') are flattened to one vector (1, C' N), channel by channel.
     """
 
     weight: Tensor
@@ -37,26 +37,26 @@ class Layer(NamedTuple):
 
 
 def linears(x: Tensor, layers: Sequence[Layer], y: Tensor) -> None:
-    """Fill ``y``, the last layer's vectors, from ``x`` (N, C), contiguous or the transpose of what is.
+    """Fill ``y``, the last layer's output, from ``x`` (N, C), which is contiguous or a transposed contiguous tensor.
 
-    What is between two layers, and the vectors of a transposed ``x``, have one memory.
+    One allocation holds the intermediate vectors and the contiguous copy of a transposed ``x``.
     """
     vectors, inputs = x.shape
-    turned = not x.is_contiguous()
-    sizes = [vectors * inputs if turned else 0]
+    transposed = not x.is_contiguous()
+    sizes = [vectors * inputs if transposed else 0]
     batch = vectors
     for weight, _, _, gathered in layers[:-1]:
         sizes.append(batch * weight.shape[0])
         batch = 1 if gathered else batch
     between = x.new_empty(sum(sizes))
-    at, columns, packed = between.data_ptr(), x.data_ptr() if turned else 0, bytearray()
-    read = at if turned else x.data_ptr()
+    at, columns, packed = between.data_ptr(), x.data_ptr() if transposed else 0, bytearray()
+    read = at if transposed else x.data_ptr()
     for k, (weight, bias, relu, gathered) in enumerate(layers):
         at += _FLOAT * sizes[k] if k < len(sizes) else 0
         write = y.data_ptr() if k == len(layers) - 1 else at
-        beside = 0 if bias is None else bias.data_ptr()
+        bias_pointer = 0 if bias is None else bias.data_ptr()
         packed += LAYER.pack(
-            *(vectors, inputs, weight.shape[0], relu, gathered, read, weight.data_ptr(), beside, write, columns)
+            *(vectors, inputs, weight.shape[0], relu, gathered, read, weight.data_ptr(), bias_pointer, write, columns)
         )
         vectors, inputs = (1, vectors * weight.shape[0]) if gathered else (vectors, weight.shape[0])
         read, columns = write, 0

@@ -1,4 +1,4 @@
-"""Calls the kernel of 3x3 convolutions; see :mod:`attnzoo.kernels.cpu.launch`."""
+"""Call the kernel of Winograd's 3x3 convolution; see :mod:`attnzoo.kernels.cpu.launch`."""
 
 from __future__ import annotations
 
@@ -22,13 +22,19 @@ class Winograd(ctypes.Structure):
     )
 
 
-def winograd(x: Tensor, beside: Tensor | None, weight: Tensor, turned: bool, bias: Tensor | None, y: Tensor) -> None:
-    """Fill ``y`` (B, C', H, W) from maps in channels-last order and a weight (C', C, 3, 3) of any strides.
+def winograd(x: Tensor, second: Tensor | None, weight: Tensor, turned: bool, bias: Tensor | None, y: Tensor) -> None:
+    """Write the 3x3 convolution of ``[x : second]`` into ``y`` (B, C', H, W).
 
-    A weight that is ``turned`` is taken as if it were flipped in both directions.
+    Args:
+        x: Map in channels-last order.
+        second: Map to concatenate behind the channels of ``x``, in channels-last order, or None.
+        weight: (C', C, 3, 3), of any strides.
+        turned: Whether the weight is used as if flipped vertically and horizontally.
+        bias: (C',), contiguous, or None.
+        y: Output in channels-last order.
     """
-    second = 0 if beside is None else beside.shape[1]
+    channels = 0 if second is None else second.shape[1]
     strides = dict(zip(("to_out", "to_in", "to_row", "to_column"), weight.stride(), strict=True))
-    tensors = launch.pointers(x=x, beside=beside, weight=weight, bias=bias, y=y)
-    sizes = {"map": launch.map_of(x), "height": x.shape[2], "second": second, "out": y.shape[1]}
+    tensors = launch.pointers(x=x, beside=second, weight=weight, bias=bias, y=y)
+    sizes = {"map": launch.map_of(x), "height": x.shape[2], "second": channels, "out": y.shape[1]}
     launch.call("winograd", Winograd(**sizes, **strides, **tensors, turned=turned))

@@ -1,13 +1,13 @@
-// Linear layers of a few vectors, one on what the other has made: the weights, which are most of the memory, are read
-// once, and the threads are woken once.
+// A sequence of linear layers on a few vectors. The weights, which are most of the memory, are read once, and the threads
+// are woken once.
 #include "../kernel.h"
 
 // y (batch, outputs) = x (batch, inputs) times weight (outputs, inputs), transposed, plus bias (outputs) or null.
 struct AttnzooLinear {
   int64_t batch, inputs, outputs;
-  int64_t rectified;   // whether negative values become 0
+  int64_t rectified;   // whether a ReLU is applied
   int64_t transposed;  // whether y is (outputs, batch)
-  float* x;            // read, and before that written if there are columns
+  float* x;            // input; first filled from `columns` if given
   const float *weight, *bias;
   float* y;
   const float* columns;  // x as (inputs, batch), or null
@@ -16,13 +16,13 @@ struct AttnzooLinear {
 namespace attnzoo {
 namespace ATTNZOO_ISA {
 
-constexpr int kOutputs = 4;  // rows of weights that are read side by side
+constexpr int kOutputs = 4;  // rows of weights processed together
 #if defined(__AVX512F__)
-constexpr int kTogether = 4;  // vectors that share what is read; 16 sums of 32 registers
+constexpr int kTogether = 4;  // vectors processed together; 16 sums of 32 registers
 #else
 constexpr int kTogether = 2;  // 8 sums of 16 registers
 #endif
-constexpr int64_t kAhead = 256;  // floats between what is read and what is asked for
+constexpr int64_t kAhead = 256;  // prefetch distance in floats
 
 // out[v * out_stride + o] for `kOutputs` rows of weights and V vectors, all `length` long.
 template <int V, int N>
@@ -36,7 +36,7 @@ ATTNZOO_HOT void dot(const float* weight, const float* x, int64_t length, float*
     for (int o = 0; o < kOutputs; ++o) {
       const float* from = weight + o * length + i;
       __builtin_prefetch(from + kAhead);
-      const F<N> w = fresh(load<N>(from));  // masked as well: infinity times nothing is NaN
+      const F<N> w = fresh(load<N>(from));  // masked as well: infinity times 0 is NaN
 #pragma GCC unroll 4
       for (int v = 0; v < V; ++v) sums[o][v] += w * row[v];
     }
@@ -80,7 +80,7 @@ inline void outputs(const AttnzooLinear& layer, int64_t task) {
   });
 }
 
-constexpr int64_t kTurned = 8;  // vectors that are written together, so that what is next to each other is read together
+constexpr int64_t kTurned = 8;  // vectors transposed together, so that reads are contiguous
 
 // The vectors from kTurned * task on, from columns.
 inline void turn(const AttnzooLinear& layer, int64_t task) {

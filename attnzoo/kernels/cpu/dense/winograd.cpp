@@ -1,6 +1,6 @@
-// A 3x3 convolution of channels-last maps in float32 by Winograd's minimal filtering F(2x2, 3x3): 16 products of
-// matrices make four outputs where the definition takes 36. A. Lavin, S. Gray, "Fast Algorithms for Convolutional
-// Neural Networks", CVPR 2016. A second map's channels may lie beside the first's, as if the two were concatenated.
+// A 3x3 convolution of channels-last maps in float32 by Winograd's minimal filtering F(2x2, 3x3): 16 multiplications for
+// four outputs instead of 36. A. Lavin, S. Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016. A second
+// map may be given, whose channels count as concatenated behind those of the first.
 #include "../kernel.h"
 
 // x: map. beside: (batch, second, height, width) or null with second = 0. weight: (out, channels, 3, 3) of any strides,
@@ -18,13 +18,14 @@ struct AttnzooWinograd {
 namespace attnzoo {
 namespace ATTNZOO_ISA {
 
-constexpr int64_t kPanel = 32;        // output channels whose weights lie together
-constexpr int64_t kFloats = 3 << 16;  // of what is made of the tiles that are worked on together, so that they stay in L2
-constexpr int64_t kApart = 16;        // floats between planes that would else share the same few places of a cache
-constexpr int kRows = kLanes == 16 ? 12 : kLanes == 8 ? 3 : 1;  // of them, as many as the registers hold sums for
+constexpr int64_t kPanel = 32;        // output channels per panel of transformed weights
+constexpr int64_t kFloats = 3 << 16;  // floats of the transformed tiles that are processed together, so that they stay in L2
+constexpr int64_t kApart = 16;        // floats of padding between planes, which would else map to the same cache sets
+constexpr int kRows = kLanes == 16 ? 12 : kLanes == 8 ? 3 : 1;  // tiles processed together; limited by the registers for sums
 constexpr int kWide = kPanel / kLanes;
 
-// One patch of 4x4 pixels, from (top, left) on, of `channels`; the 16 results lie `stride` apart. Outside is 0.
+// Transforms one patch of 4x4 pixels, from (top, left) on, of `channels`; the 16 results lie `stride` apart. Pixels outside
+// of the map are 0.
 template <class Inside>
 ATTNZOO_HOT void transform_pixels(const float* from, int64_t width, int64_t channels, float* out, int64_t stride,
                                   Inside inside) {
@@ -89,11 +90,11 @@ ATTNZOO_HOT void multiply(const float* a, const float* panel, int64_t length, fl
   }
 }
 
-// A 3x3 kernel for each pair of channels, wherever it lies.
+// The 3x3 kernels of all pairs of channels, with any strides.
 struct Kernels {
   const float* weights;
-  int64_t out, in, row, column;  // steps from one to the next
-  bool turned;                   // by half a turn, as for the gradient
+  int64_t out, in, row, column;  // strides
+  bool turned;                   // flipped in both directions, as for the gradient
   float at(int64_t o, int64_t c, int i) const {
     const int tap = turned ? 8 - i : i;
     return weights[o * out + c * in + tap / 3 * row + tap % 3 * column];
@@ -190,7 +191,7 @@ ATTNZOO_EXPORT(winograd)(const AttnzooWinograd* call) {
       for (int64_t k = 0; k < 16; ++k) {
         for (int64_t o = 0; o < out; o += kPanel) {
           const float* panel = transformed.data() + (k * out + o) * channels;
-          for (int64_t i = 0; i < count; i += kRows) {  // rows behind the last tile are worked on and left alone
+          for (int64_t i = 0; i < count; i += kRows) {  // rows behind the last tile are computed and ignored
             multiply(patches + k * patch + i * channels, panel, channels, sums + k * sum + i * out + o, out);
           }
         }

@@ -15,7 +15,7 @@ struct Gates {
   template <int N> F<N> blended(F<N> gate) const { return blend * gate + rest(); }
 };
 
-// What becomes of the product: another map is added, then everything below `least` is raised to it.
+// The operations on the product: a map is added, then values below `least` are set to `least`.
 template <class T> struct Finish {
   const T* shortcut;  // may be null
   float least;        // 0 for a ReLU, -inf for none
@@ -65,11 +65,11 @@ int apply(const T* x, Gates gates, Finish<T> finish, T* y, const AttnzooMap& map
         }
       }
     });
-  }, true);  // what was pooled last is in the cache still
+  }, true);  // the data that was pooled last is still in the cache
   return kDone;
 }
 
-// Where a gradient comes through the ReLU, if there is one.
+// The condition for a gradient to pass the ReLU, if there is one.
 enum Mask {
   kSums,          // everywhere, and the gradient of the map itself is not wanted
   kEverywhere,

@@ -1,11 +1,11 @@
-// SE or CBAM from what their modules hold, as attnzoo/ops/reading.py reads it: everything that the kernels rely on is
-// checked here, so that Python need not look at a dozen tensors.
+// SE or CBAM from a record of attnzoo/ops/reading.py. Shapes, dtypes and strides are checked here, because checking a dozen
+// tensors in Python is slow.
 #include <initializer_list>
 
 #include "../field.h"
 #include "gates.h"
 
-// Which parts there are, as gate_images.py packs it.
+// The parts that the gate has, as gate_images.py packs them.
 struct AttnzooGateOptions {
   int64_t channel, maxima, spatial, normed;
   double offset;
@@ -17,12 +17,12 @@ namespace {
 
 bool absent(const AttnzooField& field) { return field.dtype == kAttnzooAbsent; }
 
-// The fields one after the other, each for one purpose.
+// Takes the fields one after the other.
 struct Taker {
   const AttnzooField* next;
   int64_t dtype;  // of all weights
 
-  // A tensor of `count` numbers of the weights' type, one after the other; null where it may be and is absent.
+  // A contiguous tensor of `count` numbers of the weights' type; null if it is optional and absent.
   bool vector(int64_t count, const void** to) {
     const AttnzooField& field = *next++;
     *to = field.data;
@@ -47,7 +47,7 @@ bool map_fits(const AttnzooField& x, GateCall* call) {
   return (planar || call->channels_last) && call->batch * call->height * call->width > 1;
 }
 
-// Running statistics and their count, which follow the batch in training where `follows` says so.
+// Running statistics and their batch count, which are updated in training if `follows`.
 bool norm_fits(const AttnzooField* fields, const double* numbers, GateCall* call) {
   const AttnzooField &mean = fields[0], &variance = fields[1], &tracked = fields[2];
   const bool trains = numbers[2] != 0, follows = numbers[3] != 0, kept = !absent(mean);
@@ -90,7 +90,7 @@ bool take(const AttnzooField* fields, const double* numbers, const AttnzooGateOp
   return taker.vector(1, &call->gain) && taker.vector(1, &call->shift) && norm_fits(taker.next, numbers, call);
 }
 
-// The gradients, one after the other as what they are the gradients of; the statistics have none.
+// The gradients, in the order of their tensors; statistics have none.
 void take_gradients(const AttnzooField* next, const AttnzooGateOptions& options, GateGradients* out) {
   out->dx = next++->data, out->blend = next++->data;
   if (options.channel)
@@ -110,7 +110,7 @@ void take_gradients(const AttnzooField* next, const AttnzooGateOptions& options,
 using namespace attnzoo::ATTNZOO_ISA;
 static_assert((int)kUnfit == (int)kAttnzooUnfit, "read_modules.cpp knows it by the other name");
 
-// Computes the gated map; kUnfit where anything is not as it must be, before anything is written.
+// Computes the gated map; returns kUnfit, before anything is written, if an argument is not supported.
 ATTNZOO_EXPORT(gate_images)(const AttnzooField* fields, int64_t count, const void* options, int64_t threads, void* y,
                             float* state, int64_t training) {
   GateCall call = {};
@@ -120,8 +120,8 @@ ATTNZOO_EXPORT(gate_images)(const AttnzooField* fields, int64_t count, const voi
   return gated(&call);
 }
 
-// The same backward, from the state that was left in training. Behind the fields of before come those of dy, which is the
-// map's like, and of the gradients that are wanted: of the map and all others, in the same order.
+// The backward pass, from the state that the forward pass left in training. After the forward pass's fields come those of
+// dy, with the map's layout, and of the gradients: of the map and all other tensors, in the same order.
 ATTNZOO_EXPORT(gate_images_backward)(const AttnzooField* fields, int64_t count, const void* options, int64_t threads, void*,
                                      float* state, int64_t) {
   const AttnzooGateOptions& parts = *(const AttnzooGateOptions*)options;

@@ -1,6 +1,6 @@
-// SE or CBAM, image by image: each stays in a core's cache from the first pass over it to the last, and the threads meet
-// only where a norm looks at the whole batch. Of few images all threads take a part each, pass by pass. Every number comes
-// out the same either way, on any number of threads.
+// SE or CBAM, image by image: an image stays in a core's cache from the first pass over it to the last, and threads wait for
+// each other only where a norm needs the whole batch. If there are few images, all threads share each image, pass by pass.
+// The results do not depend on this choice or on the number of threads.
 #include "gates.h"
 
 ATTNZOO_EXPORT(global_pool)(const AttnzooMap*, const void*, float*, float*, float*);
@@ -15,8 +15,7 @@ namespace ATTNZOO_ISA {
 constexpr int kWeights = kLanes == 16 ? 4 : 2;  // rows of weights; as many sums as there are registers for
 constexpr int64_t kBlock = 16;                  // rows of weights that a thread takes
 
-// The products of R rows of weights with V vectors, both `length` apart. Meanwhile a row that is needed later comes from
-// memory: it begins at `later`.
+// The products of R rows of weights with V vectors, both `length` apart. Prefetches a row that is needed later, from `later`.
 template <int N, int R, int V, class T>
 ATTNZOO_HOT void block(const T* weight, const float* vectors, int64_t length, const T* later, float* out, int64_t stride) {
   F<N> total[V][R] = {};
@@ -69,8 +68,7 @@ void multiply(const T* weight, const T* bias, float times, const float* vectors,
     for (int64_t o = first; o < end; ++o) out[v * outs + o] += times * one(bias + o);
 }
 
-// Rows [first, end) of the inner layer for some images, whose vectors are given: what goes into the ReLU, and the sum of
-// what comes out of it.
+// Rows [first, end) of the bottleneck's first layer for the given images: the input of the ReLU, and the sum of its outputs.
 inline int reduce(const GateCall& call, const float* pooled, int64_t each, int64_t images, int64_t first, int64_t end,
                   float* inner, float* sums) {
   const int64_t hidden = call.hidden;
@@ -91,7 +89,7 @@ inline int reduce(const GateCall& call, const float* pooled, int64_t each, int64
   });
 }
 
-// What goes into the sigmoids of channels [first, end).
+// The input of the sigmoids of channels [first, end).
 inline int expand(const GateCall& call, const float* sums, int64_t each, int64_t images, int64_t first, int64_t end,
                   float* gates) {
   return with_storage((int)call.type, [&](auto type) {
@@ -101,8 +99,7 @@ inline int expand(const GateCall& call, const float* sums, int64_t each, int64_t
   });
 }
 
-// Average, and sum of the squares of what differs from it. The first sum is off by as much as its many roundings; the
-// second pass sees by how much.
+// Average, and sum of squared deviations from it. The second pass corrects the rounding error of the first pass's average.
 template <int N> ATTNZOO_HOT void moments(const float* values, int64_t count, float* out) {
   F<N> total[4] = {}, off[4] = {}, squares[4] = {};
   sweep<N, 4>(count, [&](int64_t i, int slot, auto fresh) { total[slot] += fresh(load<N>(values + i)); });
@@ -118,7 +115,7 @@ template <int N> ATTNZOO_HOT void moments(const float* values, int64_t count, fl
   out[1] = around < 0 ? 0 : around;  // NaN stays
 }
 
-// Takes center and factor from the moments of the images, and returns the variance.
+// Sets center and factor from the moments of the images, and returns the variance.
 inline float join(const float* moments, int64_t images, int64_t pixels, double epsilon, Spatial& own) {
   double mean = 0, squares = 0;
   for (int64_t i = 0; i < images; ++i) mean += moments[2 * i] / (double)images;
@@ -132,7 +129,7 @@ inline float join(const float* moments, int64_t images, int64_t pixels, double e
   return (float)variance;
 }
 
-// Takes the batch into the running statistics, as torch's norm does in training.
+// Updates the running statistics with the batch's, as torch's norm does in training.
 inline void follow(const GateCall& call, double mean, double variance) {
   if (call.mean == nullptr) return;
   if (call.tracked) ++*call.tracked;
@@ -227,11 +224,11 @@ int gated(const GateCall* call) {
       team.step(ceil_div(hidden, kBlock), reduce_rows);
       team.step(ceil_div(channels, kBlock), expand_rows);
     }
-    // The operation before has left the end of the map in the cache, and the one behind begins at the start.
+    // From the end: the previous operation left the end of the map in the cache, and the next one begins at the start.
     images(true, [&](int64_t i) {
       if (hidden && !once) pool(i);
       by_one(channel_gate, i);
-      // what nobody asks for is written where the cache has been before
+      // results that are not needed are written to memory that is in the cache already
       const int64_t place = call->state || inside ? i : thread;
       if (planar) squeeze(i, place, room);
       if (given.batch) by_one(measure, i);

@@ -1,4 +1,4 @@
-// The gradient of SE or CBAM, image by image: two passes over x and dy at most before the one that writes dx.
+// The gradient of SE or CBAM, image by image: at most two passes over x and dy before the pass that writes dx.
 #include "gates.h"
 
 ATTNZOO_EXPORT(apply_gates_backward)(const AttnzooMap*, const void*, const void*, const float*, const float*, float,
@@ -32,7 +32,7 @@ ATTNZOO_HOT void column(const T* matrix, int64_t columns, int64_t rows, const fl
   for (; v < count; ++v) block<N, J, 1>(matrix, columns, rows, vectors + v * rows, out + v * columns);
 }
 
-constexpr int64_t kColumns = 64;  // columns of a matrix that a thread takes; the last one takes the rest as well
+constexpr int64_t kColumns = 64;  // columns of a matrix per block; the last block takes the rest too
 
 inline int64_t column_blocks(int64_t columns) { return larger(1, columns / kColumns); }
 
@@ -89,8 +89,8 @@ void outer(Team& team, const Shares& shares, int64_t rows, const float* a, const
   });
 }
 
-// What the gradient says of a channel, and of a pixel: dL/dx = channel.shift + [x == high] * channel.share, plus gate
-// times the same of the pixel, where x * gate is compared. The gates are blended.
+// The terms of the gradient of a channel and of a pixel: dL/dx = channel.shift + [x == high] * channel.share, plus gate
+// times the same for the pixel, where x * gate is compared with high. The gates are blended.
 template <int N> struct Term { F<N> gate, shift, share, high; };
 struct Terms {
   const float *gate, *shift, *share, *high;
@@ -171,7 +171,7 @@ void gradient(const T* dy, const T* x, float offset, bool maxima, Terms channel,
   }, true);  // what was summed last is in the cache still
 }
 
-// shift and share of `count` averages over `over` values and of the maxima beside them; NaN where a maximum is NaN, as
+// shift and share of `count` averages over `over` values and of the maxima after them; NaN where a maximum is NaN, as
 // the gradient of amax.
 inline void divide(const float* d_mean, const float* d_high, const float* ties, int64_t over, int64_t count,
                    float* shift, float* share) {
@@ -182,7 +182,7 @@ inline void divide(const float* d_mean, const float* d_high, const float* ties, 
   }
 }
 
-// d = the gradient of what goes into the sigmoid, from that of the gate; sums: of d, and of d times the normal.
+// d = the gradient of the sigmoid's input, from that of the gate; sums: of d, and of d times the normalised value.
 inline void through_sigmoid(const Spatial& norm, const float* gate, const float* logits, float* d,
                             int64_t pixels, float* sums) {
   with_lanes(pixels, [&](auto vector) {
@@ -267,7 +267,7 @@ int gated_backward(const GateCall* call, const GateGradients* out) {
     }));
     return call->offset * total;
   };
-  // What y says of both gates, and of their blend.
+  // The gradients of both gates and of their blend, from y.
   const auto gates = [&](int64_t i) {
     float *spatial = planar ? mask + i * pixels : nullptr, *d_spatial = planar ? d_mask + i * pixels : nullptr;
     const float *logits = state.logits + i * pixels, *channel = state.channel + i * channels;
@@ -283,7 +283,7 @@ int gated_backward(const GateCall* call, const GateGradients* out) {
     }
     if (planar) through_sigmoid(norm, spatial, logits, d_spatial, pixels, sums + 2 * i);
   };
-  // What the convolution says of the channel gate; `more` and `room` hold as many numbers as there are channels.
+  // The gradient of the channel gate through the convolution; `more` and `room` have a number per channel.
   const auto convolution = [&](int64_t i, const double* numbers, float* more, float* room) {
     float *d = d_mask + i * pixels, *into = d_planes + i * 2 * pixels, *whole = d_channel + i * channels;
     const float *planes = state.planes + i * 2 * pixels, *gate = state.channel + i * channels;
@@ -370,7 +370,7 @@ int gated_backward(const GateCall* call, const GateGradients* out) {
       for (int64_t k = 0; k < column_blocks(channels) && hidden; ++k) reduce(i, 1, k);
       finish(i, terms);
     };
-    team.each(batch, true, [&](int64_t i) {  // the operation before has left the end in the cache
+    team.each(batch, true, [&](int64_t i) {  // the previous operation left the end in the cache
       gates(i);
       if (!norm.batch && !once) image_by_image(i);
     });
@@ -406,7 +406,7 @@ int gated_backward(const GateCall* call, const GateGradients* out) {
     double share = 0;
     for (int64_t i = 0; i < batch && call->blend; ++i) share += d_blend[i];
     put(out->blend, 0, share);
-    put(out->bias, 0, norm.batch ? 0 : shift * norm.factor * norm.gain);  // the batch's average takes a bias out
+    put(out->bias, 0, norm.batch ? 0 : shift * norm.factor * norm.gain);  // the batch norm cancels a bias
     put(out->gain, 0, gain);
     put(out->shift, 0, shift);
     return kDone;

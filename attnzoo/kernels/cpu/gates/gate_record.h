@@ -1,18 +1,18 @@
-// One call for a whole gate: what gate_images and its backward pass are told.
+// The arguments of the whole-gate kernels, gate_images and its backward pass.
 #pragma once
 
 #include <stdint.h>
 
 struct GateCall {
   int64_t batch, channels, height, width, channels_last, dtype, threads;  // the map
-  int64_t training;  // whether the whole state is asked for
+  int64_t training;  // whether the whole state is needed
   const void* x;
   void* y;       // null in the backward pass
-  float* state;  // see State; null: nothing of it is wanted
+  float* state;  // see State; null: not needed
 
   // The channel gate: sigmoid(expand * sum of relu(reduce * pooled + reduce_bias) over what is pooled + expand_bias).
   int64_t type;                           // of all weights
-  int64_t hidden, maxima;                 // hidden 0: no channel gate; maxima: pooled as well, beside the averages
+  int64_t hidden, maxima;                 // hidden 0: no channel gate; maxima: whether maxima are pooled too
   const void *reduce, *expand;            // (hidden, channels), (channels, hidden)
   const void *reduce_bias, *expand_bias;  // null: none
 
@@ -21,18 +21,18 @@ struct GateCall {
   int64_t plane, row, column;    // strides of the weight
   const void *weight, *bias;     // (2, size, size); bias, gain and shift may be null
   const void *gain, *shift;      // of the norm
-  int64_t normed, batch_norm;    // whether there is a norm, and whether it goes by the average and variance of the batch
+  int64_t normed, batch_norm;    // whether there is a norm, and whether it uses the batch's average and variance
   int64_t running;               // type of the two that follow
-  void *mean, *variance;         // what the norm goes by; or what is to follow the batch, null if nothing is
-  int64_t* tracked;              // how many batches they followed, or null
-  double momentum;               // with which they follow
+  void *mean, *variance;         // statistics that the norm uses; with batch_norm those to update, or null
+  int64_t* tracked;              // number of batches so far, or null
+  double momentum;               // of the update
   double epsilon;
 
-  const void* blend;  // of the type of the weights: how much of each gate counts; null: all of it
+  const void* blend;  // of the type of the weights; null: 1
   double offset;      // y = x * (product of the gates, each blended with 1, + blend * offset)
 };
 
-// The gradients, like what they are the gradients of. Those of weights may be null: what is not there, or not wanted.
+// The gradients, each with the layout of its tensor. Those of weights may be null if absent or not needed.
 struct GateGradients {
   const void* dy;
   void *dx, *reduce, *expand, *reduce_bias, *expand_bias;

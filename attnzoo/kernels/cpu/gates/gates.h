@@ -1,4 +1,4 @@
-// What a whole channel and spatial gate is made of, and what its forward pass leaves for the backward pass.
+// The parts of a whole channel and spatial gate, and the state that its forward pass leaves for the backward pass.
 #pragma once
 
 #include "gate_record.h"
@@ -7,18 +7,18 @@
 namespace attnzoo {
 namespace ATTNZOO_ISA {
 
-// The state: one array after the other, each (batch, ...). Of a gate that is not there nothing is kept.
+// The state: one array after the other, each (batch, ...). Arrays of a gate that does not exist are left out.
 struct State {
-  int64_t each;     // how many vectors are pooled of an image
+  int64_t each;     // pooled vectors per image, 1 or 2
   float* pooled;    // (each, channels): averages, maxima
-  float* ties;      // (channels): how many pixels reach the maximum
-  float* inner;     // (each, hidden): what goes into the ReLU
+  float* ties;      // (channels): number of pixels that equal the maximum
+  float* inner;     // (each, hidden): input of the ReLU
   float* channel;   // (channels): the gate
   float* planes;    // (2, pixels): averages and maxima over the channels
-  float* shared;    // (pixels): how many channels reach the maximum
+  float* shared;    // (pixels): number of channels that equal the maximum
   float* logits;    // (pixels): the convolution
-  float* moments;   // (2): average of the convolution, and sum of the squares of what differs from it
-  float* whole;     // (3), not of each image: center, factor and, of the batch, variance: see Spatial
+  float* moments;   // (2): average of the convolution, and sum of squared deviations from it
+  float* whole;     // (3), not per image: center, factor and the batch's variance: see Spatial
 
   State(float* data, int64_t images, const GateCall& call) : each(call.maxima ? 2 : 1) {
     const int64_t pixels = call.size ? call.height * call.width : 0, channels = call.hidden ? call.channels : 0;
@@ -43,7 +43,7 @@ struct State {
 int gated(const GateCall*);
 int gated_backward(const GateCall*, const GateGradients*);
 
-// How the threads divide the work: whole images each or, of few images, parts of each image.
+// The division of work: whole images per thread or, for few images, parts of each image.
 struct Shares {
   int inside;  // threads that share an image
   explicit Shares(const GateCall& call) {
@@ -53,7 +53,7 @@ struct Shares {
   }
 };
 
-// Small pieces of what all images have in common, by all threads in either case.
+// Small pieces of work common to all images, done by all threads in either case.
 template <class Task> void pieces(Team& team, const Shares& shares, int64_t tasks, int64_t elements, Task task) {
   if (shares.inside > 1) {
     parallel(shares.inside, tasks, elements, task);
@@ -68,8 +68,8 @@ inline AttnzooMap map_of(const GateCall& call, int threads) {
 
 inline int64_t bytes(int64_t dtype) { return dtype == 0 ? 4 : 2; }
 
-// Whether the bottleneck is computed for all images at once, where its weights outweigh an image; else with each image,
-// while that is in the cache.
+// Whether the bottleneck is computed for all images at once, because its weights are larger than an image; else with each
+// image, while that is in the cache.
 inline bool at_once(const GateCall& call) {
   return 4 * call.hidden * bytes(call.type) > call.height * call.width * bytes(call.dtype);
 }
@@ -103,7 +103,7 @@ struct Spatial {
   static float inverse_root(double variance, double epsilon) { return (float)(1 / __builtin_sqrt(variance + epsilon)); }
 };
 
-// How much each gate counts: (1 - share) + share * gate, which is 1 at a share of 0 and the gate at a share of 1, exactly.
+// A blended gate: (1 - share) + share * gate, exactly 1 at a share of 0 and exactly the gate at a share of 1.
 struct Blend {
   float share = 1, offset;
 
@@ -112,7 +112,7 @@ struct Blend {
     offset = share * (float)call.offset;
   }
   template <class V> V operator()(V gate) const { return share * gate + (1 - share); }
-  // The same of `count` gates, in `room` unless they are that already.
+  // The same for `count` gates, written to `room` unless share is 1.
   const float* of(const float* gates, int64_t count, float* room) const {
     if (share == 1) return gates;
     for (int64_t i = 0; i < count; ++i) room[i] = (*this)(gates[i]);

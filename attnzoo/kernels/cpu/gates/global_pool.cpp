@@ -4,22 +4,22 @@
 namespace attnzoo {
 namespace ATTNZOO_ISA {
 
-// Has what is read a page later brought into the cache. A map is read here for the first time, and the processor itself
-// looks ahead to the end of a page only.
+// Prefetches the data one page ahead. The map is read here for the first time, and the processor's prefetcher stops at the
+// end of a page.
 inline void expect(const void* p) { __builtin_prefetch((const char*)p + 4096); }
 
 struct Moments {
   float* mean;
   float* high;  // null: only the mean is wanted
-  float* ties;  // how many pixels reach the maximum; null: not wanted
+  float* ties;  // number of pixels that equal the maximum; null: not needed
   Moments at(int64_t row) const { return {mean + row, high ? high + row : nullptr, ties ? ties + row : nullptr}; }
 };
 
-// What one row adds up to, lane by lane.
+// The sums of one row, lane by lane.
 template <int N> struct Parts { F<N> total, high; };
 
-// So many numbers are added one after the other in float; sums of more are made of such sums in double, so that no sum is
-// off by more than about 5e-7 of itself, however large and however even the map.
+// Numbers added one after the other in float; longer sums add such partial sums in double, so that the relative error is at
+// most about 5e-7, for maps of any size and for constant ones too.
 constexpr int64_t kFloats = 16;
 
 // Of the pixels [from, end), of which there are at most 4 * kFloats * N; from the row's beginning on there are N before end.
@@ -53,7 +53,7 @@ template <int N, bool High, class T> ATTNZOO_HOT Parts<N> parts_of(const T* row,
   return parts_of_piece<N, High>(row, 0, pixels);
 }
 
-// How many pixels of a row reach the maximum, lane by lane.
+// The number of pixels of a row that equal the maximum, lane by lane.
 template <int N, class T> ATTNZOO_HOT F<N> ties_of(const T* row, int64_t pixels, float high) {
   I<N> count = {};
   sweep<N>(pixels, [&](int64_t i, int, auto fresh) { count -= fresh((I<N>)(load<N>(row + i) == high)); });

@@ -1,4 +1,4 @@
-"""Calls the kernels of a whole channel and spatial gate with a record of everything, and knows what they keep."""
+"""Call the kernels of a whole channel and spatial gate, and allocate and read the state that they leave."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ _UNFIT = 4
 
 
 def gate_images(record: bytes, count: int, options: bytes, y: Tensor, state: Tensor | None, training: bool) -> bool:
-    """Fill ``y``, and ``state`` if there is one, from what modules hold, as ``attnzoo.ops.reading`` read it.
+    """Fill ``y``, and ``state`` if there is one, from a record of ``attnzoo.ops.reading.read``.
 
     Args:
-        record: The fields of ``count`` tensors, and the numbers.
-        count: How many tensors there are.
+        record: The fields of ``count`` tensors, then the numbers.
+        count: Number of tensors.
         options: ``AttnzooGateOptions`` of gate_call.cpp.
-        y: The map that is filled, which may be the one that is read.
-        state: See ``gate_state``.
-        training: Whether the whole state is wanted.
+        y: The output map; it may be the input map.
+        state: Memory from ``gate_state``, or None.
+        training: Whether to fill the whole state, for the backward pass.
 
     Returns:
-        Whether it was done: not where a shape, a dtype or an order in memory is not what the kernel takes.
+        Whether ``y`` was computed; False if the kernel does not support a shape, a dtype or a memory format.
     """
     at = 0 if state is None else state.data_ptr()
     status = kernels().gate_images(record, count, options, torch.get_num_threads(), y.data_ptr(), at, training)
@@ -33,14 +33,14 @@ def gate_images(record: bytes, count: int, options: bytes, y: Tensor, state: Ten
 
 
 def gate_images_backward(record: bytes, count: int, options: bytes, state: Tensor) -> None:
-    """Fill the gradients, from the state that ``gate_images`` left in training.
+    """Fill the gradients, from the state that ``gate_images`` left with ``training``.
 
     Args:
-        record: The fields of before, that of the output's gradient, which is like the map, and those of the gradients,
-            each like its tensor; then the numbers.
-        count: How many fields there are.
-        options: As before.
-        state: What was left.
+        record: The fields of the forward pass, of the output's gradient and of the gradients to fill, each with shape
+            and memory format of its tensor; then the numbers.
+        count: Number of fields.
+        options: As in the forward pass.
+        state: The state of the forward pass.
     """
     _check(
         kernels().gate_images_backward(record, count, options, torch.get_num_threads(), None, state.data_ptr(), True)
@@ -48,15 +48,15 @@ def gate_images_backward(record: bytes, count: int, options: bytes, state: Tenso
 
 
 def gate_state(x: Tensor, hidden: int, *, maxima: bool, spatial: bool) -> Tensor:
-    """Return the memory for what ``gate_images`` finds on its way: see ``State`` of gates.h.
+    """Return empty memory for the intermediate results of ``gate_images``: ``State`` of gates.h.
 
-    Of its last three numbers the first and the third are average and variance of the convolution without its bias,
-    where the norm goes by those of the batch.
+    If the norm uses the batch's statistics, the first and third of the last three numbers are average and variance of
+    the convolution without its bias.
 
     Args:
         x: The map (B, C, H, W).
-        hidden: Width of the bottleneck; 0 where there is no channel gate.
-        maxima: Whether maxima are pooled, besides the averages.
+        hidden: Width of the bottleneck; 0 without a channel gate.
+        maxima: Whether maxima are pooled in addition to the averages.
         spatial: Whether there is a spatial gate.
     """
     batch, channels, height, width = x.shape
@@ -67,9 +67,9 @@ def gate_state(x: Tensor, hidden: int, *, maxima: bool, spatial: bool) -> Tensor
 def gates_in_state(
     state: Tensor, x: Tensor, hidden: int, *, maxima: bool, spatial: bool
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Return the channel gate (B, C, 1, 1) and the logits of the spatial one (B, 1, H, W) that a state holds.
+    """Return the channel gate (B, C, 1, 1) and the logits of the spatial gate (B, 1, H, W) from a state.
 
-    The logits are the convolution's, without its bias.
+    The logits are the convolution's output without its bias, before the norm. None for a gate that does not exist.
     """
     batch, channels, height, width = x.shape
     before, pixels = _vectors(channels, hidden, maxima), height * width

@@ -1,4 +1,4 @@
-"""Calls the kernels of LLAM on maps of one shape, dtype and order in memory; see :mod:`attnzoo.kernels.cpu.launch`."""
+"""Call the kernels of LLAM on maps of one shape, dtype and memory format; see :mod:`attnzoo.kernels.cpu.launch`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def llam_gate(
     y: Tensor,
     logits: Tensor | None,
 ) -> None:
-    """Fill ``y`` with ``x * gate + shortcut``, behind a ReLU if ``relu``, and ``logits`` with ``a + b``.
+    """Fill ``logits`` with ``a + b``, and ``y`` with ``[relu](x * gate + shortcut)``.
 
     The gate is ``sigmoid(a + b)``, blended with 1.
     """
@@ -35,7 +35,7 @@ def llam_gate_backward(
     d_shortcut: Tensor | None,
     d_blend: Tensor | None,
 ) -> None:
-    """Fill the gradients; ``y`` is what the ReLU returned, if there was one."""
+    """Fill the gradients; ``y`` is the output of the ReLU, None without one."""
     launch.run("llam_gate_backward", x, dy, x, logits, y, _share(blend), dx, d_logits, d_shortcut, d_blend)
 
 

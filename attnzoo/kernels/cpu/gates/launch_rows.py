@@ -1,4 +1,4 @@
-"""Calls the kernels that split a map by its rows; see :mod:`attnzoo.kernels.cpu.launch`."""
+"""Call the kernels that split a map by its rows; see :mod:`attnzoo.kernels.cpu.launch`."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class RowsCall(ctypes.Structure):
 
 
 def split_rows(x: Tensor, keep: Tensor, copies: Sequence[Tensor]) -> None:
-    """Fill each of R ``copies`` with the rows of ``x`` that ``keep`` (R, B, H), boolean, names, and zeros."""
+    """Fill each of R ``copies`` with the rows of ``x`` for which the boolean ``keep`` (R, B, H) is true, else zeros."""
     _call("split_rows", x, keep, copies)
 
 
 def split_rows_backward(gradients: Sequence[Tensor], keep: Tensor, dx: Tensor) -> None:
-    """Fill ``dx`` with the sum of the R gradients, of each the rows that ``keep`` (R, B, H) names."""
+    """Fill ``dx`` with the sum of R gradients, each only in the rows for which ``keep`` (R, B, H) is true."""
     _call("split_rows_backward", dx, keep, gradients)
 
 

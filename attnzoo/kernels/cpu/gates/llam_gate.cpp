@@ -1,5 +1,5 @@
-// y = x * (share * sigmoid(a + b) + 1 - share), plus a shortcut, behind a ReLU, in one pass; and its gradient. All maps lie
-// in memory alike, so that they are but `count` elements in a row.
+// y = [relu](x * (share * sigmoid(a + b) + 1 - share) [+ shortcut]) in one pass; and its gradient. All maps have the same
+// memory format, so that the kernels treat them as `count` elements in a row.
 #include "../kernel.h"
 
 namespace attnzoo {

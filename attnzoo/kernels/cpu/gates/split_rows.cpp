@@ -1,5 +1,5 @@
-// Copies of a map that keep some rows each and are zero elsewhere, and the gradient: what each row's copies receive,
-// added up.
+// Copies of a map that each keep some rows and are zero elsewhere, and the gradient: the sum of the copies' gradients in
+// their rows.
 #include "../kernel.h"
 
 // keep: (regions, batch, height). whole is the map that is split, or the gradient of it that is filled; parts are one map a

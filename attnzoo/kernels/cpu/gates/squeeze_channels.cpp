@@ -1,4 +1,4 @@
-// Average and maximum of every pixel over its gated channels, x * gate, which is never written; and their gradient.
+// Average and maximum of each pixel over its gated channels, without writing x * gate; and their gradient.
 #include "../kernel.h"
 
 namespace attnzoo {
@@ -6,11 +6,11 @@ namespace ATTNZOO_ISA {
 
 struct Planes {
   float *mean, *high;
-  float* ties;  // how many channels reach the maximum; null: not wanted
+  float* ties;  // number of channels that equal the maximum; null: not needed
   Planes at(int64_t pixel) const { return {mean + pixel, high + pixel, ties ? ties + pixel : nullptr}; }
 };
 
-// Takes one more vector of gated values into the running maximum and its count.
+// Adds a vector of gated values to the running maximum and its count.
 template <int N, class Fresh> inline void take(F<N> v, F<N>& high, F<N>& ties, Fresh fresh) {
   const I<N> above = v > high;
   ties = where<N>(~above, ties) + fresh(where<N>(v >= high, all<N>(1)));
@@ -121,7 +121,7 @@ template <class T> int squeeze(const T* x, const float* gate, float* planes, flo
   return kDone;
 }
 
-// What the gradient of the planes says of each pixel: dL/d(gated x) = shift + [gated x == high] * share.
+// The terms of each pixel's gradient: dL/d(gated x) = shift + [gated x == high] * share.
 struct Terms {
   const float *shift, *share, *high;
 };

@@ -1,1 +1,1 @@
-"""The kernels of CEDNN's blocks, which nothing else uses, and their launchers."""
+"""The kernels of CEDNN's blocks and the functions that launch them; no other layer uses them."""

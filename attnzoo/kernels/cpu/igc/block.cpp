@@ -1,6 +1,6 @@
-// CEDNN's block without gradients: grouped 3x3, grouped 1x1 across the groups, connection, 1x1, each with its norm, and
-// optionally the 2x2 maximum behind them. Nothing between the input and the output is written to memory. Several blocks,
-// each of which reads what the one before has made, are one parallel region: threads are woken once.
+// CEDNN's block in evaluation: grouped 3x3 convolution, grouped 1x1 convolution across the groups, connection, 1x1
+// convolution, each with its norm, and optionally 2x2 max pooling. No intermediate map is written to memory. Several blocks,
+// each of which reads the output of the one before, are one parallel region: threads are woken once.
 #include "record.h"
 #include "strip.h"
 
@@ -8,9 +8,9 @@ namespace attnzoo {
 namespace ATTNZOO_ISA {
 
 constexpr int64_t kStrip = 1 << 17;       // floats of a strip, to leave room in a core's cache of 1 MB
-constexpr int64_t kWhole = 1 << 21;       // floats of the images that are computed together, channels by channels
-constexpr int64_t kSmall = 1024;          // pixels of a map that weights may outweigh
-constexpr int64_t kWeights = 1 << 18;     // floats that no longer stay in a core's cache from band to band
+constexpr int64_t kWhole = 1 << 21;       // floats of the images that are computed together, where threads share channels
+constexpr int64_t kSmall = 1024;          // largest number of pixels of a map for which threads may share channels
+constexpr int64_t kWeights = 1 << 18;     // floats of weights that no longer stay in a core's cache from band to band
 constexpr int64_t kBand = 8;              // rows of a band, at most
 
 // Scale and shift of every norm, the biases folded in.
@@ -40,7 +40,7 @@ class Affine {
   Scratch data_;
 };
 
-// One band of one image: its strip, and what the stages make of each tile in turn or of all tiles.
+// One band of one image: its strip, and the stages' outputs for one tile at a time or for all tiles.
 template <class Grid, class T> struct Band {
   const AttnzooIgc& block;
   const Stage* stages;
@@ -113,7 +113,7 @@ template <class Grid, class T> struct Band {
   }
 };
 
-// One block of a chain. It is set up by one thread, worked at by all, and finished by one.
+// One block of a chain: set up by one thread, computed by all, and finished by one.
 struct Link {
   Link* before = nullptr;
   int status = kDone;
@@ -131,7 +131,7 @@ template <class Grid, class T> struct Run final : Link {
   float* means;
   Grid grid;
   int64_t height, bands, rows, size, images;
-  bool whole;  // whether threads share the channels of `images` images rather than bands
+  bool whole;  // whether threads share the channels of `images` images instead of bands
   const SumOfChunks sums;
   const Scratch shared;
 
@@ -169,7 +169,7 @@ template <class Grid, class T> struct Run final : Link {
   int64_t strip() const { return (block.maps ? block.channels : block.given) * size; }
   int64_t depth() const { return (block.dense ? 2 : 1) * block.channels; }
   int64_t tiles() const { return ceil_div(rows * grid.stride, Grid::kStep); }
-  // Floats of one image where channels are shared: strip, and what the first two convolutions make of all tiles.
+  // Floats of one image if channels are shared: the strip, and the first two convolutions' outputs for all tiles.
   int64_t each() const { return strip() + tiles() * (block.channels + depth()) * kTile; }
 
   void work(Team& team) override {
@@ -254,7 +254,7 @@ inline void work(Link* link, Team& team) {
   link->work(team);
 }
 
-// Sets up the blocks from `first` on, each on the stack of the one before, and lets a team go through all of them.
+// Sets up the blocks from `first` on by recursion, each on the stack, and then runs a team through all of them.
 template <class T>
 int run(const AttnzooIgc* first, const AttnzooIgc* last, const AttnzooStage* stages, const AttnzooIgcMaps* maps,
         int64_t elements, Link* before) {

@@ -1,4 +1,5 @@
-// Blocks of CEDNN as their modules hold them: shapes are checked here, so that Python need not look at a hundred tensors.
+// Blocks of CEDNN from a record of their modules. Shapes are checked here, because checking a hundred tensors in Python is
+// slow.
 #include "../field.h"
 #include "../kernel.h"
 #include "record.h"
@@ -9,10 +10,10 @@ namespace attnzoo {
 namespace ATTNZOO_ISA {
 namespace {
 
-constexpr int kMost = 32;     // blocks of a chain
-constexpr int kFields = 18;   // of a block: weight, bias, gain, offset, mean and variance of each of three stages
-constexpr int kNumbers = 4;   // of a block: groups of the first stage, the epsilons
-constexpr int kOptions = 2;   // of a block: whether its output is pooled, what is added to its guiding maps
+constexpr int kMost = 32;     // largest number of blocks of a chain
+constexpr int kFields = 18;   // per block: weight, bias, gain, offset, mean and variance of each of three stages
+constexpr int kNumbers = 4;   // per block: groups of the first stage, the epsilons
+constexpr int kOptions = 2;   // per block: whether its output is pooled, the number added to its guiding maps
 
 template <int Rank> bool is_shaped(const AttnzooField& field, int64_t dtype, const int64_t (&sizes)[Rank]) {
   for (int axis = 0; axis < Rank; ++axis)
@@ -25,7 +26,7 @@ struct Chain {
   AttnzooStage stages[3 * kMost];
   AttnzooIgcMaps maps[kMost];
   int count = 0;
-  AttnzooIgc next;  // the map that the next block reads
+  AttnzooIgc next;  // geometry of the next block's input
 
   bool begin(const AttnzooField& x, int64_t threads) {
     if (x.rank != 4 || x.count == 0 || x.dtype < kAttnzooFloat32 || x.dtype > kAttnzooFloat16 || !attnzoo_contiguous(x))
@@ -36,7 +37,7 @@ struct Chain {
     return threads > 0;
   }
 
-  // Convolution and norm, whose weight has been checked.
+  // Reads a convolution and its norm; the weight's shape has been checked.
   bool stage(const AttnzooField* fields, double epsilon, AttnzooStage* to) {
     for (int i = 1; i < 6; ++i) {
       const bool optional = i < 4 && fields[i].dtype == kAttnzooAbsent;
@@ -78,7 +79,7 @@ struct Chain {
     return true;
   }
 
-  // Lets every block read what the one before writes: of two pieces of memory one is read and the other written.
+  // Connects the blocks: each reads the output of the one before, in turn from one of two buffers into the other.
   int run(const void* x, void* y) {
     int64_t sizes[2] = {};
     for (int i = 0; i + 1 < count; ++i) {
@@ -101,9 +102,9 @@ struct Chain {
 
 using namespace attnzoo::ATTNZOO_ISA;
 
-// `count` blocks, one after the other. Of the fields the first is x, then there are the guiding maps of each block or an
-// absent one, then each block's kFields; behind them are kNumbers of each block, and kOptions of each. y has `elements`.
-// Returns kUnknownSize where a shape does not fit, and nothing is computed.
+// `count` blocks, one after the other. The record's fields: x, each block's guiding maps (or an absent field), each block's
+// kFields; then the numbers: kNumbers of each block, kOptions of each block. y has `elements` elements. Returns
+// kUnknownSize, without computing anything, if a shape does not fit.
 ATTNZOO_EXPORT(igc_chain)(int64_t count, int64_t threads, const AttnzooField* fields, void* y, int64_t elements) {
   const double* numbers = (const double*)(fields + 1 + count + kFields * count);
   const double* options = numbers + kNumbers * count;

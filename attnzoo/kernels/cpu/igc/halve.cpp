@@ -1,4 +1,4 @@
-// The maximum of each 2x2 pixels.
+// 2x2 max pooling of float32 maps.
 #include "../kernel.h"
 
 // x is (planes, 2 * height, 2 * width), y (planes, height, width).
@@ -11,10 +11,10 @@ struct AttnzooHalve {
 namespace attnzoo {
 namespace ATTNZOO_ISA {
 
-// The larger, or NaN where either is.
+// The larger value, or NaN if either is NaN.
 template <class V> inline V larger_or_nan(V a, V b) { return (a > b) | (a != a) ? a : b; }
 
-// Two vectors to one: of each pair of neighbours the larger.
+// The larger of each pair of neighbouring lanes of two vectors.
 template <int N> inline F<N> of_pairs(F<N> a, F<N> b) {
   I<N> even;
   for (int i = 0; i < N; ++i) even[i] = 2 * i;

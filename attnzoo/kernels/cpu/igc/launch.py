@@ -1,6 +1,6 @@
-"""Calls the kernel of the IGC block on tensors: packed records say everything.
+"""Call the kernels of CEDNN's block in evaluation on tensors.
 
-Maps are contiguous, of one dtype; all else is contiguous float32.
+Maps are contiguous and of one dtype; all other tensors are contiguous float32.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ class Link(NamedTuple):
     """One block of a chain.
 
     Attributes:
-        weights: Of the three convolutions.
-        norms: Behind each of them: its bias, then the norm's weight, bias, mean and variance.
-        epsilons: The norms'.
+        weights: The weights of the three convolutions.
+        norms: For each convolution: its bias, then its norm's weight, bias, mean and variance.
+        epsilons: The three norms' epsilons.
         groups: Groups of the first convolution.
-        pool: Whether ``y`` (B, C', H, W) is halved.
-        maps: (B, n, H, W); the channels are n + 1 spans, and those of the last n are multiplied by a map ``+ plus``.
-            Of ``x`` that is given several times, each time is a span.
-        plus: See ``maps``.
-        gate: (B, C''), by which the block's input is multiplied.
-        y: The output.
-        means: Where averages (B, C') of what ``y`` is pooled from go.
+        pool: Whether the output is max-pooled 2x2.
+        maps: Guiding maps (B, n, H, W), or None: the channels form n + 1 equal spans, and each span but the first is
+            multiplied by its map ``+ plus``. If the channels of ``x`` are repeated, each repetition is a span.
+        plus: Added to the maps.
+        gate: (B, C''), by which the block's input is multiplied first, or None.
+        y: The output, to be filled.
+        means: (B, C'), to be filled with the averages of the output before pooling, or None.
     """
 
     weights: Sequence[Tensor]
@@ -60,9 +60,9 @@ class Link(NamedTuple):
 
 
 def igc_blocks(x: Tensor, links: Sequence[Link]) -> None:
-    """Fill the outputs of blocks, each of which reads the one before; the first reads ``x`` (B, C'', H, W).
+    """Fill the outputs of blocks: the first reads ``x`` (B, C'', H, W), each other one the output of the one before.
 
-    A block's C channels are those of what it reads over and over.
+    If a block has more channels C than its input, the input's channels are repeated.
     """
     threads, dtype = torch.get_num_threads(), DTYPES[x.dtype]
     blocks, stages, maps = bytearray(), bytearray(), bytearray()
@@ -79,14 +79,14 @@ def igc_blocks(x: Tensor, links: Sequence[Link]) -> None:
         at = [0 if t is None else t.data_ptr() for t in (*link.weights, *link.norms)]
         for k, epsilon in enumerate(link.epsilons):
             stages += STAGE.pack(at[k], *at[3 + 5 * k : 8 + 5 * k], epsilon)
-        beside = (read, link.maps, link.gate, link.y, link.means)
-        maps += MAPS.pack(*(0 if t is None else t.data_ptr() for t in beside))
+        tensors = (read, link.maps, link.gate, link.y, link.means)
+        maps += MAPS.pack(*(0 if t is None else t.data_ptr() for t in tensors))
         read = link.y
     _check(kernels().igc_block(len(links), *map(bytes, (blocks, stages, maps))))
 
 
 def igc_chain(count: int, record: bytes, y: Tensor) -> bool:
-    """Fill ``y`` with what ``count`` blocks make, or return False if a shape does not fit: see chain.cpp."""
+    """Fill ``y`` with the output of ``count`` blocks from a record (see chain.cpp); False if a shape does not fit."""
     status = kernels().igc_chain(count, torch.get_num_threads(), record, y.data_ptr(), y.numel())
     if status != _UNFIT:
         _check(status)
@@ -94,6 +94,6 @@ def igc_chain(count: int, record: bytes, y: Tensor) -> bool:
 
 
 def halve(maps: Tensor, threads: int, out: Tensor) -> None:
-    """Fill ``out`` (B, C, H, W) with the maximum of each 2x2 pixels of ``maps`` (B, C, 2 H, 2 W), both float32."""
+    """Fill ``out`` (B, C, H, W) with the 2x2 max pooling of ``maps`` (B, C, 2 H, 2 W), both float32."""
     batch, channels, height, width = out.shape
     _check(kernels().halve(HALVE.pack(batch * channels, height, width, threads, maps.data_ptr(), out.data_ptr())))

@@ -1,8 +1,8 @@
-"""Calls the passes of a training step over the IGC block on tensors, all contiguous; maps and weights are float32.
+"""Call the forward and backward passes of CEDNN's block in training.
 
-A norm is given as ``affine`` (2, C), its scale and shift, or ``terms`` (4, C), what its backward pass is made of: see
-step_backward.cpp. What a pass gathers for the next norm is float64: ``moments`` (2, C), means and variances, and
-``sums`` (2, C).
+All tensors are contiguous; maps and weights are float32. A norm is given as ``affine`` (2, C), its scale and shift, or
+in the backward pass as ``terms`` (4, C), see step_backward.cpp. The sums that a pass computes for the next norm are
+float64: ``moments`` (2, C) are means and variances, ``sums`` (2, C) those of the gradient.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Step(ctypes.Structure):
 
 
 class Geometry(NamedTuple):
-    """What a block's sizes are: groups of the first convolution, channels that it makes."""
+    """The options of a block: groups of the first convolution, output channels, dense connection or not, pooling."""
 
     groups: int
     outputs: int
@@ -46,12 +46,12 @@ def _call(name: str, shape: Sequence[int], geometry: Geometry, **tensors: Tensor
 
 
 def first(x: Tensor, geometry: Geometry, weight: Tensor, a: Tensor, moments: Tensor) -> None:
-    """Fill ``a`` with the grouped 3x3 convolution of ``x`` (B, C, H, W), and its moments."""
+    """Fill ``a`` with the grouped 3x3 convolution of ``x`` (B, C, H, W), and ``moments`` with its moments."""
     _call("first", x.shape, geometry, x=x, weight=weight, a=a, moments=moments)
 
 
 def second(a: Tensor, geometry: Geometry, affine: Tensor, weight: Tensor, b: Tensor, moments: Tensor) -> None:
-    """Fill ``b`` with the grouped 1x1 convolution of ``relu(norm(a))``, and its moments."""
+    """Fill ``b`` with the grouped 1x1 convolution of ``relu(norm(a))``, and ``moments`` with its moments."""
     _call("second", a.shape, geometry, a=a, affine=affine, weight=weight, b=b, moments=moments)
 
 
@@ -65,7 +65,11 @@ def third(
     kept: Tensor,
     moments: Tensor,
 ) -> None:
-    """Fill ``kept`` with the last convolution, of each window what its norm, of gains with ``signs``, makes largest."""
+    """Fill ``kept`` with the last convolution and ``moments`` with its moments.
+
+    With pooling, ``kept`` holds for each 2x2 window the value that is largest after the norm: the largest where
+    ``signs``, the signs of the norm's gains, is 1, the smallest where it is -1.
+    """
     tensors = {"affine": affine, "weight": weight, "signs": signs, "kept": kept, "moments": moments}
     _call("third", x.shape, geometry, b=b, x=x, **tensors)
 
@@ -76,7 +80,7 @@ def last(kept: Tensor, affine: Tensor, y: Tensor) -> None:
 
 
 def last_backward(dy: Tensor, kept: Tensor, affine: Tensor, means: Tensor, sums: Tensor) -> None:
-    """Fill ``sums`` with those of ``dy`` behind the ReLU, and of that times ``kept - means``."""
+    """Fill ``sums`` with the sums of g and of ``g * (kept - means)``, where g is the gradient in front of the ReLU."""
     _call("last_backward", kept.shape, _outputs(kept), dy=dy, kept=kept, affine=affine, means=means, sums=sums)
 
 
@@ -88,16 +92,19 @@ def third_backward(
     affine: Tensor,
     weight: Tensor,
     signs: Tensor,
-    own_affine: Tensor,
+    third_affine: Tensor,
     terms: Tensor,
     means: Tensor,
     dt: Tensor,
     sums: Tensor,
     d_weight: Tensor,
 ) -> None:
-    """Fill ``dt``, the gradient before the connection, its sums with ``b - means``, and ``d_weight`` transposed."""
+    """Fill ``dt``, the gradient in front of the connection's ReLU, its ``sums``, and ``d_weight``, transposed.
+
+    ``sums`` are those of the gradient and of the gradient times ``b - means``.
+    """
     transposed = weight.flatten(1).t().contiguous()
-    norms = {"affine": affine, "third": own_affine, "signs": signs, "terms": terms, "means": means}
+    norms = {"affine": affine, "third": third_affine, "signs": signs, "terms": terms, "means": means}
     weights = {"weight": weight, "transposed": transposed, "d_weight": d_weight}
     _call("third_backward", x.shape, geometry, dy=dy, b=b, x=x, dt=dt, sums=sums, **norms, **weights)
 
@@ -115,7 +122,7 @@ def second_backward(
     sums: Tensor,
     d_weight: Tensor,
 ) -> None:
-    """Fill ``dz``, the gradient of ``norm(a)``, its sums with ``a - means``, and ``d_weight``."""
+    """Fill ``dz``, the gradient of ``norm(a)``, its ``sums``, also times ``a - means``, and ``d_weight``."""
     transposed = weight.view(-1, geometry.groups, geometry.groups).transpose(1, 2).contiguous()
     norms = {"terms": terms, "affine": affine, "means": means}
     weights = {"transposed": transposed, "d_weight": d_weight}
@@ -133,7 +140,7 @@ def first_backward(
     dx: Tensor | None,
     d_weight: Tensor,
 ) -> None:
-    """Fill ``d_weight`` and, if it is wanted, ``dx``, to which the last channels of ``dt`` are added."""
+    """Fill ``d_weight`` and, unless it is None, ``dx``, the gradient of ``x`` plus the last channels of ``dt``."""
     members = weight.shape[1]
     flipped = weight.view(-1, members, members, 3, 3).transpose(1, 2).flip(3, 4).contiguous()
     weights = {"flipped": flipped, "d_weight": d_weight}

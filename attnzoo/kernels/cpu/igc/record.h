@@ -1,9 +1,9 @@
-// What the kernel of CEDNN's blocks is told.
+// The arguments of the kernel of CEDNN's blocks in evaluation.
 #pragma once
 
 #include <stdint.h>
 
-// A convolution and the norm behind it, as torch keeps them.
+// The parameters and statistics of a convolution and its norm.
 struct AttnzooStage {
   const float *weight, *bias;               // bias may be null
   const float *gain, *offset;               // of the norm; both null if it is not affine
@@ -13,8 +13,8 @@ struct AttnzooStage {
 
 struct AttnzooIgc {
   int64_t batch, channels, height, width, groups, outputs;
-  int64_t given;       // channels of x; the block's are these over and over
-  int64_t maps, span;  // guiding maps; channels in a row that share one, the first of maps + 1 such spans none
+  int64_t given;       // channels of x, which are repeated to the block's
+  int64_t maps, span;  // number of guiding maps; channels per span: of maps + 1 spans each but the first has a map
   float plus;          // a channel is multiplied by its map + plus
   int32_t dense, pool, dtype, threads;
 };

@@ -1,10 +1,10 @@
-// The forward passes of CEDNN's block in training: each writes what its convolution makes, and the moments of it.
+// The forward passes of CEDNN's block in training: each writes its convolution's output and the moments of that.
 #include "step.h"
 
 namespace attnzoo {
 namespace ATTNZOO_ISA {
 
-// kept[i] = the one of four pixels of two rows that `sign` makes the largest.
+// kept[i] = the largest of the four pixels of a 2x2 window after multiplication by `sign`.
 template <int N>
 ATTNZOO_HOT void choose(const float* top, const float* bottom, float sign, int64_t windows, float* kept) {
   if constexpr (N > 1) {
@@ -87,9 +87,9 @@ ATTNZOO_EXPORT(igc_step_second)(const AttnzooIgcStep* step) {
   return status;
 }
 
-// The 1x1 convolution of relu(norm(b) + x), or of both one behind the other; of each 2x2 window only the value that is
-// the largest behind the norm is kept if there is pooling. signs (outputs): 1, or -1 where the norm's gain is negative.
-// Values that are not finite need no care: a norm takes the moments of its whole channel from them.
+// The 1x1 convolution of relu(norm(b) + x), or of relu of both concatenated. With pooling only the value of each 2x2 window
+// that is largest after the norm is kept. signs (outputs): 1, or -1 where the norm's gain is negative. NaN and infinities
+// need no special case: they make the moments, and thereby the whole channel, NaN.
 ATTNZOO_EXPORT(igc_step_third)(const AttnzooIgcStep* step) {
   const float *b = step->b, *x = step->x, *affine = step->affine, *weight = step->weight, *signs = step->signs;
   float* kept = step->kept;

@@ -1,26 +1,26 @@
-// What the passes of a training step over CEDNN's block share. Between two passes stands a norm, which must know the
-// whole batch: each pass reads the maps that the one before has written, applies that norm on the way, and gathers what
-// the next norm must know. Maps are contiguous, float32.
+// Shared by the training passes of CEDNN's block. A norm, which needs the whole batch's moments, separates two passes: each
+// pass reads the maps of the one before, applies that norm while reading, and sums up the moments for the next norm. Maps
+// are contiguous, float32.
 #pragma once
 
 #include "strip.h"
 
-// What every pass is told: sizes, and of the tensors those that it reads or fills; the others are not looked at. What they are
-// stands at the passes. `height` and `width` are those of the block's map, for the last pass those of what it has kept.
+// The arguments of a pass: sizes, and the tensors that it reads or fills, described at the passes; the others are ignored.
+// `height` and `width` are those of the block's map, for the last pass those of `kept`.
 struct AttnzooIgcStep {
   int64_t batch, channels, height, width, groups, outputs;
   int32_t dense, pool, threads;
   const float *x, *weight, *transposed, *flipped, *affine, *third, *signs, *terms, *means, *dy;
-  float *a, *b, *kept, *y, *dt, *dz, *dx, *d_weight;  // each is what a pass fills, and most what a later one reads
+  float *a, *b, *kept, *y, *dt, *dz, *dx, *d_weight;  // outputs of the passes, most of which later passes read
   double *moments, *sums;
 };
 
 namespace attnzoo {
 namespace ATTNZOO_ISA {
 
-constexpr int64_t kTilePixels = 512;      // of a tile, about
-constexpr int64_t kTileFloats = 1 << 17;  // of all channels of a tile: half of a core's cache of 1 MB
-constexpr int64_t kPartPixels = 4096;     // whose sums are gathered in one row, about
+constexpr int64_t kTilePixels = 512;      // pixels of a tile, about
+constexpr int64_t kTileFloats = 1 << 17;  // floats of all channels of a tile: half of a core's cache of 1 MB
+constexpr int64_t kPartPixels = 4096;     // pixels whose sums are in one row, about
 
 alignas(64) constexpr int32_t kFirstLanes[32] = {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
                                                 0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0};
@@ -40,8 +40,8 @@ inline void store_first(float* p, V v, int64_t count) {
   __builtin_memcpy(p, &v, count * sizeof(float));
 }
 
-// Rows of T to which parts of the batch contribute, one each, added in the order of the parts: sums come out the same on
-// any number of threads.
+// Sums over parts of the batch: a row of T per part, added in the order of the parts, so that the result does not depend on
+// the number of threads.
 template <class T> class Parts {
  public:
   Parts(int64_t parts, int64_t length)
@@ -70,7 +70,7 @@ template <class T> class Parts {
   T* data_;
 };
 
-// How many numbers, their mean, and the sum of their squared deviations from it; all zero for none.
+// Count, mean and sum of squared deviations of some numbers; all zero for none.
 struct Moment {
   double count, mean, squares;
   void join(const Moment& other) {
@@ -82,7 +82,7 @@ struct Moment {
   }
 };
 
-// The second pass tells by how much the mean of the first is off: sums round, those of even maps always the same way.
+// The second pass corrects the rounding error of the first pass's mean, which for constant maps does not average out.
 ATTNZOO_HOT Moment moment_of_piece(const float* row, int64_t count) {
   V total = {}, second = {};
   int64_t i = 0;
@@ -110,7 +110,7 @@ ATTNZOO_HOT Moment moment_of_piece(const float* row, int64_t count) {
   return {(double)count, mean + off, deviations < 0 ? 0 : deviations};
 }
 
-// In pieces, so that no sum is long.
+// In pieces, to keep rounding errors of sums small.
 inline Moment moment(const float* row, int64_t count) {
   constexpr int64_t piece = 64 * kLanes;
   Moment all = {};
@@ -220,7 +220,7 @@ struct Bands {
     bands = ceil_div(height, rows);
     size = channel_size(grid, rows);
   }
-  int64_t made() const { return ceil_div(rows * grid.stride, kTile) * kTile; }  // floats that a channel's output takes
+  int64_t made() const { return ceil_div(rows * grid.stride, kTile) * kTile; }  // floats of a channel's output
   // out (members, made()) = 3x3 convolution of the strips by weight (members, members, 3, 3)
   ATTNZOO_HOT void convolve(const float* weight, const float* strips, int64_t rows, float* out) const {
     const Blocks blocks(members);

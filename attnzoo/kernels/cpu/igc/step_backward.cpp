@@ -1,8 +1,8 @@
-// The backward passes of CEDNN's block in training. The gradient of what a convolution made, behind the norm, is
+// The backward passes of CEDNN's block in training. The gradient of a convolution's output a, which a norm follows, is
 //   da = slope * g + offset + pull * (a - mean)
-// with g that of the norm's output: the last two terms are what the batch's mean and variance pass on. Each pass makes
-// it of g and a on the way, takes it back through the convolution and the ReLU before that, and gathers the sums of
-// which the next norm's terms are made.
+// with g the gradient of the norm's output; the last two terms are the gradients through the batch's mean and variance. Each
+// pass computes da from g and a while reading them, takes it back through the convolution and the ReLU before it, and sums
+// up what the next norm's terms need.
 #include "step_weights.h"
 
 namespace attnzoo {
@@ -52,7 +52,7 @@ ATTNZOO_HOT void pass_back(const float* d, const float* z, const float* a, float
   sums[channels] += sum<kLanes>(moment);
 }
 
-// What is known of one output channel.
+// The constants of one output channel.
 struct Output {
   Terms terms;
   float scale, shift, sign;
@@ -80,7 +80,7 @@ ATTNZOO_HOT void make_window_gradient(const Output& output, const float* dy, int
     for (int j = 0; j < 4; ++j) keys[j] = corners[j] * output.sign;
     const F<N> best = larger<N>(larger<N>(keys[0], keys[1]), larger<N>(keys[2], keys[3]));
     const F<N> g = output.g<N>(load<N>(dy + i), best * output.sign);
-    I<N> open = ~I<N>{};  // windows of which none was the chosen one yet
+    I<N> open = ~I<N>{};  // windows whose chosen pixel was not found yet
 #pragma GCC unroll 4
     for (int j = 0; j < 4; ++j) {
       const I<N> chosen = (I<N>)(keys[j] == best) & open;
@@ -98,7 +98,8 @@ ATTNZOO_HOT void make_window_gradient(const Output& output, const float* dy, int
 
 using namespace attnzoo::ATTNZOO_ISA;
 
-// sums (2, outputs): of g, and of g times (kept - mean), where g is dy behind the ReLU. All are (batch, outputs, area).
+// sums (2, outputs): of g, and of g times (kept - mean), where g is dy where the ReLU is positive. Maps are (batch, outputs,
+// area).
 ATTNZOO_EXPORT(igc_step_last_backward)(const AttnzooIgcStep* step) {
   const int64_t batch = step->batch, outputs = step->outputs, area = step->height * step->width;
   const int threads = step->threads;

@@ -1,5 +1,5 @@
-// The arithmetic of the IGC block on one tile: four vectors of pixels, every channel of them. Channels are planes, so that
-// a group of any size is efficient and both permutations are no more than strides.
+// The arithmetic of CEDNN's block on one tile: four vectors of pixels of every channel. Channels are planes, so that groups
+// of any size are efficient and both permutations are only strides.
 #pragma once
 
 #include "../kernel.h"
@@ -10,7 +10,7 @@ namespace ATTNZOO_ISA {
 constexpr int kVectors = 4;
 constexpr int kTile = kVectors * kLanes;
 #if defined(__AVX512F__)
-constexpr int kBlock = 6;  // channels that share what is loaded; 24 sums of 32 registers
+constexpr int kBlock = 6;  // channels computed together from the same loads; 24 sums of 32 registers
 #else
 constexpr int kBlock = 3;  // 12 sums of 16 registers
 #endif
@@ -46,7 +46,7 @@ struct Windows {
   }
 };
 
-// A convolution with the norm behind it: weight, and the scale and shift of what it makes.
+// A convolution with its norm: weight, and scale and shift of its output.
 struct Stage {
   const float *weight, *scale, *shift;
 };
