@@ -70,7 +70,7 @@ def before_additions(model: nn.Module, trace: Trace, block: str) -> list[str]:
 def _branch_sides(model: nn.Module, trace: Trace, block: str, addition: Addition) -> list[str]:
     """Return the modules that returned the operands, without shortcuts; of two branches, the one with more modules."""
     inside = [name for name in trace.calls if name.startswith(block + ".")]
-    shortcuts = trace.calls[addition.inside][-1].took_idents  # what the adding module was given
+    shortcuts = trace.calls[addition.inside][-1].input_idents  # what the adding module was given
     operands = [operand for operand in addition.operands if operand not in shortcuts] or addition.operands
     names = [_producer(model, trace, block, inside, operand, addition.order) for operand in operands]
     sides = [name for name in names if name is not None]
