@@ -78,19 +78,11 @@ def with_pyramid_head(
     images = images.to(placed(backbone, backbone)[1])
     extractor = _extractor(backbone, features)
     training = extractor.training
-    with torch.no_grad():
-        output = extractor.eval()(images)
-    maps = _maps(output, images)
-    if isinstance(output, Tensor) or len(maps) < 2:
+    try:
+        maps = _checked_maps(extractor.eval(), images)
+    except (TypeError, ValueError):
         extractor.train(training)
-        raise TypeError(
-            f"features must name the graph nodes of a {type(backbone).__name__}, such as ['layer1', 'layer4']: its "
-            "forward does not return several maps"
-        )
-    for index, each in enumerate(maps):
-        if each.dim() != 4:
-            extractor.train(training)
-            raise ValueError(f"features[{index}] must be a map (B, C, H, W), got {tuple(each.shape)}")
+        raise
     attention = source.make([each.shape[1] for each in maps], maps[0].device, maps[0].dtype)
     with torch.no_grad():
         vector = attention.eval()(maps)
@@ -101,6 +93,27 @@ def with_pyramid_head(
         nn.Linear(width, num_classes, device=vector.device, dtype=vector.dtype) if num_classes else nn.Identity()
     )
     return PyramidClassifier(extractor, attention, classifier).train(training)
+
+
+def _checked_maps(extractor: nn.Module, images: Tensor) -> list[Tensor]:
+    """Return the maps of ``images``.
+
+    Raises:
+        TypeError: If the extractor does not return several tensors.
+        ValueError: If a tensor is no map (B, C, H, W).
+    """
+    with torch.no_grad():
+        output = extractor(images)
+    maps = _maps(output, images)
+    if isinstance(output, Tensor) or len(maps) < 2:
+        raise TypeError(
+            f"features must name the graph nodes of a {type(extractor).__name__}, such as ['layer1', 'layer4']: its "
+            "forward does not return several maps"
+        )
+    for index, each in enumerate(maps):
+        if each.dim() != 4:
+            raise ValueError(f"features[{index}] must be a map (B, C, H, W), got {tuple(each.shape)}")
+    return maps
 
 
 def _extractor(backbone: nn.Module, features: Sequence[str] | Sequence[int] | None) -> nn.Module:
