@@ -74,8 +74,8 @@ def attach(
         on_mismatch: For a paired layer, what to do if the two maps differ in shape: ``"skip"`` the site, or
             ``"project"`` the previous map by a learned 1x1 convolution and resize it.
         example_inputs: The arguments with which the model is called to determine shapes: a tensor, a tuple of
-            positional arguments, a mapping of keyword arguments, or a tuple and a mapping for both; tensors may lie in lists,
-            tuples and mappings. By default an image of a size that the model accepts.
+            positional arguments, a mapping of keyword arguments, or a tuple and a mapping for both; tensors may lie in
+            lists, tuples and mappings. By default an image of a size that the model accepts.
         **layer_kwargs: Options of the layer.
 
     Returns:

@@ -99,13 +99,13 @@ def _checked_maps(extractor: nn.Module, images: Tensor) -> list[Tensor]:
     """Return the maps of ``images``.
 
     Raises:
-        TypeError: If the extractor does not return several tensors.
+        TypeError: If the extractor returns a single tensor, or none.
         ValueError: If a tensor is no map (B, C, H, W).
     """
     with torch.no_grad():
         output = extractor(images)
     maps = _maps(output, images)
-    if isinstance(output, Tensor) or len(maps) < 2:
+    if isinstance(output, Tensor) or not maps:
         raise TypeError(
             f"features must name the graph nodes of a {type(extractor).__name__}, such as ['layer1', 'layer4']: its "
             "forward does not return several maps"

@@ -14,7 +14,7 @@ from reference_models.papers.claims.registry import chosen
 @pytest.mark.parametrize("name", ["dba-net", "dba_net"])
 def test_every_command_knows_a_network_by_either_name(name: str, tmp_path):
     assert train._recipe(name, None, None, [], budget=True).network == "dba_net"
-    assert prepare._wanted(name, size=None, margin=None, box=None, difference=False)[0].align == "crop"
+    assert prepare._preparation_and_search(name, size=None, margin=None, box=None, difference=False)[0].align == "crop"
     assert {claim.name.partition("/")[0] for claim in chosen([name])} == {"dba-net"}
     assert subject(name, 64).recipe.network == "dba_net"
     looked = CliRunner().invoke(app, ["look", str(tmp_path / "absent.png"), "--model", name])
