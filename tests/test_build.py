@@ -29,9 +29,10 @@ def build(folder: Path, refused: str) -> subprocess.CompletedProcess[str]:
     sources = folder / "attnzoo" / "kernels" / "cpu"
     sources.mkdir(parents=True)
     shutil.copy(ROOT / "setup.py", folder)
-    for name in ("isa.cpp", "split_rows.cpp", "kernel.h", "simd.h"):
-        shutil.copy(KERNELS / name, sources)
-    with (sources / "split_rows.cpp").open("a") as file:
+    (sources / "gates").mkdir()
+    for name in ("isa.cpp", "gates/split_rows.cpp", "kernel.h", "simd.h"):
+        shutil.copy(KERNELS / name, sources / name)
+    with (sources / "gates" / "split_rows.cpp").open("a") as file:
         file.write(f"#if {refused}\n#error refused\n#endif\n")
     command = [sys.executable, "setup.py", "-q", "build_ext", "--inplace"]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
