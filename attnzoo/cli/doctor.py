@@ -113,6 +113,7 @@ def requirements() -> Mapping[str, list[str]]:
     from packaging.requirements import Requirement
 
     packages: dict[str, list[str]] = {}
+    includes: dict[str, list[str]] = {}
     try:
         distribution: Any = metadata.distribution("attnzoo")
     except metadata.PackageNotFoundError:  # run from a checkout that is not installed
@@ -121,4 +122,7 @@ def requirements() -> Mapping[str, list[str]]:
     for extra in distribution.metadata.get_all("Provides-Extra") or ():
         wanted = [need for need in needs if need.marker and need.marker.evaluate({"extra": extra})]
         packages[extra] = [need.name for need in wanted if need.name != "attnzoo"]
+        includes[extra] = [name for need in wanted if need.name == "attnzoo" for name in need.extras]
+    for extra, others in includes.items():  # "all" names other extras
+        packages[extra] = sorted({*packages[extra], *(package for other in others for package in packages[other])})
     return packages

@@ -43,6 +43,7 @@ def test_an_extra_that_lacks_a_package_comes_with_the_command_that_installs_it(m
     extras = doctor.examine()["extras"]
     assert extras["synth"] == 'missing numba: pip install "attnzoo[synth]"'
     assert extras["train"] == "installed"
+    assert extras["all"] == 'missing numba: pip install "attnzoo[all]"'
     assert {"faces", "train", "synth", "report", "export"} <= set(extras)
 
 
