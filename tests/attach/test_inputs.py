@@ -157,14 +157,15 @@ class Residual(nn.Module):
 
 
 class Chained(nn.Module):
-    """Residual blocks one after the other, whose outputs are joined."""
+    """A convolution and residual blocks one after the other, whose outputs are joined."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
+        self.before = nn.Conv2d(channels, channels, 1)
         self.parts = nn.ModuleList(Residual(channels) for _ in range(3))
 
     def forward(self, x: Tensor) -> Tensor:
-        maps = [x]
+        maps = [self.before(x)]
         for part in self.parts:
             maps.append(part(maps[-1]))
         return torch.cat(maps, 1)
