@@ -147,7 +147,7 @@ def test_sites_do_not_come_and_go_with_the_size_of_weights():
     assert [row.site for row in faint.rows] == [row.site for row in strong.rows] == names
 
 
-class Residual(nn.Module):
+class Addition(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.first, self.second = (nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2))
@@ -156,13 +156,13 @@ class Residual(nn.Module):
         return x + self.second(self.first(x))
 
 
-class Chained(nn.Module):
+class ChainBlock(nn.Module):
     """A convolution and residual blocks one after the other, whose outputs are joined."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.before = nn.Conv2d(channels, channels, 1)
-        self.parts = nn.ModuleList(Residual(channels) for _ in range(3))
+        self.parts = nn.ModuleList(Addition(channels) for _ in range(3))
 
     def forward(self, x: Tensor) -> Tensor:
         maps = [self.before(x)]
@@ -172,7 +172,7 @@ class Chained(nn.Module):
 
 
 def test_a_branch_is_never_the_shortcut_nor_around_another():
-    model = nn.Sequential(nn.Conv2d(3, 8, 3), Chained(8), nn.Conv2d(32, 4, 3)).eval()
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), ChainBlock(8), nn.Conv2d(32, 4, 3)).eval()
     sites = [row.site for row in attnzoo.plan(model, "se", "branch").rows]
     assert sites == [f"1.parts.{index}.second" for index in range(3)]
 
